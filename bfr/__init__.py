@@ -1,0 +1,13 @@
+"""Face restoration for damaged photographs: the headless core of Face Restoration Tuner.
+
+The modules read in the order data flows, and each imports only from those before it
+(``tests/test_layers.py`` holds the list and checks it)::
+
+    records, errors, images, geometry, weights -> detect -> select -> align
+    -> lowpass, colour -> restorer -> parsing -> paste -> degrade, evaluate
+    -> pipeline -> cli
+
+Nothing here knows ComfyUI, asks for a device, downloads, prints or works at import.
+Images are BCHW float32 RGB in [0, 1]; points are (x, y) pixels with pixel centres on
+whole numbers; sizes are (height, width).
+"""

@@ -1,0 +1,51 @@
+"""The errors of the core: each says what was expected, what came and what to do."""
+
+from __future__ import annotations
+
+
+class FaceRestorationError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class InputError(FaceRestorationError, ValueError):
+    """An argument or a tensor is not what the function takes."""
+
+
+class ImageError(FaceRestorationError):
+    """An image file cannot be read, or is no usable image."""
+
+
+class OutputError(FaceRestorationError, OSError):
+    """A result cannot be written: disk full, folder missing or read-only."""
+
+
+class WeightsError(FaceRestorationError):
+    """Base of the errors about weights files."""
+
+
+class MissingWeightsError(WeightsError, FileNotFoundError):
+    """The weights file is not there; the message names where it belongs."""
+
+
+class CorruptWeightsError(WeightsError):
+    """The weights file is truncated, has the wrong checksum or holds NaN."""
+
+
+class UnsafeWeightsError(WeightsError):
+    """The weights file holds pickled code, which is never run."""
+
+
+class WrongArchitectureError(WeightsError):
+    """The weights belong to a network that this slot does not take."""
+
+
+class DownloadError(WeightsError):
+    """A download failed, or what arrived is not what the manifest promises."""
+
+
+class MissingPackageError(FaceRestorationError, ImportError):
+    """An optional package is needed; the message gives the install command."""
+
+
+class CancelledError(FaceRestorationError):
+    """Raised by a progress callback to stop a long function."""
