@@ -1,0 +1,53 @@
+# Every target makes its own environment first: `make test` or `make demo` may be the first command.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+# A ComfyUI to test in, with its own environment in .venv (or name its Python: COMFYUI_PYTHON=...).
+COMFYUI ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test coverage test-comfyui lint format bench weights clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: $(READY) ## create .venv with everything that development needs
+
+$(READY): pyproject.toml constraints-dev.txt .ci/make_venv.py
+	$(PYTHON) .ci/make_venv.py $(VENV)
+	$(BIN)/python -m uv pip install --python $(BIN)/python --constraint constraints-dev.txt \
+		--requirements pyproject.toml --extra dev
+	@touch $@
+
+demo: $(READY) ## restore damaged photographs and show them: output/demo.png
+	$(BIN)/python -m examples.demo
+
+test: $(READY) ## run the tests that need no ComfyUI, browser or accelerator (ARGS="-k align")
+	$(BIN)/python -m pytest -m "not comfyui and not browser and not gpu" $(ARGS)
+
+coverage: $(READY) ## the same, with a report of the lines that no test ran
+	$(BIN)/python -m pytest -m "not comfyui and not browser and not gpu" --cov $(ARGS)
+
+test-comfyui: $(READY) ## run the tests in a real ComfyUI and a browser (COMFYUI=/path/to/ComfyUI)
+	COMFYUI="$(COMFYUI)" $(BIN)/python -m pytest -rs -m "comfyui or browser" $(ARGS)
+
+lint: $(READY) ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+format: $(READY) ## bring the code into the common style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(READY) ## measure speed and memory
+	$(BIN)/python -m benchmarks.speed $(ARGS)
+
+weights: $(READY) ## train the embedded weights again (hours; DATA=/path, see training/)
+	@echo "The recipes are in training/; each module's docstring gives its command."
+
+clean: ## remove what the other targets made, except .venv
+	rm -rf output .pytest_cache .ruff_cache .coverage htmlcov
+	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

@@ -1,0 +1,151 @@
+"""The repository as a package: dependencies, files that belong in it and none that do not."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+MEGABYTE = 1_000_000
+TEXT = {".py", ".md", ".toml", ".txt", ".json", ".js", ".yaml", ".cfg", ".sh", ""}
+# The name a package is imported by, where it is not the one it is installed by.
+IMPORTED_AS = {
+    "pillow": "PIL",
+    "scikit-image": "skimage",
+    "opencv-python-headless": "cv2",
+    "pytest-cov": "pytest_cov",
+}
+
+
+def tracked() -> list[Path]:
+    """The files of the repository; of a copy without git, everything that is no build output."""
+    run = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if run.returncode == 0:
+        paths = [ROOT / name for name in run.stdout.split("\0") if name]
+        return [path for path in paths if path.exists()]
+    return [
+        path
+        for path in ROOT.rglob("*")
+        if path.is_file() and not {".venv", "__pycache__", "output"} & set(path.parts)
+    ]
+
+
+def name_of(requirement: str) -> str:
+    return re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0].lower()
+
+
+def test_requirements_mirror_the_project():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert lines == PROJECT["project"]["dependencies"]
+
+
+def test_users_keep_their_own_torch_numpy_and_pillow():
+    for requirement in PROJECT["project"]["dependencies"]:
+        assert "==" not in requirement and "<" not in requirement
+        if name_of(requirement) in {"torch", "numpy", "pillow"}:
+            assert requirement.isalpha(), f"{requirement} must stay unpinned"
+
+
+def test_development_constraints_pin_what_we_ask_for():
+    lines = (ROOT / "constraints-dev.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {name_of(line) for line in lines if not line.startswith("#")}
+    groups = PROJECT["project"]["optional-dependencies"]
+    wanted = [*PROJECT["project"]["dependencies"], *groups["codeformer"], *groups["dev"]]
+    assert {name_of(requirement).replace("_", "-") for requirement in wanted} <= pinned
+    assert all("==" in line for line in lines if not line.startswith("#"))
+
+
+def test_registry_entry():
+    comfy = PROJECT["tool"]["comfy"]
+    assert comfy["DisplayName"] == "Face Restoration Tuner"
+    assert comfy["PublisherId"]
+    assert re.fullmatch(r">=\d+\.\d+\.\d+", comfy["requires-comfyui"])
+    assert "comfyui" not in PROJECT["project"]["name"].lower()
+
+
+def test_every_import_is_declared():
+    declared = {
+        IMPORTED_AS.get(name_of(requirement), name_of(requirement))
+        for requirement in (
+            *PROJECT["project"]["dependencies"],
+            *PROJECT["project"]["optional-dependencies"]["codeformer"],
+            *PROJECT["project"]["optional-dependencies"]["dev"],
+        )
+    }
+    ours = {"bfr", "nodes", "training", "benchmarks", "examples", "tests"}
+    missing: dict[str, set[str]] = {}
+    for path in tracked():
+        relative = path.relative_to(ROOT)
+        if path.suffix != ".py" or relative.parts[:2] in {
+            ("tests", "comfyui"),
+            ("tests", "browser"),
+        }:
+            continue
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                found.add(node.module.split(".")[0])
+        found -= declared | ours | set(sys.stdlib_module_names)
+        if relative.parts[0] in {"nodes", "__init__.py"}:
+            found -= {"comfy", "comfy_api", "folder_paths"}
+        if found:
+            missing[str(relative)] = found
+    assert not missing
+
+
+def test_no_legacy_node_mappings():
+    word = "NODE_CLASS_" + "MAPPINGS"
+    holders = [p for p in tracked() if p.suffix == ".py" and word in p.read_text(encoding="utf-8")]
+    assert not holders
+
+
+def test_no_path_of_one_machine():
+    """Nothing tracked names a folder that exists on the author's machine only."""
+    pattern = re.compile(r"(?<![\w.])/(?:home|Users|root|work)/[\w.]")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in tracked()
+        if path.suffix in TEXT and path.stat().st_size < MEGABYTE
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(("name", "limit"), [("detector", 2), ("restorer", 12)])
+def test_embedded_weights_stay_small(name: str, limit: int):
+    size = (ROOT / "weights" / f"{name}.safetensors").stat().st_size
+    assert size <= limit * MEGABYTE
+
+
+def test_no_other_file_is_large():
+    large = [p for p in tracked() if p.stat().st_size > MEGABYTE and p.suffix != ".safetensors"]
+    assert not large
+
+
+def test_licence_is_apache():
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")[:200]
+    assert PROJECT["project"]["license"] == {"file": "LICENSE"}
+
+
+def test_root_is_a_package_that_imports_without_comfyui():
+    """ComfyUI imports the folder under its own name, dashes included; pytest imports it too."""
+    code = (
+        "import importlib.util, sys\n"
+        "spec = importlib.util.spec_from_file_location('face-restoration-tuner', '__init__.py',"
+        " submodule_search_locations=['.'])\n"
+        "module = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(module)\n"
+        "print(callable(module.comfy_entrypoint), 'torch' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.split() == ["True", "False"], run.stderr
