@@ -1,0 +1,288 @@
+"""Recipe of the embedded face detector: RetinaFace mobile0.25, from the data folder to a file.
+
+    python -m training.detector train DATA RUN [--minutes M]      learn the labelled landmarks
+    python -m training.detector label DATA RUN                    label the portraits with it
+    python -m training.detector train DATA RUN2 --labels RUN/labels.json --start RUN
+    python -m training.detector evaluate DATA RUN                 held-out figures
+    python -m training.detector export RUN weights/detector.safetensors
+
+Training resumes from RUN by itself. Losses are RetinaFace's: cross-entropy with the hardest
+negatives (7 to each positive), smooth L1 of box and landmark offsets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+from torchvision.ops import box_iou
+
+from bfr.detect import anchors, build_detector, detect_faces, encode, normalise
+from bfr.images import atomic_path, read_photo
+
+from .detector_samples import CANVAS, Canvas, Source, load_source, make_canvas
+from .faces import TRAIN_FOLDERS, LabelledImage, held_out, read_keypoints
+
+log = logging.getLogger(__name__)
+_POSITIVE, _NEGATIVE, _HARD = 0.4, 0.3, 7
+
+
+class Canvases(IterableDataset):
+    """Endless training canvases, seeded by worker and start step."""
+
+    def __init__(self, sources: list[Source], seed: int):
+        self.sources, self.seed = sources, seed
+
+    def __iter__(self):
+        worker = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        while True:
+            yield make_canvas(self.sources, rng)
+
+
+def match(canvas: Canvas, priors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Anchor labels A (1 face, 0 none, -1 ignore), box offsets A×4 and point offsets A×10."""
+    corners = torch.cat([priors[:, :2] - priors[:, 2:] / 2, priors[:, :2] + priors[:, 2:] / 2], 1)
+    labels = torch.zeros(len(priors), dtype=torch.long)
+    if len(canvas.ignored):
+        hidden = torch.from_numpy(canvas.ignored)
+        labels[(box_iou(corners, hidden) > 0.1).any(1)] = -1
+    if not len(canvas.boxes):
+        return labels, torch.zeros(len(priors), 4), torch.zeros(len(priors), 10)
+    boxes, landmarks = torch.from_numpy(canvas.boxes), torch.from_numpy(canvas.landmarks)
+    overlap = box_iou(corners, boxes)
+    best, face = overlap.max(1)
+    labels[best >= _NEGATIVE] = -1
+    labels[best >= _POSITIVE] = 1
+    own = overlap.argmax(0)
+    labels[own], face[own] = 1, torch.arange(len(boxes))
+    return labels, *encode(boxes[face], landmarks[face], priors)
+
+
+def collate(canvases: list[Canvas]):
+    priors = anchors(CANVAS, CANVAS)
+    targets = [match(canvas, priors) for canvas in canvases]
+    pixels = torch.from_numpy(np.stack([canvas.pixels for canvas in canvases]))
+    return pixels, *(torch.stack(column) for column in zip(*targets, strict=True))
+
+
+def detection_loss(outputs, labels: Tensor, boxes: Tensor, points: Tensor) -> Tensor:
+    """RetinaFace's multi-task loss, hard negatives mined over the whole batch."""
+    predicted_boxes, logits, predicted_points = outputs
+    positive, negative = labels == 1, labels == 0
+    count = positive.sum().clamp(min=1)
+    entropy = F.cross_entropy(logits.flatten(0, 1), labels.flatten().clamp(min=0), reduction="none")
+    entropy = entropy.view_as(labels)
+    hardest = entropy[negative].topk(min(_HARD * int(count) + 64, int(negative.sum()))).values
+    classes = (entropy[positive].sum() + hardest.sum()) / count
+    box = F.smooth_l1_loss(predicted_boxes[positive], boxes[positive], reduction="sum") / count
+    point = F.smooth_l1_loss(predicted_points[positive], points[positive], reduction="sum") / count
+    return 2 * box + classes + point
+
+
+def read_labels(data: Path, file: Path | None, train: bool) -> list[tuple[LabelledImage, np.ndarray]]:
+    """The labelled images of one side of the split, with boxes to ignore."""
+    entries = [(image, np.zeros((0, 4), np.float32)) for image in read_keypoints(data)]
+    if file is not None:
+        for name, label in json.loads(file.read_text()).items():
+            points = np.array(label["landmarks"], np.float32).reshape(-1, 5, 2)
+            ignored = np.array(label["ignored"], np.float32).reshape(-1, 4)
+            entries.append((LabelledImage(data / name, points), ignored))
+    return [entry for entry in entries if held_out(entry[0].path) != train]
+
+
+def train(data: Path, run: Path, labels: Path | None, start: Path | None, minutes: float, args):
+    """Trains until the minutes are over, following a cosine over exactly that time."""
+    run.mkdir(parents=True, exist_ok=True)
+    sources = [load_source(*entry) for entry in read_labels(data, labels, train=True)]
+    log.info("%d training images", len(sources))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network, average = build_detector("mobile0.25").to(device), build_detector("mobile0.25")
+    network.phase = "train"
+    nn.init.constant_(network.ClassHead[0].conv1x1.bias, 0)
+    for head in network.ClassHead:
+        head.conv1x1.bias.data[1::2] = -4.0
+    step, spent = 0, 0.0
+    optimizer = torch.optim.AdamW(network.parameters(), args.lr, weight_decay=5e-4)
+    if (run / "state.pt").exists():
+        state = torch.load(run / "state.pt", weights_only=True)
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent = state["step"], state["spent"]
+    elif start is not None:
+        state = torch.load(start / "state.pt", weights_only=True)
+        network.load_state_dict(state["average"])
+    if step == 0:
+        average.load_state_dict(network.state_dict())
+    network.train().to(memory_format=torch.channels_last)
+    loader = DataLoader(
+        Canvases(sources, step),
+        args.batch,
+        collate_fn=collate,
+        num_workers=args.workers,
+        worker_init_fn=lambda _: torch.set_num_threads(1),
+    )
+    began, running = time.time() - spent, 0.0
+    for pixels, *targets in loader:
+        spent = time.time() - began
+        progress = min(1.0, spent / (60 * minutes))
+        for group in optimizer.param_groups:
+            warm = min(1.0, (step + 1) / 200)
+            group["lr"] = args.lr * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        inputs = normalise(pixels.to(device).permute(0, 3, 1, 2).float() / 255)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        loss = detection_loss(network(inputs), *(target.to(device) for target in targets))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+        optimizer.step()
+        step += 1
+        _average(average, network, min(0.998, 1 - 1 / (step / 5 + 1)))
+        running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
+        done = progress >= 1 or step >= args.steps
+        if step % 25 == 0 or done:
+            log.info("step %d, %.1f min, loss %.3f", step, spent / 60, running)
+        if step % 250 == 0 or done:
+            parts = {"network": network, "average": average, "optimizer": optimizer}
+            state = {name: part.state_dict() for name, part in parts.items()}
+            with atomic_path(run / "state.pt") as path:
+                torch.save({**state, "step": step, "spent": spent}, path)
+        if done:
+            break
+
+
+@torch.no_grad()
+def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    for mean, value in zip(
+        average.state_dict().values(), network.state_dict().values(), strict=True
+    ):
+        if mean.is_floating_point():
+            mean.lerp_(value.to(mean.device), 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+def load_run(run: Path) -> nn.Module:
+    """The averaged network of a run, in evaluation mode."""
+    detector = build_detector("mobile0.25")
+    detector.load_state_dict(torch.load(run / "state.pt", weights_only=True)["average"])
+    return detector.eval()
+
+
+def label(data: Path, run: Path) -> None:
+    """Labels the training portraits; keeps only faces on which a mirrored look agrees."""
+    detector, labels, dropped = load_run(run), {}, 0
+    paths = [path for folder in TRAIN_FOLDERS for path in sorted((data / folder).iterdir())]
+    paths += sorted((data / "real_lq/portraits_tune").iterdir())
+    for path in paths:
+        image = read_photo(path).pixels
+        faces = detect_faces(image, detector, score=0.3, try_rotations=False).faces[0]
+        mirrored = detect_faces(image.flip(-1), detector, score=0.3, try_rotations=False).faces[0]
+        kept, ignored = [], []
+        for face in faces:
+            points = np.array(face.landmarks)
+            twins = [np.array(other.landmarks)[[1, 0, 2, 4, 3]] for other in mirrored]
+            for twin in twins:
+                twin[:, 0] = image.shape[-1] - 1 - twin[:, 0]
+            gaps = [np.linalg.norm(points - twin, axis=1).mean() for twin in twins]
+            wide = np.linalg.norm(points[1] - points[0])
+            if face.score > 0.8 and gaps and min(gaps) < 0.1 * wide:
+                kept.append(((points + twins[int(np.argmin(gaps))]) / 2).tolist())
+            else:
+                ignored.append(list(face.box))
+        if len(kept) == 1:
+            name = path.relative_to(data).as_posix()
+            labels[name] = {"landmarks": kept, "ignored": ignored}
+        else:
+            dropped += 1
+    log.info("%d portraits labelled, %d dropped", len(labels), dropped)
+    with atomic_path(run / "labels.json") as path:
+        path.write_text(json.dumps(labels))
+
+
+def evaluate(data: Path, run: Path | None) -> dict[str, float]:
+    """Held-out figures: share found, landmark error, faces of the group photograph."""
+    from bfr.detect import load_detector
+
+    detector = load_run(run) if run is not None else load_detector()
+    figures: dict[str, float] = {}
+    for folder in ("keypoints", "keypoints5"):
+        errors, held = [], [i for i in read_keypoints(data) if held_out(i.path)]
+        held = [image for image in held if folder == image.path.parent.parent.name]
+        for image in held:
+            faces = detect_faces(read_photo(image.path).pixels, detector).faces[0]
+            truth = image.landmarks[0]
+            wide = np.linalg.norm(truth[1] - truth[0])
+            gaps = [np.linalg.norm(np.array(f.landmarks) - truth, axis=1).mean() for f in faces]
+            if gaps and min(gaps) < 0.5 * wide:
+                errors.append(min(gaps) / wide)
+        figures[f"{folder} found"] = len(errors) / len(held)
+        figures[f"{folder} error"] = float(np.mean(errors))
+        figures[f"{folder} median error"] = float(np.median(errors))
+    for folder in ("eval/hq", "real_lq/portraits_eval"):
+        counts = [
+            detect_faces(read_photo(path).pixels, detector, try_rotations=False).count
+            for path in sorted((data / folder).iterdir())
+        ]
+        figures[f"{folder} found"] = float(np.mean(np.array(counts) >= 1))
+        figures[f"{folder} more than one"] = float(np.mean(np.array(counts) > 1))
+    group = read_photo(data / "real_lq/whole/solvay_conference_1927.png").pixels
+    figures["group of 29"] = detect_faces(group, detector).count
+    for name, value in figures.items():
+        log.info("%-36s %.4f", name, value)
+    return figures
+
+
+def export(run: Path, file: Path) -> None:
+    """Writes the averaged network with its provenance."""
+    state = {
+        key: value.contiguous()
+        for key, value in load_run(run).state_dict().items()
+        if "num_batches_tracked" not in key
+    }
+    metadata = {
+        "architecture": "RetinaFace mobile0.25 (facexlib)",
+        "licence": "Apache-2.0",
+        "provenance": "trained by training/detector.py; data in weights/README.md",
+    }
+    with atomic_path(file) as path:
+        save_file(state, path, metadata)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("command", choices=["train", "label", "evaluate", "export"])
+    parser.add_argument("data", type=Path, help="data folder (export: the run folder)")
+    parser.add_argument("run", type=Path, nargs="?", help="run folder (export: the file)")
+    parser.add_argument("--labels", type=Path)
+    parser.add_argument("--start", type=Path)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--steps", type=int, default=10**9)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if args.command == "train":
+        train(args.data, args.run, args.labels, args.start, args.minutes, args)
+    elif args.command == "label":
+        label(args.data, args.run)
+    elif args.command == "evaluate":
+        evaluate(args.data, args.run)
+    else:
+        export(args.data, args.run)
+
+
+if __name__ == "__main__":
+    main()
