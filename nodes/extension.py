@@ -1,0 +1,27 @@
+"""The pack as ComfyUI sees it: model folders and the list of nodes."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import faces, loaders, restore
+
+
+class FaceRestorationExtension(ComfyExtension):
+    """All nodes of the pack; their ids are public and only ever added to."""
+
+    async def on_load(self) -> None:
+        loaders.register_folders()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            loaders.LoadFaceDetector,
+            loaders.LoadRestorer,
+            loaders.LoadFaceParser,
+            faces.DetectFaces,
+            faces.SelectFaces,
+            faces.AlignFaces,
+            restore.RestoreFaces,
+            faces.PasteFaces,
+            restore.RestorePhoto,
+        ]

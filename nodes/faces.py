@@ -1,0 +1,382 @@
+"""The nodes around a face: detect, select, align, paste."""
+
+from __future__ import annotations
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from torch import Tensor, nn
+
+from ..bfr.align import align_faces
+from ..bfr.detect import detect_faces
+from ..bfr.errors import InputError
+from ..bfr.paste import paste_faces
+from ..bfr.select import draw_faces, select_faces
+from . import memory, schemas
+from .convert import (
+    mask_to_comfy,
+    mask_to_core,
+    to_bounding_boxes,
+    to_comfy,
+    to_core,
+    to_face_set,
+)
+
+SORTS = ["size", "score", "left to right", "top to bottom"]
+MASKS = ["soft oval", "square", "parsing"]
+COLOURS = ["low frequency", "lab", "none"]
+
+
+def score_input() -> io.Float.Input:
+    return schemas.slider(
+        "score",
+        "minimum score",
+        0.5,
+        "How sure the detector must be. Lower finds more faces in bad photographs, and more "
+        "things that are none; higher keeps only clear ones.",
+        low=0.05,
+    )
+
+
+def min_size_input(advanced: bool | None = None) -> io.Int.Input:
+    return io.Int.Input(
+        "min_size",
+        display_name="minimum size",
+        default=0,
+        min=0,
+        max=8192,
+        tooltip="Faces whose box is smaller than this many pixels (longer side) are left alone.",
+        advanced=advanced,
+    )
+
+
+def mask_inputs(masks: list[str], advanced: bool | None = None) -> list[io.Input]:
+    """How faces are blended back; shared by Paste Faces and Restore Photo."""
+    auto = " auto: parsing if a parser is connected, else soft oval." if "auto" in masks else ""
+    return [
+        io.Combo.Input(
+            "mask_mode",
+            display_name="mask",
+            options=masks,
+            default=masks[0],
+            tooltip="What is pasted. soft oval: a face-shaped area that fades out. square: the "
+            "whole crop with soft edges, hair and background included. parsing: the outline "
+            f"that the face parser finds (connect one).{auto}",
+            advanced=advanced,
+        ),
+        schemas.slider(
+            "feather",
+            "feather",
+            0.1,
+            "Width of the soft edge, as a part of the crop's side. Wider hides seams; narrower "
+            "keeps more of the restored face.",
+            high=0.5,
+            advanced=advanced,
+        ),
+        io.Combo.Input(
+            "colour_match",
+            display_name="colour match",
+            options=COLOURS,
+            default=COLOURS[0],
+            tooltip="Brings the restored face to the photograph's colours. low frequency: takes "
+            "the broad colours and shading of the photograph. lab: matches mean and spread of "
+            "each colour channel. none: leaves the restorer's colours.",
+            advanced=advanced,
+        ),
+    ]
+
+
+def parse_indices(text: str) -> list[int] | None:
+    """The whole numbers in a text such as ``0, 2``; None for an empty one.
+
+    Raises:
+        InputError: if there is anything else in it.
+    """
+    words = text.replace(",", " ").split()
+    if not all(word.isdecimal() for word in words):
+        raise InputError(f"numbers must be whole numbers and commas, as in 0, 2; got {text!r}.")
+    return [int(word) for word in words] or None
+
+
+def parser_network(parser: ModelPatcher | None, mask_mode: str, crops: Tensor) -> nn.Module | None:
+    """The parser's network, moved to the computing device if the mask mode uses it."""
+    if parser is None or mask_mode != "parsing":
+        return None
+    memory.load(parser, faces=len(crops))
+    return parser.model
+
+
+class DetectFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_DetectFaces",
+            display_name="Detect Faces",
+            category=schemas.CATEGORY,
+            description="Finds every face of a photograph or batch, with five landmarks each. "
+            "An image without faces is no error.",
+            search_aliases=["face detection", "find faces", "retinaface", "face boxes"],
+            inputs=[
+                io.Image.Input("image", display_name="image", tooltip="Photograph or batch."),
+                schemas.Detector.Input(
+                    "detector", display_name="detector", tooltip="From Load Face Detector."
+                ),
+                score_input(),
+                min_size_input(),
+            ],
+            outputs=[
+                schemas.Faces.Output(
+                    "faces", display_name="faces", tooltip="For Select Faces and Align Faces."
+                ),
+                io.Image.Output(
+                    "overlay",
+                    display_name="overlay",
+                    tooltip="The image with each face boxed and numbered.",
+                ),
+                io.Int.Output(
+                    "face_count", display_name="count", tooltip="Faces in the whole batch."
+                ),
+                io.BoundingBox.Output(
+                    "bounding_boxes",
+                    display_name="bounding boxes",
+                    tooltip="The boxes in ComfyUI's own type, a list for each image.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, detector, score, min_size) -> io.NodeOutput:
+        images, _ = to_core(image)
+        memory.load(detector)
+        faces = detect_faces(
+            images, detector.model, score=score, min_size=min_size, on_step=memory.progress()
+        )
+        overlay = to_comfy(draw_faces(images, faces))
+        return io.NodeOutput(faces, overlay, faces.count, to_bounding_boxes(faces))
+
+
+class SelectFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_SelectFaces",
+            display_name="Select Faces",
+            category=schemas.CATEGORY,
+            description="Keeps some of the detected faces, image by image: filters by size, "
+            "score and mask, sorts, picks by number, then limits how many are left.",
+            search_aliases=["filter faces", "pick face", "largest face", "face index"],
+            inputs=[
+                schemas.Faces.Input(
+                    "faces", display_name="faces", tooltip="From Detect Faces."
+                ),
+                io.Combo.Input(
+                    "sort",
+                    display_name="sort by",
+                    options=SORTS,
+                    default=SORTS[0],
+                    tooltip="The order of the kept faces, which also numbers them: size and "
+                    "score put the largest first.",
+                ),
+                io.String.Input(
+                    "indices",
+                    display_name="numbers",
+                    default="",
+                    placeholder="all",
+                    tooltip="Which faces to keep after sorting, counted from 0, as in 0, 2. "
+                    "Empty keeps all.",
+                ),
+                io.Int.Input(
+                    "limit",
+                    display_name="at most",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Keep no more than this many faces an image. 0 keeps all.",
+                ),
+                io.Int.Input(
+                    "min_size",
+                    display_name="minimum size",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    tooltip="Drop faces whose box is smaller than this (longer side, pixels).",
+                ),
+                io.Int.Input(
+                    "max_size",
+                    display_name="maximum size",
+                    default=0,
+                    min=0,
+                    max=65536,
+                    tooltip="Drop faces whose box is larger than this (longer side, pixels). "
+                    "0 sets no bound.",
+                    advanced=True,
+                ),
+                schemas.slider(
+                    "min_score",
+                    "minimum score",
+                    0.0,
+                    "Drop faces the detector was less sure of.",
+                    advanced=True,
+                ),
+                io.Mask.Input(
+                    "mask",
+                    display_name="mask",
+                    optional=True,
+                    tooltip="Keep only faces whose centre lies in the painted part.",
+                ),
+            ],
+            outputs=[
+                schemas.Faces.Output(
+                    "selected_faces", display_name="faces", tooltip="The kept faces."
+                ),
+                io.Int.Output(
+                    "face_count", display_name="count", tooltip="Kept faces in the whole batch."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, faces, sort, indices, limit, min_size, max_size, min_score, mask=None
+    ) -> io.NodeOutput:
+        schemas.check_choice("sort by", sort, SORTS)
+        selected = select_faces(
+            faces,
+            sort=sort,
+            indices=parse_indices(indices),
+            min_size=min_size,
+            max_size=max_size or None,
+            min_score=min_score,
+            mask=None if mask is None else mask_to_core(mask),
+            limit=limit or None,
+        )
+        return io.NodeOutput(selected, selected.count)
+
+
+class AlignFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_AlignFaces",
+            display_name="Align Faces",
+            category=schemas.CATEGORY,
+            description="Cuts out each face upright and centred (FFHQ 5-point template), as "
+            "restorers expect it. Stock image nodes can work on the crops before Paste Faces.",
+            search_aliases=["face crop", "face alignment", "ffhq align", "crop faces"],
+            inputs=[
+                io.Image.Input(
+                    "image",
+                    display_name="image",
+                    tooltip="The photograph the faces were found in.",
+                ),
+                io.MultiType.Input(
+                    "faces",
+                    types=[schemas.Faces, schemas.FaceLandmarks],
+                    display_name="faces",
+                    tooltip="From Detect Faces or Select Faces, or the face landmarks of the "
+                    "core's Detect Face Landmarks (MediaPipe).",
+                ),
+                io.Int.Input(
+                    "size",
+                    display_name="crop size",
+                    default=512,
+                    min=64,
+                    max=2048,
+                    step=64,
+                    tooltip="Side of the crops in pixels. 512 suits published restorers; "
+                    "Restore Faces resizes to the network's own size and back anyway.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "crops",
+                    display_name="crops",
+                    tooltip="One upright crop a face. Without faces an empty batch, which "
+                    "Restore Faces and Paste Faces pass on; Preview Image cannot show it.",
+                ),
+                schemas.Alignment.Output(
+                    "alignment",
+                    display_name="alignment",
+                    tooltip="Where each crop came from, for Paste Faces.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, faces, size) -> io.NodeOutput:
+        images, _ = to_core(image)
+        crops, alignment = align_faces(images, to_face_set(faces), size)
+        return io.NodeOutput(to_comfy(crops), alignment)
+
+
+class PasteFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_PasteFaces",
+            display_name="Paste Faces",
+            category=schemas.CATEGORY,
+            description="Blends restored crops back into the photograph, or into an upscaled "
+            "version of it. Pixels outside the mask stay exactly as they were.",
+            search_aliases=["paste back", "uncrop faces", "face composite", "blend faces"],
+            inputs=[
+                io.Image.Input(
+                    "image",
+                    display_name="image",
+                    tooltip="The photograph, or the same photograph upscaled by any factor.",
+                ),
+                io.Image.Input(
+                    "crops", display_name="crops", tooltip="The restored crops, in their order."
+                ),
+                schemas.Alignment.Input(
+                    "alignment", display_name="alignment", tooltip="From Align Faces."
+                ),
+                *mask_inputs(MASKS),
+                schemas.slider(
+                    "strength",
+                    "strength",
+                    1.0,
+                    "How much of the restored face is blended in: 0 leaves the photograph as "
+                    "it was, 1 replaces the face.",
+                ),
+                schemas.Parser.Input(
+                    "parser",
+                    display_name="parser",
+                    optional=True,
+                    tooltip="From Load Face Parser; needed by the mask 'parsing' only.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "pasted_image", display_name="image", tooltip="The finished photograph."
+                ),
+                io.Mask.Output(
+                    "face_mask", display_name="mask", tooltip="Where faces were blended in."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image,
+        crops,
+        alignment,
+        mask_mode,
+        feather,
+        colour_match,
+        strength,
+        parser=None,
+    ) -> io.NodeOutput:
+        images, alpha = to_core(image)
+        crops, _ = to_core(crops, "crops")
+        images, masks = paste_faces(
+            images,
+            crops,
+            alignment,
+            mask=mask_mode,
+            parser=parser_network(parser, mask_mode, crops),
+            feather=feather,
+            colour=colour_match,
+            strength=strength,
+        )
+        return io.NodeOutput(to_comfy(images, alpha), mask_to_comfy(masks))

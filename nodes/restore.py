@@ -1,0 +1,249 @@
+"""The nodes that restore: aligned crops, or a whole photograph at once."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..bfr.detect import load_detector
+from ..bfr.pipeline import RestoreSettings, restore_photo
+from ..bfr.records import FaceSet
+from ..bfr.restorer import load_restorer, restore_faces
+from . import memory, schemas
+from .convert import mask_to_comfy, to_comfy, to_core
+from .faces import COLOURS, MASKS, mask_inputs, min_size_input, score_input
+
+
+def restore_inputs() -> list[io.Input]:
+    """How faces are restored; shared by Restore Faces and Restore Photo."""
+    return [
+        schemas.slider(
+            "fidelity",
+            "fidelity",
+            0.5,
+            "For restorers that have it (CodeFormer): 0 gives the best looking face, 1 stays "
+            "closest to the damaged one. Others ignore it.",
+        ),
+        schemas.slider(
+            "strength",
+            "strength",
+            1.0,
+            "Blends between the damaged face (0) and the restored one (1).",
+        ),
+        schemas.slider(
+            "lock",
+            "low-frequency lock",
+            0.0,
+            "Keeps the input's own colours, light and coarse shape, so that the person stays "
+            "the same. 0 trusts the restorer, 1 locks them fully.",
+        ),
+    ]
+
+
+def batch_size_input() -> io.Int.Input:
+    return io.Int.Input(
+        "batch_size",
+        display_name="batch size",
+        default=8,
+        min=1,
+        max=64,
+        tooltip="Faces that go through the restorer at once; the result does not depend on it. "
+        "It is halved by itself when memory runs out.",
+        advanced=True,
+    )
+
+
+class RestoreFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_RestoreFaces",
+            display_name="Restore Faces",
+            category=schemas.CATEGORY,
+            description="Runs aligned face crops through a restorer, a batch at a time. Each "
+            "crop is resized to the network's own size and back.",
+            search_aliases=["face restoration", "gfpgan", "codeformer", "fix faces"],
+            inputs=[
+                io.Image.Input(
+                    "crops", display_name="crops", tooltip="Aligned faces, from Align Faces."
+                ),
+                io.UpscaleModel.Input(
+                    "restorer",
+                    display_name="restorer",
+                    tooltip="From Load Restorer, or a face restorer from Load Upscale Model.",
+                ),
+                *restore_inputs(),
+                io.Int.Input(
+                    "lock_factor",
+                    display_name="low-pass factor",
+                    default=16,
+                    min=2,
+                    max=64,
+                    tooltip="What counts as low frequency for the lock: detail that survives "
+                    "shrinking the crop this many times. Larger locks less.",
+                    advanced=True,
+                ),
+                batch_size_input(),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "restored_crops",
+                    display_name="crops",
+                    tooltip="The restored faces, at the size they came in.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, crops, restorer, fidelity, strength, lock, lock_factor, batch_size
+    ) -> io.NodeOutput:
+        faces, _ = to_core(crops, "crops")
+        if len(faces):
+            patcher = memory.restorer_patcher(restorer)
+            memory.load(patcher, faces=min(batch_size, len(faces)))
+        restored = restore_faces(
+            faces,
+            restorer,
+            fidelity=fidelity,
+            strength=strength,
+            lock=lock,
+            lock_factor=lock_factor,
+            batch_size=batch_size,
+            on_step=memory.progress(),
+        )
+        return io.NodeOutput(to_comfy(restored))
+
+
+class RestorePhoto(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_RestorePhoto",
+            display_name="Restore Photo",
+            category=schemas.CATEGORY,
+            description="Finds, restores and pastes back every face of a photograph or batch, "
+            "in one node. Without a connected restorer or detector it uses the embedded ones. "
+            "A photograph without faces passes through unchanged, and the report says so.",
+            search_aliases=[
+                "face restoration",
+                "restore old photo",
+                "gfpgan",
+                "codeformer",
+                "face enhance",
+                "fix faces",
+            ],
+            inputs=[
+                io.Image.Input("image", display_name="image", tooltip="Photograph or batch."),
+                *restore_inputs(),
+                score_input(advanced=True),
+                min_size_input(advanced=True),
+                io.Int.Input(
+                    "crop_size",
+                    display_name="crop size",
+                    default=0,
+                    min=0,
+                    max=2048,
+                    tooltip="Side in pixels at which faces are cut out. 0 takes the restorer's "
+                    "own size.",
+                    advanced=True,
+                ),
+                *mask_inputs(["auto", *MASKS], advanced=True),
+                batch_size_input(),
+                io.UpscaleModel.Input(
+                    "restorer",
+                    display_name="restorer",
+                    optional=True,
+                    tooltip="From Load Restorer or Load Upscale Model. Not connected: the "
+                    "embedded default.",
+                ),
+                schemas.Detector.Input(
+                    "detector",
+                    display_name="detector",
+                    optional=True,
+                    tooltip="From Load Face Detector. Not connected: the embedded default.",
+                ),
+                schemas.Parser.Input(
+                    "parser",
+                    display_name="parser",
+                    optional=True,
+                    tooltip="From Load Face Parser: blends along the face's true outline.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "restored_image", display_name="image", tooltip="The restored photograph."
+                ),
+                io.Mask.Output(
+                    "face_mask", display_name="mask", tooltip="Where faces were blended in."
+                ),
+                io.Int.Output(
+                    "face_count", display_name="count", tooltip="Faces in the whole batch."
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="What was found in each image; show it with Preview as Text.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image,
+        fidelity,
+        strength,
+        lock,
+        score,
+        min_size,
+        crop_size,
+        mask_mode,
+        feather,
+        colour_match,
+        batch_size,
+        restorer=None,
+        detector=None,
+        parser=None,
+    ) -> io.NodeOutput:
+        images, alpha = to_core(image)
+        detector = detector or memory.manage(load_detector())
+        restorer = restorer or load_restorer()
+        settings = RestoreSettings(
+            score=score,
+            min_size=min_size,
+            crop_size=crop_size or None,
+            fidelity=fidelity,
+            strength=strength,
+            lock=lock,
+            colour=colour_match,
+            mask=mask_mode,
+            feather=feather,
+            batch_size=batch_size,
+        )
+        patchers = [detector, memory.restorer_patcher(restorer)]
+        if parser is not None:
+            patchers.append(parser)
+        memory.load(*patchers, faces=batch_size)
+        photo = restore_photo(
+            images,
+            detector.model,
+            restorer,
+            settings,
+            parser=None if parser is None else parser.model,
+            on_step=memory.progress(),
+        )
+        return io.NodeOutput(
+            to_comfy(photo.images, alpha),
+            mask_to_comfy(photo.masks),
+            photo.faces.count,
+            report(photo.faces),
+        )
+
+
+def report(faces: FaceSet) -> str:
+    """One line for the batch and one for each image, counted from 0."""
+    lines = [f"{faces.count} faces restored in {len(faces.faces)} images"]
+    for index, found in enumerate(faces.faces):
+        sizes = ", ".join(f"{face.size:.0f} px ({face.score:.2f})" for face in found)
+        lines.append(f"image {index}: {sizes or 'no face found, passed through unchanged'}")
+    return "\n".join(lines)
