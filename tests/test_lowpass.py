@@ -78,6 +78,14 @@ def test_gradient_is_the_transposed_map():
     assert torch.allclose(image.grad[0, 0], matrix.mT @ ones @ matrix)
 
 
+def test_first_use_in_inference_mode_does_not_spoil_gradients():
+    with torch.inference_mode():
+        lowpass(torch.rand(1, 1, 28, 28, dtype=torch.float64), 7)
+    image = torch.rand(1, 1, 28, 28, dtype=torch.float64, requires_grad=True)
+    lowpass(image, 7).sum().backward()
+    assert image.grad is not None
+
+
 @pytest.mark.parametrize("factor", [0, -4, 5, 64, 2.0])
 def test_wrong_factor(factor):
     with pytest.raises(InputError, match="factor"):
