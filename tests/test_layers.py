@@ -12,7 +12,7 @@ import pytest
 # The order of reading: a module imports only from those to its left.
 ORDER = (
     "records errors images geometry weights detect select align lowpass colour restorer parsing "
-    "paste degrade evaluate pipeline cli __main__"
+    "paste degrade evaluate pipeline batch cli __main__"
 ).split()
 CORE = Path(__file__).resolve().parent.parent / "bfr"
 MODULES = sorted(path for path in CORE.glob("**/*.py") if path.name != "__init__.py")

@@ -1,0 +1,368 @@
+"""The command line: ``python -m bfr restore|detect|models``.
+
+torch is imported inside the commands, so that ``--help`` and wrong options answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import FaceRestorationError, InputError, MissingWeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+    from .batch import Faces, Source
+    from .weights import PublishedWeights
+
+log = logging.getLogger(__name__)
+
+DONE, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+EMBEDDED = "embedded"
+MASKS = {"auto": "auto", "oval": "soft oval", "square": "square", "parsing": "parsing"}
+COLOURS = {"low-frequency": "low frequency", "lab": "lab", "none": "none"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: the words after ``python -m bfr``; None for those of the process.
+
+    Returns:
+        The exit code: 0 all done, 1 some images failed (the others are done), 2 bad usage,
+        130 interrupted.
+    """
+    options = build_parser().parse_args(arguments)
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+    logging.getLogger(__package__).setLevel(logging.DEBUG if options.verbose else logging.WARNING)
+    try:
+        return options.command(options)
+    except FaceRestorationError as error:
+        log.debug("It happened here:", exc_info=True)
+        say(f"error: {error}")
+        return BAD_USAGE
+    except KeyboardInterrupt:
+        say("Interrupted. What was finished is kept.")
+        return INTERRUPTED
+
+
+def say(line: str) -> None:
+    """Writes a line of progress or an error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bfr", description="Restore the faces of damaged photographs."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--verbose", action="store_true", help="show where an error happened")
+    _add_restore(commands.add_parser("restore", parents=[shared], help="restore photographs"))
+    _add_detect(commands.add_parser("detect", parents=[shared], help="find faces"))
+    models = commands.add_parser("models", help="list, download and verify published weights")
+    actions = models.add_subparsers(metavar="ACTION", required=True)
+    action = actions.add_parser("list", parents=[shared], help="what there is, and its licence")
+    action.set_defaults(command=list_models)
+    action = actions.add_parser("download", parents=[shared], help="get published weights")
+    action.add_argument("names", nargs="+", metavar="NAME")
+    action.set_defaults(command=download_models)
+    action = actions.add_parser("verify", parents=[shared], help="check downloaded weights")
+    action.add_argument("names", nargs="*", metavar="NAME", help="all, if none is named")
+    action.set_defaults(command=verify_models)
+    return parser
+
+
+def _add_detect(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("paths", nargs="+", type=Path, metavar="PATH", help="photographs, or folders of them")
+    add("--report", type=Path, metavar="FILE", help="write the faces as JSON")
+    add("--detector", default=EMBEDDED, metavar="NAME|FILE", help="what finds the faces")
+    add("--score", type=_fraction, default=0.5, help="a face's least confidence (%(default)s)")
+    add("--min-size", type=_size, default=0.0, help="a face's least size in pixels (%(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
+    parser.set_defaults(command=detect)
+
+
+def _add_restore(parser: argparse.ArgumentParser) -> None:
+    _add_detect(parser)
+    parser.set_defaults(command=restore)
+    add = parser.add_argument
+    add("-o", "--out", type=Path, required=True, metavar="FOLDER", help="where results go")
+    add(
+        "--existing",
+        choices=("refuse", "overwrite", "skip"),
+        default="refuse",
+        help="what to do about results that are there already (%(default)s)",
+    )
+    add("--restorer", default=EMBEDDED, metavar="NAME|FILE", help="what restores the faces")
+    add("--parser", metavar="NAME|FILE", help="what outlines faces, for --mask parsing")
+    add(
+        "--fidelity",
+        type=_fraction,
+        default=0.5,
+        help="0 looks best, 1 is closest to the input; CodeFormer has it (%(default)s)",
+    )
+    add("--strength", type=_fraction, default=1.0, help="0 input, 1 restored face (%(default)s)")
+    add(
+        "--lock",
+        type=_fraction,
+        default=0.0,
+        help="how much of the input's colours and coarse shape to keep (%(default)s)",
+    )
+    add(
+        "--colour",
+        choices=COLOURS,
+        default="low-frequency",
+        help="how a face is matched to its photograph (%(default)s)",
+    )
+    add(
+        "--mask",
+        choices=MASKS,
+        default="auto",
+        help="what part is pasted; auto is parsing where its weights are, else oval (%(default)s)",
+    )
+    add("--feather", type=_half, default=0.1, help="the mask's soft edge (%(default)s)")
+    add("--batch-size", type=_count, default=8, help="faces restored at once (%(default)s)")
+
+
+def _number(low: float, high: float, kind: type = float) -> Callable[[str], float]:
+    """The type of an option that is a number in a range."""
+
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} does not lie in {low} … {high}")
+        return value
+
+    parse.__name__ = "number"  # argparse's "invalid number value: 'x'"
+    return parse
+
+
+_fraction = _number(0, 1)
+_half = _number(0, 0.5)
+_size = _number(0, 1e6)
+_count = _number(1, 1024, int)
+
+
+def restore(options: argparse.Namespace) -> int:
+    """Restores photographs; one without a face is copied byte for byte."""
+    from . import batch
+
+    sources = batch.find_sources(options.paths, options.out)
+    targets = batch.plan_targets(sources, options.out, options.existing)
+    for source in sources:
+        if source not in targets:
+            say(f"{source.path}: skipped, its result exists")
+    batch.check_writable(options.out)
+
+    from .detect import load_detector
+    from .images import read_photo, write_photo
+    from .parsing import load_parser
+    from .pipeline import RestoreSettings, restore_photo
+    from .restorer import load_restorer
+
+    device = pick_device(options.device)
+    detector = load_detector(find_weights("detector", options.detector)).to(device)
+    restorer = load_restorer(find_weights("restorer", options.restorer)).to(device)
+    parser_file = find_parser(options.mask, options.parser)
+    parser = load_parser(parser_file).to(device) if parser_file else None
+    settings = RestoreSettings(
+        score=options.score,
+        min_size=options.min_size,
+        fidelity=options.fidelity,
+        strength=options.strength,
+        lock=options.lock,
+        colour=COLOURS[options.colour],
+        mask=MASKS[options.mask],
+        feather=options.feather,
+        batch_size=options.batch_size,
+    )
+
+    def work(source: Source) -> Faces:
+        photo = read_photo(source.path)
+        restored = restore_photo(photo.pixels, detector, restorer, settings, parser)
+        targets[source].parent.mkdir(parents=True, exist_ok=True)
+        if restored.faces.count:
+            write_photo(targets[source], replace(photo, pixels=restored.images))
+        else:
+            batch.copy_file(source.path, targets[source])
+        return restored.faces.faces[0]
+
+    return _exit_code(batch.process(list(targets), work, say, options.report))
+
+
+def detect(options: argparse.Namespace) -> int:
+    """Tells where the faces are."""
+    from . import batch
+
+    sources = batch.find_sources(options.paths)
+
+    from .detect import detect_faces, load_detector
+    from .images import read_photo
+
+    device = pick_device(options.device)
+    detector = load_detector(find_weights("detector", options.detector)).to(device)
+
+    def work(source: Source) -> Faces:
+        pixels = read_photo(source.path).pixels
+        found = detect_faces(pixels, detector, score=options.score, min_size=options.min_size)
+        faces = found.faces[0]
+        print(f"{source.path}: {batch.count_faces(faces)}")
+        for number, face in enumerate(faces, 1):
+            x0, y0, x1, y1 = face.box
+            print(f"  {number}: {x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f}, score {face.score:.2f}")
+        return faces
+
+    return _exit_code(batch.process(sources, work, say, options.report))
+
+
+def _exit_code(failed: int) -> int:
+    if failed:
+        say(f"{failed} of the images failed; the lines above say why.")
+    return SOME_FAILED if failed else DONE
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" is an accelerator where there is one.
+
+    Raises:
+        InputError: if this machine does not have it.
+    """
+    import torch
+
+    if name == "auto":
+        found = (kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available())
+        return torch.device(next(found, "cpu"))
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"Device {name} cannot be used ({reason}). Choose cpu or auto.") from error
+
+
+def find_weights(kind: str, word: str) -> Path | None:
+    """The weights file that a word names: published weights, or a file; None for embedded ones.
+
+    Raises:
+        MissingWeightsError: if the published weights were not downloaded.
+        InputError: if the word is neither.
+    """
+    from . import weights
+
+    if word == EMBEDDED and kind != "parser":
+        return None
+    entries = {entry.name: entry for entry in weights.published() if entry.kind == kind}
+    if word in entries:
+        path = weights.find(entries[word], [weights.cache_dir()])
+        if path is None:
+            raise MissingWeightsError(
+                f"{word} is not on this machine. Get it: python -m bfr models download {word}"
+            )
+        return path
+    if not Path(word).is_file():
+        names = ", ".join(entries if kind == "parser" else [EMBEDDED, *entries])
+        raise InputError(f"{word} is no {kind}: give a file, or one of {names}.")
+    return Path(word)
+
+
+def find_parser(mask: str, word: str | None) -> Path | None:
+    """The weights of the parser that a mask needs, if any.
+
+    Raises:
+        WeightsError: if the mask is "parsing" and there are none.
+    """
+    from . import weights
+
+    if mask not in ("auto", "parsing"):
+        return None
+    if word is not None:
+        return find_weights("parser", word)
+    entries = [entry for entry in weights.published() if entry.kind == "parser"]
+    found = (weights.find(entry, [weights.cache_dir()]) for entry in entries)
+    path = next((path for path in found if path is not None), None)
+    if path is None and mask == "parsing":
+        raise MissingWeightsError(
+            "--mask parsing needs the weights of a parser. Get them: python -m bfr models "
+            f"download {entries[0].name}, or name a file: --parser FILE"
+        )
+    return path
+
+
+def list_models(options: argparse.Namespace) -> int:
+    """Prints the published weights, their licences and where they are."""
+    from . import weights
+
+    print(f"downloaded weights are kept in {weights.cache_dir()}")
+    for entry in weights.published():
+        path = weights.find(entry, [weights.cache_dir()])
+        print(f"\n{entry.name}  ({entry.kind}, {'downloaded' if path else 'not downloaded'})")
+        print(f"  licence: {entry.licence}")
+        print(f"  {entry.url}")
+    return DONE
+
+
+def download_models(options: argparse.Namespace) -> int:
+    """Downloads published weights into the cache folder."""
+    from . import weights
+
+    failed = 0
+    for entry in _named(options.names):
+        shown = -1
+
+        def tell(done: int, total: int, _: object, name: str = entry.name) -> None:
+            nonlocal shown
+            percent = 100 * done // max(total, 1)
+            if percent // 10 > shown:
+                shown = percent // 10
+                say(f"{name}: {percent} %")
+
+        try:
+            print(weights.download(entry, weights.cache_dir(), on_step=tell))
+        except FaceRestorationError as error:
+            failed += 1
+            say(f"{entry.name}: failed: {error}")
+    return SOME_FAILED if failed else DONE
+
+
+def verify_models(options: argparse.Namespace) -> int:
+    """Compares downloaded weights with their checksums."""
+    from . import weights
+
+    failed = 0
+    for entry in _named(options.names):
+        path = weights.find(entry, [weights.cache_dir()])
+        if path is None:
+            failed += bool(options.names)
+            print(f"{entry.name}: not downloaded")
+            continue
+        try:
+            weights.verify(path, entry)
+            print(f"{entry.name}: good")
+        except FaceRestorationError as error:
+            failed += 1
+            print(f"{entry.name}: bad: {error}")
+    return SOME_FAILED if failed else DONE
+
+
+def _named(names: Sequence[str]) -> list[PublishedWeights]:
+    """The published weights of those names; all if there is none.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    from . import weights
+
+    entries = {entry.name: entry for entry in weights.published()}
+    for name in names:
+        if name not in entries:
+            raise InputError(f"There are no published weights {name}; there are {[*entries]}.")
+    return [entries[name] for name in names] or list(entries.values())

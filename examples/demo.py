@@ -1,0 +1,70 @@
+"""Damage the example photographs in several kinds, restore them and show both side by side.
+
+Run it with ``make demo``. It uses the embedded weights and the chain of the command line and of
+the *Restore Photo* node; the damage is synthetic and always the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torch.nn import functional as F
+
+from bfr.degrade import PRESETS, degrade_faces
+from bfr.detect import load_detector
+from bfr.images import read_photo
+from bfr.pipeline import restore_photo
+from bfr.restorer import load_restorer
+
+PHOTOGRAPHS = ("eileen_collins.jpg", "grace_hopper.jpg")
+SEED = 7
+CELL, MARGIN, HEADER = 256, 8, 28  # pixels
+
+
+def main() -> None:
+    folder = Path(__file__).parent
+    target = folder.parent / "output" / "demo.png"
+    target.parent.mkdir(exist_ok=True)
+    detector, restorer = load_detector(), load_restorer()
+    columns: list[tuple[str, Tensor]] = []
+    with torch.inference_mode():
+        for name in PHOTOGRAPHS:
+            original = read_photo(folder / name).pixels
+            kinds = [degrade_faces(original, preset, SEED) for preset in PRESETS]
+            damaged = torch.cat(kinds)
+            restored = restore_photo(damaged, detector, restorer)
+            print(f"{name}: {restored.faces.count} faces in {len(damaged)} damaged pictures")
+            columns.append(("original", original.expand_as(damaged)))
+            columns.append(("damaged", damaged))
+            columns.append(("restored", restored.images))
+    draw_grid(columns, list(PRESETS)).save(target)
+    print(target)
+
+
+def draw_grid(columns: list[tuple[str, Tensor]], rows: list[str]) -> Image.Image:
+    """Lays pictures out in labelled columns.
+
+    Args:
+        columns: a title, and B×3×H×W RGB in [0, 1] with a picture for each row.
+        rows: the B rows' names.
+    """
+    step = CELL + MARGIN
+    font = ImageFont.load_default(16)
+    grid = Image.new("RGB", (len(columns) * step + MARGIN, len(rows) * (step + HEADER)), "white")
+    pen = ImageDraw.Draw(grid)
+    for column, (title, pictures) in enumerate(columns):
+        cells = F.interpolate(pictures, (CELL, CELL), mode="bicubic", antialias=True).clamp(0, 1)
+        for row, name in enumerate(rows):
+            x, y = MARGIN + column * step, row * (step + HEADER)
+            label = f"{name}: {title}" if column == 0 else title
+            pen.text((x, y + 5), label, "black", font)
+            pixels = (cells[row] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+            grid.paste(Image.fromarray(pixels), (x, y + HEADER))
+    return grid
+
+
+if __name__ == "__main__":
+    main()
