@@ -2,5 +2,5 @@
 
 This is the only folder that imports ComfyUI. ``schemas`` holds what every node shares,
 ``convert`` the tensor layouts, ``memory`` the networks, progress and interrupt; ``loaders``,
-``faces`` and ``restore`` hold the nodes and ``extension`` lists them.
+``faces``, ``restore`` and ``example`` hold the nodes and ``extension`` lists them.
 """

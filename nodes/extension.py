@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import faces, loaders, restore
+from . import example, faces, loaders, restore
 
 
 class FaceRestorationExtension(ComfyExtension):
@@ -24,4 +24,5 @@ class FaceRestorationExtension(ComfyExtension):
             restore.RestoreFaces,
             faces.PasteFaces,
             restore.RestorePhoto,
+            example.LoadExamplePhoto,
         ]

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from ..bfr.align import align_faces
 from ..bfr.detect import detect_faces
 from ..bfr.errors import InputError
-from ..bfr.paste import paste_faces
-from ..bfr.select import draw_faces, select_faces
+from ..bfr.paste import MASKS, paste_faces
+from ..bfr.select import SORTS, draw_faces, select_faces
 from . import memory, schemas
 from .convert import (
     mask_to_comfy,
@@ -20,69 +20,6 @@ from .convert import (
     to_core,
     to_face_set,
 )
-
-SORTS = ["size", "score", "left to right", "top to bottom"]
-MASKS = ["soft oval", "square", "parsing"]
-COLOURS = ["low frequency", "lab", "none"]
-
-
-def score_input() -> io.Float.Input:
-    return schemas.slider(
-        "score",
-        "minimum score",
-        0.5,
-        "How sure the detector must be. Lower finds more faces in bad photographs, and more "
-        "things that are none; higher keeps only clear ones.",
-        low=0.05,
-    )
-
-
-def min_size_input(advanced: bool | None = None) -> io.Int.Input:
-    return io.Int.Input(
-        "min_size",
-        display_name="minimum size",
-        default=0,
-        min=0,
-        max=8192,
-        tooltip="Faces whose box is smaller than this many pixels (longer side) are left alone.",
-        advanced=advanced,
-    )
-
-
-def mask_inputs(masks: list[str], advanced: bool | None = None) -> list[io.Input]:
-    """How faces are blended back; shared by Paste Faces and Restore Photo."""
-    auto = " auto: parsing if a parser is connected, else soft oval." if "auto" in masks else ""
-    return [
-        io.Combo.Input(
-            "mask_mode",
-            display_name="mask",
-            options=masks,
-            default=masks[0],
-            tooltip="What is pasted. soft oval: a face-shaped area that fades out. square: the "
-            "whole crop with soft edges, hair and background included. parsing: the outline "
-            f"that the face parser finds (connect one).{auto}",
-            advanced=advanced,
-        ),
-        schemas.slider(
-            "feather",
-            "feather",
-            0.1,
-            "Width of the soft edge, as a part of the crop's side. Wider hides seams; narrower "
-            "keeps more of the restored face.",
-            high=0.5,
-            advanced=advanced,
-        ),
-        io.Combo.Input(
-            "colour_match",
-            display_name="colour match",
-            options=COLOURS,
-            default=COLOURS[0],
-            tooltip="Brings the restored face to the photograph's colours. low frequency: takes "
-            "the broad colours and shading of the photograph. lab: matches mean and spread of "
-            "each colour channel. none: leaves the restorer's colours.",
-            advanced=advanced,
-        ),
-    ]
 
 
 def parse_indices(text: str) -> list[int] | None:
@@ -120,8 +57,8 @@ class DetectFaces(io.ComfyNode):
                 schemas.Detector.Input(
                     "detector", display_name="detector", tooltip="From Load Face Detector."
                 ),
-                score_input(),
-                min_size_input(),
+                schemas.score_input(),
+                schemas.min_size_input(),
             ],
             outputs=[
                 schemas.Faces.Output(
@@ -161,28 +98,26 @@ class SelectFaces(io.ComfyNode):
             node_id="BFR_SelectFaces",
             display_name="Select Faces",
             category=schemas.CATEGORY,
-            description="Keeps some of the detected faces, image by image: filters by size, "
-            "score and mask, sorts, picks by number, then limits how many are left.",
+            description="Keeps some of the detected faces of each image: those with the given "
+            "numbers that pass every filter, sorted, and no more than a limit.",
             search_aliases=["filter faces", "pick face", "largest face", "face index"],
             inputs=[
-                schemas.Faces.Input(
-                    "faces", display_name="faces", tooltip="From Detect Faces."
-                ),
+                schemas.Faces.Input("faces", display_name="faces", tooltip="From Detect Faces."),
                 io.Combo.Input(
                     "sort",
                     display_name="sort by",
-                    options=SORTS,
-                    default=SORTS[0],
-                    tooltip="The order of the kept faces, which also numbers them: size and "
-                    "score put the largest first.",
+                    options=list(SORTS),
+                    default="size",
+                    tooltip="The order of the kept faces, in which the limit counts them: size "
+                    "and score put the largest first.",
                 ),
                 io.String.Input(
                     "indices",
                     display_name="numbers",
                     default="",
                     placeholder="all",
-                    tooltip="Which faces to keep after sorting, counted from 0, as in 0, 2. "
-                    "Empty keeps all.",
+                    tooltip="Which faces to keep, by the numbers in the overlay of Detect Faces, "
+                    "as in 0, 2. Empty keeps all.",
                 ),
                 io.Int.Input(
                     "limit",
@@ -238,7 +173,6 @@ class SelectFaces(io.ComfyNode):
     def execute(
         cls, faces, sort, indices, limit, min_size, max_size, min_score, mask=None
     ) -> io.NodeOutput:
-        schemas.check_choice("sort by", sort, SORTS)
         selected = select_faces(
             faces,
             sort=sort,
@@ -330,7 +264,7 @@ class PasteFaces(io.ComfyNode):
                 schemas.Alignment.Input(
                     "alignment", display_name="alignment", tooltip="From Align Faces."
                 ),
-                *mask_inputs(MASKS),
+                *schemas.mask_inputs(MASKS),
                 schemas.slider(
                     "strength",
                     "strength",

@@ -61,22 +61,24 @@ def get_file(kind: str, name: str, download: bool) -> Path:
         MissingWeightsError: if there is no such file, and no leave or no place to download it.
     """
     path = find_file(kind, name)
-    if path is not None:
-        return path
     entry = next((e for e in weights.published() if e.file == name and e.kind == kind), None)
     if entry is None:
-        raise MissingWeightsError(
-            f"There is no {kind} file named {name!r} in the model folders "
-            f"{' and '.join(FOLDERS[kind])}. Choose one of: {', '.join(list_names(kind))}."
-        )
-    folder = Path(folder_paths.get_folder_paths(entry.folder)[0])
-    if not download:
+        if path is None:
+            raise MissingWeightsError(
+                f"There is no {kind} file named {name!r} in the model folders "
+                f"{' and '.join(FOLDERS[kind])}. Choose one of: {', '.join(list_names(kind))}."
+            )
+        return path
+    folder = path.parent if path else Path(folder_paths.get_folder_paths(entry.folder)[0])
+    if download:  # of a file that is here already it only checks the sha256
+        return weights.download(entry, folder, on_step=memory.progress())
+    if path is None:
         raise MissingWeightsError(
             f"{name} is published but not on this machine, and nothing downloads by itself. "
             f"Turn on download, or save {entry.url} as {folder / name}. "
             f"Its licence: {entry.licence}."
         )
-    return weights.download(entry, folder, on_step=memory.progress())
+    return path
 
 
 def fingerprint(kind: str, name: str | None) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..bfr.detect import load_detector
+from ..bfr.paste import MASKS
 from ..bfr.pipeline import RestoreSettings, restore_photo
 from ..bfr.records import FaceSet
 from ..bfr.restorer import load_restorer, restore_faces
 from . import memory, schemas
 from .convert import mask_to_comfy, to_comfy, to_core
-from .faces import COLOURS, MASKS, mask_inputs, min_size_input, score_input
 
 
 def restore_inputs() -> list[io.Input]:
@@ -135,8 +135,8 @@ class RestorePhoto(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", display_name="image", tooltip="Photograph or batch."),
                 *restore_inputs(),
-                score_input(advanced=True),
-                min_size_input(advanced=True),
+                schemas.score_input(advanced=True),
+                schemas.min_size_input(advanced=True),
                 io.Int.Input(
                     "crop_size",
                     display_name="crop size",
@@ -147,7 +147,7 @@ class RestorePhoto(io.ComfyNode):
                     "own size.",
                     advanced=True,
                 ),
-                *mask_inputs(["auto", *MASKS], advanced=True),
+                *schemas.mask_inputs(["auto", *MASKS], advanced=True),
                 batch_size_input(),
                 io.UpscaleModel.Input(
                     "restorer",

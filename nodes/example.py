@@ -1,0 +1,72 @@
+"""A photograph to try the nodes on, damaged in a chosen way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comfy_api.latest import io
+
+from ..bfr.degrade import PRESETS, degrade_faces
+from ..bfr.errors import InputError
+from ..bfr.images import read_photo
+from . import schemas
+from .convert import to_comfy
+
+FOLDER = Path(__file__).resolve().parents[1] / "examples"
+UNDAMAGED = "none"
+
+
+def list_photos() -> list[str]:
+    """File names of the photographs that come with the pack."""
+    return sorted(path.name for path in FOLDER.glob("*.jpg"))
+
+
+class LoadExamplePhoto(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_LoadExamplePhoto",
+            display_name="Load Example Photo",
+            category=schemas.CATEGORY,
+            description="A public-domain portrait that comes with the pack, damaged in a chosen "
+            "way, to try the other nodes on. Put Load Image in its place for your own photo.",
+            search_aliases=["sample photo", "test image", "damaged portrait", "degrade"],
+            inputs=[
+                io.Combo.Input(
+                    "photo",
+                    display_name="photo",
+                    options=list_photos(),
+                    default="grace_hopper.jpg",
+                    tooltip="Which portrait; sources are in the pack's examples folder.",
+                ),
+                io.Combo.Input(
+                    "damage",
+                    display_name="damage",
+                    options=[UNDAMAGED, *PRESETS],
+                    default="low resolution",
+                    tooltip="How the portrait is damaged. gfpgan: the mixture of blur, noise and "
+                    "compression that restorers are trained on.",
+                ),
+                io.Int.Input(
+                    "damage_seed",  # named "seed" the editor would change it after every run
+                    display_name="seed",
+                    default=7,
+                    min=0,
+                    max=2**32 - 1,
+                    tooltip="Draws the damage within its kind; the same seed, the same damage.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="The damaged portrait.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, photo, damage, damage_seed) -> io.NodeOutput:
+        if photo not in list_photos():
+            raise InputError(f"photo must be one of {', '.join(list_photos())}; got {photo!r}.")
+        pixels = read_photo(FOLDER / photo).pixels
+        if damage != UNDAMAGED:
+            pixels = degrade_faces(pixels, damage, damage_seed)
+        return io.NodeOutput(to_comfy(pixels))

@@ -1,0 +1,16 @@
+"""One ComfyUI for all tests of this folder."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.comfyui.server import find_comfyui, running_server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory):
+    comfyui = find_comfyui()
+    if comfyui is None:
+        pytest.skip("no ComfyUI: set COMFYUI_PATH to its folder to run these tests")
+    with running_server(comfyui, tmp_path_factory.mktemp("comfyui")) as running:
+        yield running
