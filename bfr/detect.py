@@ -72,7 +72,7 @@ def load_detector(path: str | Path | None = None) -> nn.Module:
         backbone = "resnet50"
     else:
         raise WrongArchitectureError(
-            f"{path.name} is no RetinaFace detector (its first key is {next(iter(state), None)!r}). "
+            f"{path.name} is no RetinaFace detector (first key {next(iter(state), None)!r}). "
             "Choose detection_Resnet50_Final.pth, detection_mobilenet0.25_Final.pth or the "
             "embedded detector."
         )
@@ -83,7 +83,7 @@ def load_detector(path: str | Path | None = None) -> nn.Module:
     wrong = [key for key, value in fitting.items() if value.shape != wanted[key].shape]
     if missing or wrong:
         raise WrongArchitectureError(
-            f"{path.name} looks like RetinaFace ({backbone}) but {len(missing)} tensors are missing "
+            f"{path.name} looks like RetinaFace ({backbone}), but {len(missing)} tensors are missing "
             f"and {len(wrong)} have another shape, first {(missing + wrong)[0]!r}. "
             "Use a file made for facexlib."
         )
@@ -196,18 +196,14 @@ def _search_turned(
 
 def _moved(face: Face, matrix: Tensor) -> Face:
     """The face with box and landmarks mapped by a 2×3 matrix of quarter turns or a resize."""
-    points = torch.tensor(
-        [face.box[:2], face.box[2:], *face.landmarks], dtype=torch.float64
-    )
+    points = torch.tensor([face.box[:2], face.box[2:], *face.landmarks], dtype=torch.float64)
     points = transform_points(matrix, points)
     low, high = points[:2].amin(0), points[:2].amax(0)
     x0, y0, x1, y1 = torch.cat([low, high]).tolist()
     return Face((x0, y0, x1, y1), face.score, tuple((x, y) for x, y in points[2:].tolist()))
 
 
-def _search(
-    image: Tensor, detector: nn.Module, score: float, sizes: tuple[int, ...]
-) -> list[Face]:
+def _search(image: Tensor, detector: nn.Module, score: float, sizes: tuple[int, ...]) -> list[Face]:
     """Faces of one upright 1×3×H×W image, searched at each of the sizes once."""
     longer = max(image.shape[-2:])
     boxes, scores, landmarks = [], [], []
@@ -259,5 +255,3 @@ def _suppress(boxes: Tensor, scores: Tensor, landmarks: Tensor) -> list[Face]:
         )
         for i in keep.tolist()
     ]
-
-

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
 import time
 from pathlib import Path
 
@@ -27,11 +26,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 from torchvision.ops import box_iou
 
-from bfr.detect import anchors, build_detector, detect_faces, encode, normalise
+from bfr.detect import SEARCH_SIZES, anchors, build_detector, detect_faces, encode, normalise
 from bfr.images import atomic_path, read_photo
 
 from .detector_samples import CANVAS, Canvas, Source, load_source, make_canvas
 from .faces import TRAIN_FOLDERS, LabelledImage, held_out, read_keypoints
+from .state import average_weights, cosine, load_state, save_state
 
 log = logging.getLogger(__name__)
 _POSITIVE, _NEGATIVE, _HARD = 0.4, 0.3, 7
@@ -90,7 +90,9 @@ def detection_loss(outputs, labels: Tensor, boxes: Tensor, points: Tensor) -> Te
     return 2 * box + classes + point
 
 
-def read_labels(data: Path, file: Path | None, train: bool) -> list[tuple[LabelledImage, np.ndarray]]:
+def read_labels(
+    data: Path, file: Path | None, train: bool
+) -> list[tuple[LabelledImage, np.ndarray]]:
     """The labelled images of one side of the split, with boxes to ignore."""
     entries = [(image, np.zeros((0, 4), np.float32)) for image in read_keypoints(data)]
     if file is not None:
@@ -109,21 +111,15 @@ def train(data: Path, run: Path, labels: Path | None, start: Path | None, minute
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network, average = build_detector("mobile0.25").to(device), build_detector("mobile0.25")
     network.phase = "train"
-    nn.init.constant_(network.ClassHead[0].conv1x1.bias, 0)
     for head in network.ClassHead:
-        head.conv1x1.bias.data[1::2] = -4.0
-    step, spent = 0, 0.0
+        nn.init.constant_(head.conv1x1.bias[1::2], -4.0)  # most anchors show no face
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, weight_decay=5e-4)
-    if (run / "state.pt").exists():
-        state = torch.load(run / "state.pt", weights_only=True)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, spent = state["step"], state["spent"]
-    elif start is not None:
-        state = torch.load(start / "state.pt", weights_only=True)
-        network.load_state_dict(state["average"])
-    if step == 0:
+    parts = {"network": network, "average": average, "optimizer": optimizer}
+    state = load_state(run, parts)
+    step, spent = state.get("step", 0), state.get("spent", 0.0)
+    if not state:
+        if start is not None:
+            network.load_state_dict(load_run(start).state_dict())
         average.load_state_dict(network.state_dict())
     network.train().to(memory_format=torch.channels_last)
     loader = DataLoader(
@@ -133,44 +129,30 @@ def train(data: Path, run: Path, labels: Path | None, start: Path | None, minute
         num_workers=args.workers,
         worker_init_fn=lambda _: torch.set_num_threads(1),
     )
+    forward = torch.compile(network) if args.compile else network
     began, running = time.time() - spent, 0.0
     for pixels, *targets in loader:
         spent = time.time() - began
         progress = min(1.0, spent / (60 * minutes))
         for group in optimizer.param_groups:
-            warm = min(1.0, (step + 1) / 200)
-            group["lr"] = args.lr * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+            group["lr"] = args.lr * min(1.0, (step + 1) / 200) * cosine(progress)
         inputs = normalise(pixels.to(device).permute(0, 3, 1, 2).float() / 255)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        loss = detection_loss(network(inputs), *(target.to(device) for target in targets))
+        loss = detection_loss(forward(inputs), *(target.to(device) for target in targets))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimizer.step()
         step += 1
-        _average(average, network, min(0.998, 1 - 1 / (step / 5 + 1)))
+        average_weights(average, network, min(0.998, 1 - 1 / (step / 5 + 1)))
         running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
         done = progress >= 1 or step >= args.steps
         if step % 25 == 0 or done:
             log.info("step %d, %.1f min, loss %.3f", step, spent / 60, running)
         if step % 250 == 0 or done:
-            parts = {"network": network, "average": average, "optimizer": optimizer}
-            state = {name: part.state_dict() for name, part in parts.items()}
-            with atomic_path(run / "state.pt") as path:
-                torch.save({**state, "step": step, "spent": spent}, path)
+            save_state(run, parts, step=step, spent=spent)
         if done:
             break
-
-
-@torch.no_grad()
-def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    for mean, value in zip(
-        average.state_dict().values(), network.state_dict().values(), strict=True
-    ):
-        if mean.is_floating_point():
-            mean.lerp_(value.to(mean.device), 1 - decay)
-        else:
-            mean.copy_(value)
 
 
 def load_run(run: Path) -> nn.Module:
@@ -187,8 +169,10 @@ def label(data: Path, run: Path) -> None:
     paths += sorted((data / "real_lq/portraits_tune").iterdir())
     for path in paths:
         image = read_photo(path).pixels
-        faces = detect_faces(image, detector, score=0.3, try_rotations=False).faces[0]
-        mirrored = detect_faces(image.flip(-1), detector, score=0.3, try_rotations=False).faces[0]
+        both = torch.cat([image, image.flip(-1)])
+        faces, mirrored = detect_faces(
+            both, detector, score=0.3, search_sizes=SEARCH_SIZES[:1], try_rotations=False
+        ).faces
         kept, ignored = [], []
         for face in faces:
             points = np.array(face.landmarks)
@@ -261,7 +245,9 @@ def export(run: Path, file: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("command", choices=["train", "label", "evaluate", "export"])
     parser.add_argument("data", type=Path, help="data folder (export: the run folder)")
     parser.add_argument("run", type=Path, nargs="?", help="run folder (export: the file)")
@@ -271,6 +257,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10**9)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="faster after some minutes")
     parser.add_argument("--lr", type=float, default=2e-3)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

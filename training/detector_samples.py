@@ -45,7 +45,9 @@ def load_source(labelled: LabelledImage, ignored: np.ndarray | None = None, side
     scale = min(1.0, side / max(image.size))
     if scale < 1:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.BOX if scale < 0.5 else Image.Resampling.BILINEAR)
+        image = image.resize(
+            size, Image.Resampling.BOX if scale < 0.5 else Image.Resampling.BILINEAR
+        )
     landmarks = ((labelled.landmarks + 0.5) * scale - 0.5).astype(np.float32)
     ignored = np.zeros((0, 4), np.float32) if ignored is None else (ignored + 0.5) * scale - 0.5
     return Source(image, landmarks, landmark_boxes(landmarks), ignored.astype(np.float32))
@@ -94,7 +96,7 @@ def _cells(rng: np.random.Generator) -> list[tuple[int, int, int, int]]:
 
 
 def _paste_with_face(canvas, cell, source: Source, rng):
-    """Shows one of the source's faces in the cell; returns (box, landmarks) pairs and hidden boxes."""
+    """Shows one of the source's faces in the cell; returns its labels and boxes to ignore."""
     x0, y0, x1, y1 = cell
     short = min(x1 - x0, y1 - y0)
     which = rng.integers(len(source.landmarks))
@@ -125,9 +127,7 @@ def _paste_with_face(canvas, cell, source: Source, rng):
     for box in source.ignored:
         corners = np.array([[box[0], box[1]], [box[2], box[1]], [box[0], box[3]], [box[2], box[3]]])
         moved = corners @ linear.T + to_canvas[:, 2]
-        hidden.append(
-            np.clip([*moved.min(0), *moved.max(0)], [x0, y0, x0, y0], [x1, y1, x1, y1])
-        )
+        hidden.append(np.clip([*moved.min(0), *moved.max(0)], [x0, y0, x0, y0], [x1, y1, x1, y1]))
     return shown, hidden
 
 

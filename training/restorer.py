@@ -1,0 +1,272 @@
+"""Recipe of the embedded restorer: a small NAFNet for 256 px faces, from the data folder to a file.
+
+    python -m training.restorer prepare DATA FACES            align the portraits at 256 px
+    python -m training.restorer train FACES RUN [--minutes M] [--patch P]
+    python -m training.restorer evaluate DATA RUN [--grid FILE.png]
+    python -m training.restorer export RUN weights/restorer.safetensors
+
+NAFNet (Chen et al., 2022) adds its output to its input, so it begins as the identity and learns
+only the repair. Pairs are drawn afresh: an aligned face, damaged in GFPGAN's ranges
+(`bfr.degrade`). Training resumes from RUN by itself; the loss is L1 plus 0.05 × L1 of the
+spectrum, which keeps edges that plain L1 averages away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from bfr.degrade import PRESETS, Degradation, degrade_faces
+from bfr.detect import detect_faces, load_detector
+from bfr.evaluate import psnr
+from bfr.images import atomic_path, read_photo
+
+from .faces import TRAIN_FOLDERS
+from .state import average_weights, cosine, load_state, save_state
+
+log = logging.getLogger(__name__)
+SIZE = 256
+NETWORK = {
+    "width": 16,
+    "enc_blk_nums": [1, 1, 2, 2, 2],
+    "middle_blk_num": 2,
+    "dec_blk_nums": [1, 1, 1, 1, 1],
+}
+OLD_PRINT = Degradation((0.1, 8.0), (0.8, 6.0), (0.0, 25.0), (40.0, 95.0), 1.0, 1.0, (0.0, 0.3))
+DAMAGE = {"gfpgan": (PRESETS["gfpgan"], 0.8), "old print": (OLD_PRINT, 0.2)}
+MOST_ENLARGED = {"train/wiki": 0.8, "real_lq": 0.0}
+"""How far a face may be enlarged to 256 px and still be a clean target (1.3 elsewhere)."""
+
+
+def build_restorer() -> nn.Module:
+    """The embedded restorer's network with random weights."""
+    from spandrel.architectures.NAFNet import NAFNet
+
+    return NAFNet(**NETWORK)
+
+
+def prepare(data: Path, faces: Path, detector_file: Path | None) -> None:
+    """Writes `faces.npy` (N×256×256×3 uint8) and `faces.json` (their sources and the drops)."""
+    from bfr.align import align_faces
+    from bfr.geometry import scale_of
+
+    detector, kept, names = load_detector(detector_file), [], []
+    dropped: dict[str, dict[str, int]] = {}
+    for folder in TRAIN_FOLDERS:
+        count = dropped.setdefault(folder, {"no single sure face": 0, "too small": 0, "cut": 0})
+        for path in sorted((data / folder).iterdir()):
+            image = read_photo(path).pixels
+            found = detect_faces(image, detector, score=0.7, try_rotations=False)
+            if found.count != 1:
+                count["no single sure face"] += 1
+                continue
+            crops, alignment = align_faces(image, found, SIZE)
+            if scale_of(alignment.image_to_crop)[0] > MOST_ENLARGED.get(folder, 1.3):
+                count["too small"] += 1
+                continue
+            x0, y0, x1, y1 = found.faces[0][0].box
+            if x0 < 0 or y0 < 0 or x1 > image.shape[-1] or y1 > image.shape[-2]:
+                count["cut"] += 1
+                continue
+            kept.append((crops[0] * 255).round().byte().permute(1, 2, 0).numpy())
+            names.append(path.relative_to(data).as_posix())
+    faces.mkdir(parents=True, exist_ok=True)
+    with atomic_path(faces / "faces.npy") as path, path.open("wb") as file:
+        np.save(file, np.stack(kept))
+    with atomic_path(faces / "faces.json") as path:
+        path.write_text(json.dumps({"names": names, "dropped": dropped}, indent=1))
+    log.info("%d faces kept; dropped %s", len(kept), json.dumps(dropped))
+
+
+class Pairs(IterableDataset):
+    """Endless (damaged, clean) patches 3×P×P in [0, 1]; the generated folders are weighed down."""
+
+    def __init__(self, faces: Path, patch: int, seed: int):
+        self.faces, self.patch, self.seed = faces, patch, seed
+
+    def __iter__(self):
+        pixels = np.load(self.faces / "faces.npy", mmap_mode="r")
+        names = json.loads((self.faces / "faces.json").read_text())["names"]
+        weights = np.array([0.4 if name.startswith("train/generated/") else 1.0 for name in names])
+        weights /= weights.sum()
+        worker = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        kinds, chances = zip(*DAMAGE.values(), strict=True)
+        while True:
+            clean = torch.from_numpy(np.array(pixels[rng.choice(len(names), p=weights)]))
+            clean = clean.permute(2, 0, 1)[None].float() / 255
+            if rng.random() < 0.5:
+                clean = clean.flip(-1)
+            kind = kinds[rng.choice(len(kinds), p=chances)]
+            damaged = degrade_faces(clean, kind, int(rng.integers(2**31)))
+            if kind.grey == 1.0:
+                clean = clean.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+            y, x = rng.integers(0, SIZE - self.patch + 1, 2)
+            window = (..., slice(y, y + self.patch), slice(x, x + self.patch))
+            yield damaged[window][0], clean[window][0]
+
+
+def restoration_loss(restored: Tensor, clean: Tensor) -> Tensor:
+    """L1 + 0.05 × L1 of the orthonormal 2-D spectrum."""
+    spectrum = torch.view_as_real(torch.fft.rfft2(restored - clean, norm="ortho"))
+    return F.l1_loss(restored, clean) + 0.05 * spectrum.abs().mean()
+
+
+def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
+    """Trains until the run's minutes are over, following a cosine over exactly that time."""
+    run.mkdir(parents=True, exist_ok=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network, average = build_restorer().to(device), build_restorer().to(device)
+    network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.9), weight_decay=0)
+    parts = {"network": network, "average": average, "optimizer": optimizer}
+    state = load_state(run, parts)
+    step, spent = state.get("step", 0), state.get("spent", 0.0)
+    if not state:
+        average.load_state_dict(network.state_dict())
+    loader = DataLoader(
+        Pairs(faces, args.patch, step),
+        args.batch,
+        num_workers=args.workers,
+        worker_init_fn=lambda _: torch.set_num_threads(1),
+    )
+    began, running = time.time() - spent, 0.0
+    for damaged, clean in loader:
+        spent = time.time() - began
+        progress = min(1.0, spent / (60 * args.minutes))
+        for group in optimizer.param_groups:
+            group["lr"] = args.lr * min(1.0, (step + 1) / 100) * cosine(progress)
+        damaged, clean = damaged.to(device), clean.to(device)
+        damaged = damaged.contiguous(memory_format=torch.channels_last)
+        loss = restoration_loss(network(damaged), clean)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 0.5)
+        optimizer.step()
+        step += 1
+        average_weights(average, network, min(0.999, 1 - 1 / (step / 5 + 1)))
+        running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
+        done = progress >= 1 or step >= args.steps
+        if step % 50 == 0 or done:
+            log.info("step %d, %.1f min, loss %.5f", step, spent / 60, running)
+        if step % 100 == 0 or done:
+            save_state(run, parts, step=step, spent=spent)
+        if done:
+            break
+
+
+def load_run(run: Path) -> nn.Module:
+    """The averaged network of a run, in evaluation mode."""
+    network = build_restorer()
+    network.load_state_dict(torch.load(run / "state.pt", weights_only=True)["average"])
+    return network.eval()
+
+
+def held_out_faces(data: Path, detector: nn.Module) -> tuple[Tensor, list[str]]:
+    """The clean faces of `eval/hq` aligned at 256 px, N×3×256×256, and their names."""
+    from bfr.align import align_faces
+
+    crops, names = [], []
+    for path in sorted((data / "eval/hq").iterdir()):
+        image = read_photo(path).pixels
+        found = detect_faces(image, detector)
+        if found.count:
+            crops.append(align_faces(image, found, SIZE)[0][:1])
+            names.append(path.name)
+    return torch.cat(crops), names
+
+
+@torch.no_grad()
+def evaluate(data: Path, run: Path | None, detector_file: Path | None, grid: Path | None) -> None:
+    """Logs PSNR of the damaged and restored held-out faces; draws a grid of 24."""
+    from bfr.restorer import load_restorer
+
+    network = load_run(run) if run is not None else load_restorer().model
+    clean, _ = held_out_faces(data, load_detector(detector_file))
+    for name, (damage, _) in DAMAGE.items():
+        target = clean if damage.grey < 1 else clean.mean(1, keepdim=True).expand_as(clean)
+        damaged = degrade_faces(target, damage, seed=7)
+        restored = torch.cat([network(part) for part in damaged.split(4)]).clamp(0, 1)
+        before, after = psnr(damaged, target), psnr(restored, target)
+        gain = after - before
+        log.info(
+            "%-10s %d faces: input %.2f dB, restored %.2f dB, gain %.2f (worst %.2f)",
+            *(name, len(clean), before.mean(), after.mean(), gain.mean(), gain.min()),
+        )
+        if grid is not None and name == "gfpgan":
+            order = gain.argsort()
+            shown = torch.cat([order[:6], order[torch.linspace(6, len(order) - 1, 18).long()]])
+            rows = torch.cat([images[shown] for images in (damaged, restored, target)])
+            _save_grid(rows, grid, 24)
+
+
+def _save_grid(images: Tensor, path: Path, columns: int) -> None:
+    from torchvision.utils import save_image
+
+    save_image(images, path, nrow=columns, padding=2)
+
+
+def export(run: Path, file: Path) -> None:
+    """Writes the averaged network with its provenance."""
+    state = {key: value.half().contiguous() for key, value in load_run(run).state_dict().items()}
+    metadata = {
+        "architecture": "NAFNet",
+        "config": json.dumps(NETWORK),
+        "size": str(SIZE),
+        "licence": "Apache-2.0",
+        "provenance": "trained by training/restorer.py; data in weights/README.md",
+    }
+    with atomic_path(file) as path:
+        save_file(state, path, metadata)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("prepare")
+    one.add_argument("data", type=Path)
+    one.add_argument("faces", type=Path)
+    one.add_argument("--detector", type=Path)
+    one = commands.add_parser("train")
+    one.add_argument("faces", type=Path)
+    one.add_argument("run", type=Path)
+    one.add_argument("--minutes", type=float, default=90)
+    one.add_argument("--steps", type=int, default=10**9)
+    one.add_argument("--patch", type=int, default=128)
+    one.add_argument("--batch", type=int, default=8)
+    one.add_argument("--workers", type=int, default=1)
+    one.add_argument("--lr", type=float, default=1e-3)
+    one = commands.add_parser("evaluate")
+    one.add_argument("data", type=Path)
+    one.add_argument("run", type=Path, nargs="?")
+    one.add_argument("--detector", type=Path)
+    one.add_argument("--grid", type=Path)
+    one = commands.add_parser("export")
+    one.add_argument("run", type=Path)
+    one.add_argument("file", type=Path)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if args.command == "prepare":
+        prepare(args.data, args.faces, args.detector)
+    elif args.command == "train":
+        train(args.faces, args.run, args)
+    elif args.command == "evaluate":
+        evaluate(args.data, args.run, args.detector, args.grid)
+    else:
+        export(args.run, args.file)
+
+
+if __name__ == "__main__":
+    main()
