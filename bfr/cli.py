@@ -68,8 +68,11 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument("--verbose", action="store_true", help="show where an error happened")
     _add_restore(commands.add_parser("restore", parents=[shared], help="restore photographs"))
     _add_detect(commands.add_parser("detect", parents=[shared], help="find faces"))
-    models = commands.add_parser("models", help="list, download and verify published weights")
-    actions = models.add_subparsers(metavar="ACTION", required=True)
+    models = commands.add_parser(
+        "models", parents=[shared], help="list, download and verify published weights"
+    )
+    models.set_defaults(command=list_models)
+    actions = models.add_subparsers(metavar="ACTION")
     action = actions.add_parser("list", parents=[shared], help="what there is, and its licence")
     action.set_defaults(command=list_models)
     action = actions.add_parser("download", parents=[shared], help="get published weights")
@@ -305,7 +308,7 @@ def list_models(options: argparse.Namespace) -> int:
     for entry in weights.published():
         path = weights.find(entry, [weights.cache_dir()])
         print(f"\n{entry.name}  ({entry.kind}, {'downloaded' if path else 'not downloaded'})")
-        print(f"  licence: {entry.licence}")
+        print(f"  {entry.note}\n  licence: {entry.licence}")
         print(f"  {entry.url}")
     return DONE
 
@@ -345,8 +348,9 @@ def verify_models(options: argparse.Namespace) -> int:
             print(f"{entry.name}: not downloaded")
             continue
         try:
-            weights.verify(path, entry)
-            print(f"{entry.name}: good")
+            checksum = weights.verify(path, entry)
+            known = "as published" if entry.sha256 else "no checksum is published"
+            print(f"{entry.name}: good, {known}, sha256 {checksum}")
         except FaceRestorationError as error:
             failed += 1
             print(f"{entry.name}: bad: {error}")

@@ -249,7 +249,7 @@ def test_bad_usage(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         ["restore", photos, "-o", out, "--report", tmp_path / "absent" / "report.json"],
         ["detect"],
         ["detect", photos, "--detector", "no-such-detector"],
-        ["models"],
+        ["models", "upload"],
         ["models", "download"],
         ["models", "download", "no-such-weights"],
     ]
@@ -299,6 +299,8 @@ def test_published_weights_that_are_not_here_name_the_command(
 def test_models_list_names_all_with_licences(capsys: pytest.CaptureFixture[str]):
     assert run("models", "list") == 0
     told = capsys.readouterr().out
+    assert run("models") == 0
+    assert capsys.readouterr().out == told
     assert weights.published()
     for entry in weights.published():
         assert entry.name in told and entry.licence in told
@@ -329,9 +331,10 @@ def test_models_verify(
 ):
     good, bad, absent = weights.published()[:3]
 
-    def verify(path: Path, entry: Any) -> None:
+    def verify(path: Path, entry: Any) -> str:
         if entry == bad:
             raise CorruptWeightsError("wrong checksum")
+        return "abc"
 
     found = {good.name: tmp_path / "good", bad.name: tmp_path / "bad"}
     monkeypatch.setattr(weights, "find", lambda entry, folders: found.get(entry.name))
@@ -340,7 +343,10 @@ def test_models_verify(
     assert run("models", "verify", good.name, bad.name) == 1
     assert run("models", "verify", absent.name) == 1
     told = capsys.readouterr().out
-    assert f"{good.name}: good" in told and f"{bad.name}: bad: wrong checksum" in told
+    assert (
+        f"{good.name}: good, as published, sha256 abc" in told
+        and f"{bad.name}: bad: wrong checksum" in told
+    )
     assert f"{absent.name}: not downloaded" in told
 
 
