@@ -1,10 +1,13 @@
 # Every target makes its own environment first: `make test` or `make demo` may be the first command.
-PYTHON ?= python3
+SUITABLE = $(shell $(1) -c 'import sys; sys.version_info >= (3, 11) and print("$(1)")' 2>/dev/null)
+PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 python3.11,\
+	$(call SUITABLE,$(python))) python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 # A ComfyUI to test in, with its own environment in .venv (or name its Python: COMFYUI_PYTHON=...).
 COMFYUI ?=
+DATA ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -45,8 +48,16 @@ format: $(READY) ## bring the code into the common style
 bench: $(READY) ## measure speed and memory
 	$(BIN)/python -m benchmarks.speed $(ARGS)
 
-weights: $(READY) ## train the embedded weights again (hours; DATA=/path, see training/)
-	@echo "The recipes are in training/; each module's docstring gives its command."
+weights: $(READY) ## train the embedded weights again, in hours (DATA=/path/to/the/data)
+	@test -d "$(DATA)" || { echo "Name the data folder: make weights DATA=/path"; exit 2; }
+	$(BIN)/python -m training.detector train "$(DATA)" runs/detector
+	$(BIN)/python -m training.detector label "$(DATA)" runs/detector
+	$(BIN)/python -m training.detector train "$(DATA)" runs/detector2 \
+		--labels runs/detector/labels.json --start runs/detector
+	$(BIN)/python -m training.detector export runs/detector2 weights/detector.safetensors
+	$(BIN)/python -m training.restorer prepare "$(DATA)" runs/faces
+	$(BIN)/python -m training.restorer train runs/faces runs/restorer
+	$(BIN)/python -m training.restorer export runs/restorer weights/restorer.safetensors
 
 clean: ## remove what the other targets made, except .venv
 	rm -rf output .pytest_cache .ruff_cache .coverage htmlcov

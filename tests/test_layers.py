@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 # The order of reading: a module imports only from those to its left.
-ORDER = (
+ORDER: list[str] = (
     "records errors images geometry weights detect select align lowpass colour restorer parsing "
     "paste degrade evaluate pipeline batch cli __main__"
 ).split()
