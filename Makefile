@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints-dev.txt .ci/make_venv.py
 	@touch $@
 
 demo: $(READY) ## restore damaged photographs and show them: output/demo.png
-	$(BIN)/python -m examples.demo
+	$(BIN)/python -m samples.demo
 
 test: $(READY) ## run the tests that need no ComfyUI, browser or accelerator (ARGS="-k align")
 	$(BIN)/python -m pytest -m "not comfyui and not browser and not gpu" $(ARGS)

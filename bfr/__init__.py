@@ -5,7 +5,7 @@ The modules read in the order data flows, and each imports only from those befor
 
     records, errors, images, geometry, weights -> detect -> select -> align
     -> lowpass, colour -> restorer -> parsing -> paste -> degrade, evaluate
-    -> pipeline -> batch -> cli
+    -> pipeline -> batch -> models, cli
 
 Nothing here knows ComfyUI, asks for a device, downloads, prints or works at import.
 Images are BCHW float32 RGB in [0, 1]; points are (x, y) pixels with pixel centres on

@@ -13,18 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import FaceRestorationError, InputError, MissingWeightsError
+from . import models
+from .errors import FaceRestorationError, InputError
+from .models import DONE, SOME_FAILED, say
 
 if TYPE_CHECKING:
     import torch
 
     from .batch import Faces, Source
-    from .weights import PublishedWeights
 
 log = logging.getLogger(__name__)
 
-DONE, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
-EMBEDDED = "embedded"
+BAD_USAGE, INTERRUPTED = 2, 130
 MASKS = {"auto": "auto", "oval": "soft oval", "square": "square", "parsing": "parsing"}
 COLOURS = {"low-frequency": "low frequency", "lab": "lab", "none": "none"}
 
@@ -53,11 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def say(line: str) -> None:
-    """Writes a line of progress or an error."""
-    print(line, file=sys.stderr, flush=True)
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     parser = argparse.ArgumentParser(
@@ -68,19 +63,19 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument("--verbose", action="store_true", help="show where an error happened")
     _add_restore(commands.add_parser("restore", parents=[shared], help="restore photographs"))
     _add_detect(commands.add_parser("detect", parents=[shared], help="find faces"))
-    models = commands.add_parser(
+    published = commands.add_parser(
         "models", parents=[shared], help="list, download and verify published weights"
     )
-    models.set_defaults(command=list_models)
-    actions = models.add_subparsers(metavar="ACTION")
+    published.set_defaults(command=models.show)
+    actions = published.add_subparsers(metavar="ACTION")
     action = actions.add_parser("list", parents=[shared], help="what there is, and its licence")
-    action.set_defaults(command=list_models)
+    action.set_defaults(command=models.show)
     action = actions.add_parser("download", parents=[shared], help="get published weights")
     action.add_argument("names", nargs="+", metavar="NAME")
-    action.set_defaults(command=download_models)
+    action.set_defaults(command=models.download)
     action = actions.add_parser("verify", parents=[shared], help="check downloaded weights")
     action.add_argument("names", nargs="*", metavar="NAME", help="all, if none is named")
-    action.set_defaults(command=verify_models)
+    action.set_defaults(command=models.verify)
     return parser
 
 
@@ -88,7 +83,7 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("paths", nargs="+", type=Path, metavar="PATH", help="photographs, or folders of them")
     add("--report", type=Path, metavar="FILE", help="write the faces as JSON")
-    add("--detector", default=EMBEDDED, metavar="NAME|FILE", help="what finds the faces")
+    add("--detector", default=models.EMBEDDED, metavar="NAME|FILE", help="what finds the faces")
     add("--score", type=_fraction, default=0.5, help="a face's least confidence (%(default)s)")
     add("--min-size", type=_size, default=0.0, help="a face's least size in pixels (%(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
@@ -106,7 +101,7 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
         default="refuse",
         help="what to do about results that are there already (%(default)s)",
     )
-    add("--restorer", default=EMBEDDED, metavar="NAME|FILE", help="what restores the faces")
+    add("--restorer", default=models.EMBEDDED, metavar="NAME|FILE", help="what restores the faces")
     add("--parser", metavar="NAME|FILE", help="what outlines faces, for --mask parsing")
     add(
         "--fidelity",
@@ -174,9 +169,9 @@ def restore(options: argparse.Namespace) -> int:
     from .restorer import load_restorer
 
     device = pick_device(options.device)
-    detector = load_detector(find_weights("detector", options.detector)).to(device)
-    restorer = load_restorer(find_weights("restorer", options.restorer)).to(device)
-    parser_file = find_parser(options.mask, options.parser)
+    detector = load_detector(models.find_weights("detector", options.detector)).to(device)
+    restorer = load_restorer(models.find_weights("restorer", options.restorer)).to(device)
+    parser_file = models.find_parser(options.mask, options.parser)
     parser = load_parser(parser_file).to(device) if parser_file else None
     settings = RestoreSettings(
         score=options.score,
@@ -213,7 +208,7 @@ def detect(options: argparse.Namespace) -> int:
     from .images import read_photo
 
     device = pick_device(options.device)
-    detector = load_detector(find_weights("detector", options.detector)).to(device)
+    detector = load_detector(models.find_weights("detector", options.detector)).to(device)
 
     def work(source: Source) -> Faces:
         pixels = read_photo(source.path).pixels
@@ -250,123 +245,3 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"Device {name} cannot be used ({reason}). Choose cpu or auto.") from error
-
-
-def find_weights(kind: str, word: str) -> Path | None:
-    """The weights file that a word names: published weights, or a file; None for embedded ones.
-
-    Raises:
-        MissingWeightsError: if the published weights were not downloaded.
-        InputError: if the word is neither.
-    """
-    from . import weights
-
-    if word == EMBEDDED and kind != "parser":
-        return None
-    entries = {entry.name: entry for entry in weights.published() if entry.kind == kind}
-    if word in entries:
-        path = weights.find(entries[word], [weights.cache_dir()])
-        if path is None:
-            raise MissingWeightsError(
-                f"{word} is not on this machine. Get it: python -m bfr models download {word}"
-            )
-        return path
-    if not Path(word).is_file():
-        names = ", ".join(entries if kind == "parser" else [EMBEDDED, *entries])
-        raise InputError(f"{word} is no {kind}: give a file, or one of {names}.")
-    return Path(word)
-
-
-def find_parser(mask: str, word: str | None) -> Path | None:
-    """The weights of the parser that a mask needs, if any.
-
-    Raises:
-        WeightsError: if the mask is "parsing" and there are none.
-    """
-    from . import weights
-
-    if mask not in ("auto", "parsing"):
-        return None
-    if word is not None:
-        return find_weights("parser", word)
-    entries = [entry for entry in weights.published() if entry.kind == "parser"]
-    found = (weights.find(entry, [weights.cache_dir()]) for entry in entries)
-    path = next((path for path in found if path is not None), None)
-    if path is None and mask == "parsing":
-        raise MissingWeightsError(
-            "--mask parsing needs the weights of a parser. Get them: python -m bfr models "
-            f"download {entries[0].name}, or name a file: --parser FILE"
-        )
-    return path
-
-
-def list_models(options: argparse.Namespace) -> int:
-    """Prints the published weights, their licences and where they are."""
-    from . import weights
-
-    print(f"downloaded weights are kept in {weights.cache_dir()}")
-    for entry in weights.published():
-        path = weights.find(entry, [weights.cache_dir()])
-        print(f"\n{entry.name}  ({entry.kind}, {'downloaded' if path else 'not downloaded'})")
-        print(f"  {entry.note}\n  licence: {entry.licence}")
-        print(f"  {entry.url}")
-    return DONE
-
-
-def download_models(options: argparse.Namespace) -> int:
-    """Downloads published weights into the cache folder."""
-    from . import weights
-
-    failed = 0
-    for entry in _named(options.names):
-        shown = -1
-
-        def tell(done: int, total: int, _: object, name: str = entry.name) -> None:
-            nonlocal shown
-            percent = 100 * done // max(total, 1)
-            if percent // 10 > shown:
-                shown = percent // 10
-                say(f"{name}: {percent} %")
-
-        try:
-            print(weights.download(entry, weights.cache_dir(), on_step=tell))
-        except FaceRestorationError as error:
-            failed += 1
-            say(f"{entry.name}: failed: {error}")
-    return SOME_FAILED if failed else DONE
-
-
-def verify_models(options: argparse.Namespace) -> int:
-    """Compares downloaded weights with their checksums."""
-    from . import weights
-
-    failed = 0
-    for entry in _named(options.names):
-        path = weights.find(entry, [weights.cache_dir()])
-        if path is None:
-            failed += bool(options.names)
-            print(f"{entry.name}: not downloaded")
-            continue
-        try:
-            checksum = weights.verify(path, entry)
-            known = "as published" if entry.sha256 else "no checksum is published"
-            print(f"{entry.name}: good, {known}, sha256 {checksum}")
-        except FaceRestorationError as error:
-            failed += 1
-            print(f"{entry.name}: bad: {error}")
-    return SOME_FAILED if failed else DONE
-
-
-def _named(names: Sequence[str]) -> list[PublishedWeights]:
-    """The published weights of those names; all if there is none.
-
-    Raises:
-        InputError: for an unknown name.
-    """
-    from . import weights
-
-    entries = {entry.name: entry for entry in weights.published()}
-    for name in names:
-        if name not in entries:
-            raise InputError(f"There are no published weights {name}; there are {[*entries]}.")
-    return [entries[name] for name in names] or list(entries.values())

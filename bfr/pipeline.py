@@ -143,6 +143,8 @@ def restore_photo(
 def _keep_grey(images: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
     """Takes the tint that a restorer gave to the faces of images without any colour."""
     grey = (images == images[:, :1]).flatten(1).all(1)[:, None, None, None]
+    if not grey.any():
+        return pasted
     weights = torch.tensor([0.299, 0.587, 0.114]).to(images)[:, None, None]  # luma, BT.601
     luma = (pasted * weights).sum(1, keepdim=True).clamp(0, 1)
     return torch.where(grey & (masks > 0), luma, pasted)

@@ -366,7 +366,7 @@ def test_auto_takes_a_device_that_works():
 
 def test_end_to_end_with_the_embedded_weights(root: Path, tmp_path: Path):
     """The real command on a shipped photograph: found, restored, and the rest left alone."""
-    photo, out, report = root / "examples" / "grace_hopper.jpg", tmp_path / "out", "report.json"
+    photo, out, report = root / "samples" / "grace_hopper.jpg", tmp_path / "out", "report.json"
     with Image.open(photo) as image:
         image.save(tmp_path / "photo.png")
     words = ["restore", tmp_path / "photo.png", "-o", out, "--report", tmp_path / report]

@@ -79,7 +79,7 @@ def test_every_import_is_declared():
             *PROJECT["project"]["optional-dependencies"]["dev"],
         )
     }
-    ours = {"bfr", "nodes", "training", "benchmarks", "examples", "tests"}
+    ours = {"bfr", "nodes", "training", "benchmarks", "samples", "tests"}
     missing: dict[str, set[str]] = {}
     for path in tracked():
         relative = path.relative_to(ROOT)
@@ -130,6 +130,12 @@ def test_embedded_weights_stay_small(name: str, limit: int):
 def test_no_other_file_is_large():
     large = [p for p in tracked() if p.stat().st_size > MEGABYTE and p.suffix != ".safetensors"]
     assert not large
+
+
+def test_no_folder_hides_the_workflows():
+    """ComfyUI serves templates from the first of these folders that a pack has."""
+    first = ("example_workflows", "example", "examples", "workflow", "workflows")
+    assert [name for name in first if (ROOT / name).exists()] == ["workflows"]
 
 
 def test_licence_is_apache():

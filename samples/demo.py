@@ -1,4 +1,4 @@
-"""Damage the example photographs in several kinds, restore them and show both side by side.
+"""Damage the sample photographs in several kinds, restore them and show both side by side.
 
 Run it with ``make demo``. It uses the embedded weights and the chain of the command line and of
 the *Restore Photo* node; the damage is synthetic and always the same.
