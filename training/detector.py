@@ -183,7 +183,7 @@ def label(data: Path, run: Path) -> None:
             wide = np.linalg.norm(points[1] - points[0])
             if face.score > 0.8 and gaps and min(gaps) < 0.1 * wide:
                 kept.append(((points + twins[int(np.argmin(gaps))]) / 2).tolist())
-            else:
+            elif face.score > 0.9:  # perhaps a second face; what is less sure is none
                 ignored.append(list(face.box))
         if len(kept) == 1:
             name = path.relative_to(data).as_posix()

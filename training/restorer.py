@@ -39,7 +39,7 @@ SIZE = 256
 NETWORK = {
     "width": 16,
     "enc_blk_nums": [1, 1, 2, 2, 2],
-    "middle_blk_num": 2,
+    "middle_blk_num": 1,
     "dec_blk_nums": [1, 1, 1, 1, 1],
 }
 OLD_PRINT = Degradation((0.1, 8.0), (0.8, 6.0), (0.0, 25.0), (40.0, 95.0), 1.0, 1.0, (0.0, 0.3))

@@ -1,0 +1,119 @@
+"""The recipes run from data to a file that loads, and resume where they stopped."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bfr.detect import load_detector
+from bfr.geometry import face_template
+from bfr.restorer import load_restorer
+from training import detector, restorer
+from training.detector_samples import load_source, make_canvas
+from training.faces import held_out, landmark_boxes, read_keypoints
+
+
+def options(**given) -> argparse.Namespace:
+    defaults = {"steps": 1, "batch": 2, "workers": 0, "lr": 1e-3, "patch": 64, "compile": False}
+    return argparse.Namespace(minutes=1e9, **(defaults | given))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder with both landmark tables over noise pictures."""
+    rng = np.random.default_rng(0)
+    points = (face_template(80).numpy() + 0.1).round(2)
+    for folder in ("keypoints", "keypoints5"):
+        images = tmp_path / "data" / folder / "images"
+        images.mkdir(parents=True)
+        rows = []
+        for i in range(8):
+            Image.fromarray(rng.integers(0, 256, (80, 80, 3), np.uint8)).save(images / f"{i}.jpg")
+            if folder == "keypoints":
+                five = {range(36, 42): 0, range(42, 48): 1, range(30, 31): 2}
+                row = np.zeros((68, 2))
+                for where, index in five.items():
+                    row[list(where)] = points[index]
+                row[48], row[54] = points[3], points[4]
+            else:
+                row = points
+            rows.append(f"{i}.jpg," + ",".join(f"{value:.2f}" for value in row.ravel()))
+        header = "image," + ",".join(["x"] * row.size)
+        table = images.parent / f"{folder}{'68' if folder == 'keypoints' else '5'}.csv"
+        table.write_text("\n".join([header, *rows]))
+    return tmp_path / "data"
+
+
+def test_labels_are_read_alike_from_both_tables(data):
+    images = read_keypoints(data)
+    assert len(images) == 16
+    for image in images:
+        np.testing.assert_allclose(image.landmarks[0], face_template(80), atol=0.12)
+    box = landmark_boxes(images[0].landmarks)[0]
+    assert box[0] < 20 and box[2] > 60 and box[1] < 20 and box[3] > 65
+
+
+def test_canvas_labels_follow_the_pixels(tmp_path):
+    """A white dot drawn at each landmark is still white where the canvas says the landmark is."""
+    rng = np.random.default_rng(1)
+    points = face_template(200).numpy()
+    picture = np.zeros((200, 200, 3), np.uint8)
+    for x, y in points.round().astype(int):
+        picture[y - 5 : y + 6, x - 5 : x + 6] = 255
+    Image.fromarray(picture).save(tmp_path / "0.png")
+    from training.faces import LabelledImage
+
+    source = load_source(LabelledImage(tmp_path / "0.png", points[None].astype(np.float32)))
+    hits, total = 0, 0
+    while total < 200:
+        canvas = make_canvas([source], rng)
+        for box, face in zip(canvas.boxes, canvas.landmarks, strict=True):
+            if box[2] - box[0] < 60:
+                continue
+            grey = canvas.pixels.mean(2)
+            inside = face[((face > 1) & (face < 318)).all(1)].round().astype(int)
+            window = grey[int(max(box[1], 0)) : int(box[3]), int(max(box[0], 0)) : int(box[2])]
+            hits += sum(grey[y, x] > window.mean() for x, y in inside)
+            total += len(inside)
+    assert hits / total > 0.97
+
+
+def test_split_is_stable():
+    paths = [Path(f"keypoints/images/{i:04d}.jpg") for i in range(2000)]
+    share = np.mean([held_out(path) for path in paths])
+    assert 0.07 < share < 0.13
+
+
+def test_detector_recipe(data, tmp_path):
+    run = tmp_path / "run"
+    detector.train(data, run, None, None, 1e9, options())
+    detector.train(data, run, None, None, 1e9, options(steps=2))
+    assert torch.load(run / "state.pt", weights_only=True)["step"] == 2
+    detector.export(run, tmp_path / "detector.safetensors")
+    exported = load_detector(tmp_path / "detector.safetensors")
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(image), detector.load_run(run)(image))
+
+
+def test_restorer_recipe(tmp_path):
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    rng = np.random.default_rng(0)
+    np.save(faces / "faces.npy", rng.integers(0, 256, (3, 256, 256, 3), np.uint8))
+    names = ["train/wiki/0.jpg", "train/generated/1.jpg", "train/congress/2.jpg"]
+    (faces / "faces.json").write_text(json.dumps({"names": names}))
+    run = tmp_path / "run"
+    restorer.train(faces, run, options())
+    restorer.train(faces, run, options(steps=2))
+    assert torch.load(run / "state.pt", weights_only=True)["step"] == 2
+    restorer.export(run, tmp_path / "restorer.safetensors")
+    assert (tmp_path / "restorer.safetensors").stat().st_size < 15_000_000
+    exported = load_restorer(tmp_path / "restorer.safetensors")
+    assert exported.architecture.id == "NAFNet" and exported.scale == 1
