@@ -206,6 +206,16 @@ def test_out_of_memory_for_one_face():
     assert "7 GiB" in str(caught.value)
 
 
+def test_the_processors_own_words_for_out_of_memory():
+    def greedy(x: Tensor) -> Tensor:
+        return darker(x) + torch.empty(2**60 if len(x) > 1 else 1, dtype=torch.uint8)[0] * 0
+
+    network = Network(greedy)
+    restored = restore_faces(crops(3, 16), describe(network))
+    assert restored.shape == (3, 3, 16, 16)
+    assert network.batches == [3, 1, 1, 1]
+
+
 def test_other_errors_are_not_taken_for_memory():
     def fail(x: Tensor) -> Tensor:
         raise RuntimeError("boom")
