@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 # The order of reading: a module imports only from those to its left.
-ORDER: list[str] = (
+ORDER: Sequence[str] = (
     "records errors images geometry weights detect select align lowpass colour restorer parsing "
     "paste degrade evaluate pipeline batch models cli __main__"
 ).split()
