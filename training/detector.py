@@ -29,7 +29,7 @@ from torchvision.ops import box_iou
 from bfr.detect import SEARCH_SIZES, anchors, build_detector, detect_faces, encode, normalise
 from bfr.images import atomic_path, read_photo
 
-from .detector_samples import CANVAS, Canvas, Source, load_source, make_canvas
+from .detector_samples import CANVAS, Canvas, Source, load_source, make_canvas, mirrored
 from .faces import TRAIN_FOLDERS, LabelledImage, held_out, read_keypoints
 from .state import average_weights, cosine, load_state, save_state
 
@@ -47,7 +47,9 @@ class Canvases(IterableDataset):
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
         while True:
-            yield make_canvas(self.sources, rng)
+            canvas = make_canvas(self.sources, rng)
+            yield canvas
+            yield mirrored(canvas)  # half the drawing for almost the same lesson
 
 
 def match(canvas: Canvas, priors: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -79,6 +79,17 @@ def make_canvas(sources: list[Source], rng: np.random.Generator) -> Canvas:
     )
 
 
+def mirrored(canvas: Canvas) -> Canvas:
+    """The canvas seen in a mirror; left and right landmarks change their names."""
+    landmarks = canvas.landmarks[:, _MIRROR].copy()
+    landmarks[..., 0] = CANVAS - 1 - landmarks[..., 0]
+    boxes, ignored = (
+        np.stack([CANVAS - 1 - b[:, 2], b[:, 1], CANVAS - 1 - b[:, 0], b[:, 3]], 1)
+        for b in (canvas.boxes, canvas.ignored)
+    )
+    return Canvas(canvas.pixels[:, ::-1], boxes, landmarks, ignored)
+
+
 def _cells(rng: np.random.Generator) -> list[tuple[int, int, int, int]]:
     """Random rectangles (x0, y0, x1, y1) that tile the canvas, 1, 4, 9, 25 or 64 of them."""
     count = rng.choice([1, 2, 3, 5, 8], p=[0.36, 0.3, 0.18, 0.1, 0.06])

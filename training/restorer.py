@@ -140,6 +140,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
         num_workers=args.workers,
         worker_init_fn=lambda _: torch.set_num_threads(1),
     )
+    forward = torch.compile(network) if args.compile else network
     began, running = time.time() - spent, 0.0
     for damaged, clean in loader:
         spent = time.time() - began
@@ -148,7 +149,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
             group["lr"] = args.lr * min(1.0, (step + 1) / 100) * cosine(progress)
         damaged, clean = damaged.to(device), clean.to(device)
         damaged = damaged.contiguous(memory_format=torch.channels_last)
-        loss = restoration_loss(network(damaged), clean)
+        loss = restoration_loss(forward(damaged), clean)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 0.5)
@@ -248,6 +249,7 @@ def main() -> None:
     one.add_argument("--batch", type=int, default=8)
     one.add_argument("--workers", type=int, default=1)
     one.add_argument("--lr", type=float, default=1e-3)
+    one.add_argument("--compile", action="store_true", help="faster after some minutes")
     one = commands.add_parser("evaluate")
     one.add_argument("data", type=Path)
     one.add_argument("run", type=Path, nargs="?")
