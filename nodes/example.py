@@ -12,7 +12,7 @@ from ..bfr.images import read_photo
 from . import schemas
 from .convert import to_comfy
 
-FOLDER = Path(__file__).resolve().parents[1] / "examples"
+FOLDER = Path(__file__).resolve().parents[1] / "samples"
 UNDAMAGED = "none"
 
 
@@ -37,7 +37,7 @@ class LoadExamplePhoto(io.ComfyNode):
                     display_name="photo",
                     options=list_photos(),
                     default="grace_hopper.jpg",
-                    tooltip="Which portrait; sources are in the pack's examples folder.",
+                    tooltip="Which portrait; sources are in the pack's samples folder.",
                 ),
                 io.Combo.Input(
                     "damage",

@@ -79,7 +79,8 @@ class RestoreFaces(io.ComfyNode):
                     min=2,
                     max=64,
                     tooltip="What counts as low frequency for the lock: detail that survives "
-                    "shrinking the crop this many times. Larger locks less.",
+                    "shrinking the crop this many times. Larger locks less. It must divide the "
+                    "crop size.",
                     advanced=True,
                 ),
                 batch_size_input(),
@@ -242,8 +243,14 @@ class RestorePhoto(io.ComfyNode):
 
 def report(faces: FaceSet) -> str:
     """One line for the batch and one for each image, counted from 0."""
-    lines = [f"{faces.count} faces restored in {len(faces.faces)} images"]
+    total, images = _counted(faces.count, "face"), _counted(len(faces.faces), "image")
+    lines = [f"{total} restored in {images}"]
     for index, found in enumerate(faces.faces):
-        sizes = ", ".join(f"{face.size:.0f} px ({face.score:.2f})" for face in found)
-        lines.append(f"image {index}: {sizes or 'no face found, passed through unchanged'}")
+        sizes = ", ".join(f"{face.size:.0f} px (score {face.score:.2f})" for face in found)
+        what = f"{_counted(len(found), 'face')}: {sizes}" if found else "no face found, unchanged"
+        lines.append(f"image {index}: {what}")
     return "\n".join(lines)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -45,7 +45,7 @@ def find_python(comfyui: Path) -> str:
 
 
 class PromptRefused(Exception):
-    """ComfyUI did not accept a prompt; ``errors`` are its messages by node id."""
+    """ComfyUI did not accept a node of a prompt; ``errors`` are its messages by node id."""
 
     def __init__(self, reply: dict[str, Any]):
         super().__init__(json.dumps(reply)[:2000])
@@ -105,13 +105,20 @@ class Server:
         return json.loads(text) if text else None
 
     def queue(self, prompt: dict[str, Any]) -> str:
-        """Sends an API-format prompt and returns its id."""
+        """Sends an API-format prompt and returns its id.
+
+        Raises:
+            PromptRefused: if any node was refused; ComfyUI runs what does not depend on it.
+        """
         try:
-            return self.post("/prompt", {"prompt": prompt})["prompt_id"]
+            reply = self.post("/prompt", {"prompt": prompt})
         except urllib.error.HTTPError as error:
             if error.code != 400:
                 raise
-            raise PromptRefused(json.loads(error.read())) from None
+            reply = json.loads(error.read())
+        if reply.get("node_errors"):
+            raise PromptRefused(reply)
+        return reply["prompt_id"]
 
     def wait(self, prompt_id: str, seconds: float = 300) -> Result:
         end = time.monotonic() + seconds

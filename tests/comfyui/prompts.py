@@ -1,0 +1,74 @@
+"""Prompts in API format, for the tests."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.comfyui.server import PACK
+
+Prompt = dict[str, dict[str, Any]]
+
+
+def workflow(name: str) -> Prompt:
+    """The API twin of a workflow."""
+    return json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text("utf-8"))
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def example(photo: str = "grace_hopper.jpg", damage: str = "low resolution", seed: int = 7):
+    return node("BFR_LoadExamplePhoto", photo=photo, damage=damage, damage_seed=seed)
+
+
+def faceless(side: int = 256):
+    return node("EmptyImage", width=side, height=side, batch_size=1, color=0x336699)
+
+
+def detect(image: str, detector: str, score: float = 0.5):
+    return node(
+        "BFR_DetectFaces", image=[image, 0], detector=[detector, 0], score=score, min_size=0
+    )
+
+
+def restore_faces(crops: str, restorer: str, **changes: Any):
+    inputs = {"fidelity": 0.5, "strength": 1.0, "lock": 0.0, "lock_factor": 16, "batch_size": 8}
+    links = {"crops": [crops, 0], "restorer": [restorer, 0]}
+    return node("BFR_RestoreFaces", **{**inputs, **links, **changes})
+
+
+def paste(image: str, crops: str, alignment: str, **changes: Any):
+    inputs = {"mask_mode": "soft oval", "feather": 0.1, "colour_match": "low frequency"}
+    links = {"image": [image, 0], "crops": [crops, 0], "alignment": [alignment, 1]}
+    return node("BFR_PasteFaces", **{"strength": 1.0, **inputs, **links, **changes})
+
+
+def restore_photo(image: str, **changes: Any):
+    inputs = {
+        "fidelity": 0.5,
+        "strength": 1.0,
+        "lock": 0.0,
+        "score": 0.5,
+        "min_size": 0,
+        "crop_size": 0,
+        "mask_mode": "auto",
+        "feather": 0.1,
+        "colour_match": "low frequency",
+        "batch_size": 8,
+    }
+    return node("BFR_RestorePhoto", image=[image, 0], **{**inputs, **changes})
+
+
+def save(image: str, slot: int = 0):
+    return node("SaveImage", images=[image, slot], filename_prefix="test")
+
+
+def show(source: str, slot: int = 0):
+    return node("PreviewAny", source=[source, slot])
+
+
+def mask(source: str, slot: int = 1) -> Prompt:
+    """A saved picture of a mask, as nodes ``mask`` and ``mask image``."""
+    return {"mask image": node("MaskToImage", mask=[source, slot]), "mask": save("mask image")}

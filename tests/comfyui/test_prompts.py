@@ -1,0 +1,261 @@
+"""Prompts run in a real ComfyUI; ``BFR_RECORD=1`` also draws the gallery's pictures anew."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.comfyui import prompts
+from tests.comfyui.prompts import node
+from tests.comfyui.server import PACK, PromptRefused, Server
+
+pytestmark = pytest.mark.comfyui
+
+WORKFLOWS = sorted(path.stem for path in (PACK / "workflows" / "api").glob("*.json"))
+
+
+def only(prompt: prompts.Prompt, class_type: str) -> str:
+    (key,) = (key for key, item in prompt.items() if item["class_type"] == class_type)
+    return key
+
+
+def draw_thumbnail(before: np.ndarray, after: np.ndarray, mask: np.ndarray, path: Path) -> None:
+    """The gallery's picture: the surroundings of the face, damaged on the left, then restored."""
+    rows, columns = np.nonzero(mask > 127)
+    y, x = int(rows.mean()), int(columns.mean())
+    reach = min(int(0.8 * np.ptp(rows)), y, x, before.shape[0] - y, before.shape[1] - x)
+    views = [view[y - reach : y + reach, x - reach : x + reach] for view in (before, after)]
+    picture = Image.new("RGB", (1024, 512))
+    for place, view in enumerate(views):
+        resized = Image.fromarray(view).resize((512, 512), Image.Resampling.LANCZOS)
+        picture.paste(resized, (512 * place, 0))
+    picture.save(path, quality=88)
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflow_changes_the_face_and_nothing_else(server: Server, name: str):
+    prompt = prompts.workflow(name)
+    photo, saved = only(prompt, "BFR_LoadExamplePhoto"), only(prompt, "SaveImage")
+    source = prompt[saved]["inputs"]["images"][0]
+    prompt |= {"before": prompts.save(photo)} | prompts.mask(source)
+    result = server.run(prompt)
+    assert result.succeeded, result.messages
+    (before,), (after,), (mask,) = (server.images(result, key) for key in ("before", saved, "mask"))
+    assert before.shape == after.shape == mask.shape
+    inside = mask[..., 0] > 127
+    assert 0.02 < inside.mean() < 0.6
+    if os.environ.get("BFR_RECORD"):
+        draw_thumbnail(before, after, mask[..., 0], PACK / "workflows" / f"{name}.jpg")
+    change = np.abs(after.astype(int) - before.astype(int)).max(-1)
+    assert change[inside].mean() > 1
+    # Saving rounds down, so where the saved mask is 0 a level may flip; away from it none does.
+    assert change[mask[..., 0] == 0].max() <= 1
+    rows, columns = np.nonzero(mask[..., 0])
+    change[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 0
+    assert not change[: rows.min() - 4].any() and not change[:, : columns.min() - 4].any()
+
+
+def test_without_a_face_everything_passes_through(server: Server):
+    """The empty batch of crops goes through our nodes and the stock comparison."""
+    prompt = prompts.workflow("restore_photo")
+    prompt[only(prompt, "BFR_LoadExamplePhoto")] = prompts.faceless()
+    saved = only(prompt, "SaveImage")
+    result = server.run(prompt)
+    assert result.succeeded, result.messages
+    (after,) = server.images(result, saved)
+    assert (after == (0x33, 0x66, 0x99)).all()
+
+
+def test_report_names_the_image_without_a_face(server: Server):
+    prompt = {
+        "photo": prompts.example(),
+        "none": prompts.faceless(400),
+        "both": node("ImageBatch", image1=["photo", 0], image2=["none", 0]),
+        "restore": prompts.restore_photo("both"),
+        "report": prompts.show("restore", 3),
+        "count": prompts.show("restore", 2),
+        "save": prompts.save("restore"),
+    }
+    result = server.run(prompt)
+    assert result.succeeded, result.messages
+    first, second, third = result.output("report")["text"][0].splitlines()
+    assert first == "1 face restored in 2 images"
+    assert second.startswith("image 0: 1 face") and "no face found" in third
+    assert result.output("count")["text"][0] == "1"
+    assert len(server.images(result, "save")) == 2
+
+
+def test_faces_of_the_cores_own_detector(server: Server):
+    """FACE_LANDMARKS take the place of BFR_FACES."""
+    prompt = {
+        "photo": prompts.example("eileen_collins.jpg"),
+        "landmarks": node("ProbeFaceLandmarks", image=["photo", 0], x=115, y=110, eye_distance=40),
+        "align": node("BFR_AlignFaces", image=["photo", 0], faces=["landmarks", 0], size=256),
+        "restorer": node("BFR_LoadRestorer", restorer_name="embedded default", download=False),
+        "restore": prompts.restore_faces("align", "restorer"),
+        "paste": prompts.paste("photo", "restore", "align"),
+        "save": prompts.save("paste"),
+        "crops": prompts.save("align"),
+        **prompts.mask("paste"),
+    }
+    result = server.run(prompt)
+    assert result.succeeded, result.messages
+    (crop,), (mask,) = server.images(result, "crops"), server.images(result, "mask")
+    assert crop.shape == (256, 256, 3)
+    rows, columns = np.nonzero(mask[..., 0] > 127)
+    assert abs(columns.mean() - 115) < 4 and abs(rows.mean() - 120) < 15
+
+
+def test_paste_onto_an_enlarged_photograph(server: Server):
+    prompt = prompts.workflow("restore_photo")
+    photo, paste = only(prompt, "BFR_LoadExamplePhoto"), only(prompt, "BFR_PasteFaces")
+    prompt["large"] = node("ImageScaleBy", image=[photo, 0], upscale_method="lanczos", scale_by=2.0)
+    prompt[paste]["inputs"]["image"] = ["large", 0]
+    result = server.run(prompt)
+    assert result.succeeded, result.messages
+    (after,) = server.images(result, only(prompt, "SaveImage"))
+    assert after.shape == (800, 800, 3)
+
+
+def test_bounding_boxes_suit_the_cores_nodes(server: Server):
+    prompt = {
+        "photo": prompts.example(),
+        "detector": node("BFR_LoadFaceDetector", detector_name="embedded default", download=False),
+        "detect": prompts.detect("photo", "detector"),
+        "draw": node("DrawBBoxes", image=["photo", 0], bboxes=["detect", 3]),
+        "drawn": prompts.save("draw"),
+        "plain": prompts.save("photo"),
+    }
+    result = server.run(prompt)
+    assert result.succeeded, result.messages
+    (drawn,), (plain,) = server.images(result, "drawn"), server.images(result, "plain")
+    assert (drawn != plain).any()
+
+
+def test_select_by_number_mask_and_limit(server: Server):
+    prompt = prompts.workflow("restore_photo")
+    select = only(prompt, "BFR_SelectFaces")
+    prompt["count"] = prompts.show(select, 1)
+    assert server.run(prompt).output("count")["text"][0] == "1"
+    prompt["empty"] = node("SolidMask", value=0.0, width=400, height=400)
+    prompt[select]["inputs"]["mask"] = ["empty", 0]
+    assert server.run(prompt).output("count")["text"][0] == "0"
+    del prompt[select]["inputs"]["mask"]
+    prompt[select]["inputs"]["indices"] = "1"
+    result = server.run(prompt)
+    assert result.error["node_id"] == select and "faces 0 to 0 exist" in str(result.error)
+
+
+# What is done wrong to the workflow, the node that must complain, and what it says.
+MISTAKES = {
+    "numbers": ("BFR_SelectFaces", {"indices": "first"}, "whole numbers"),
+    "published file that is not here": (
+        "BFR_LoadRestorer",
+        {"restorer_name": "GFPGANv1.4.pth"},
+        "nothing downloads by itself",
+    ),
+    "parsing without a parser": ("BFR_PasteFaces", {"mask_mode": "parsing"}, "parser"),
+    "low-pass factor": ("BFR_RestoreFaces", {"lock": 0.5, "lock_factor": 7}, "7"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_named_on_the_right_node(server: Server, mistake: str):
+    class_type, change, message = MISTAKES[mistake]
+    prompt = prompts.workflow("restore_photo")
+    wrong = only(prompt, class_type)
+    prompt[wrong]["inputs"].update(change)
+    result = server.run(prompt)
+    assert not result.succeeded
+    assert result.error["node_id"] == wrong
+    assert message in result.error["exception_message"]
+
+
+@pytest.mark.parametrize(
+    ("class_type", "change"),
+    [
+        ("BFR_LoadRestorer", {"restorer_name": "no such file.pth"}),
+        ("BFR_PasteFaces", {"mask_mode": "hexagon"}),
+        ("BFR_DetectFaces", {"score": 2.0}),
+        ("BFR_AlignFaces", {"size": 8}),
+    ],
+)
+def test_values_out_of_range_are_refused_before_running(server: Server, class_type, change):
+    prompt = prompts.workflow("restore_photo")
+    wrong = only(prompt, class_type)
+    prompt[wrong]["inputs"].update(change)
+    with pytest.raises(PromptRefused) as refused:
+        server.queue(prompt)
+    assert set(refused.value.errors) == {wrong}
+
+
+def test_only_what_changed_runs_again(server: Server):
+    prompt = prompts.workflow("restore_photo")
+    assert server.run(prompt).succeeded
+    assert server.run(prompt).cached == set(prompt)
+    paste = only(prompt, "BFR_PasteFaces")
+    prompt[paste]["inputs"]["feather"] = 0.2
+    saved = only(prompt, "SaveImage")
+    assert server.run(prompt).cached == set(prompt) - {paste, saved}
+
+
+def test_a_replaced_weights_file_is_read_again(server: Server):
+    """Its name is the same, so only its fingerprint tells."""
+    folder = server.base / "models" / "facerestore_models"
+    folder.mkdir(exist_ok=True)
+    embedded = (PACK / "weights" / "restorer.safetensors").read_bytes()
+    (folder / "mine.safetensors").write_bytes(embedded)
+    prompt = prompts.workflow("restore_photo")
+    loader = only(prompt, "BFR_LoadRestorer")
+    prompt[loader]["inputs"]["restorer_name"] = "mine.safetensors"
+    assert server.run(prompt).succeeded
+    assert loader in server.run(prompt).cached
+    time.sleep(0.01)
+    (folder / "mine.safetensors").write_bytes(embedded)
+    assert loader not in server.run(prompt).cached
+    (folder / "mine.safetensors").write_bytes(embedded[: len(embedded) // 2])
+    result = server.run(prompt)
+    assert result.error["node_id"] == loader and "mine.safetensors" in str(result.error)
+
+
+def test_freeing_memory_frees_ours(server: Server):
+    assert server.run(prompts.workflow("restore_photo")).succeeded
+    before = server.get("/probe/loaded")
+    assert {"RetinaFace", "NAFNet"} <= set(before["managed"]) & set(before["cached"])
+    server.free()
+    assert server.get("/probe/loaded") == {"managed": [], "cached": []}
+
+
+def test_embedded_networks_do_not_stay_behind(server: Server):
+    """Restore Photo loads its own when none is connected, and keeps none of them."""
+    server.free()
+    assert server.run(prompts.workflow("restore_photo_simple")).succeeded
+    assert server.get("/probe/loaded")["cached"] == []
+    assert "memory leak" not in server.log_text()
+
+
+def test_interrupt_stops_within_a_node(server: Server):
+    prompt = {
+        "photo": prompts.example(seed=int(time.time())),
+        "many": node("RepeatImageBatch", image=["photo", 0], amount=400),
+        "restore": prompts.restore_photo("many"),
+        "save": prompts.save("restore"),
+    }
+    prompt_id = server.queue(prompt)
+    end = time.monotonic() + 30
+    while not server.running() and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(3)
+    assert server.running(), "the prompt was over before it could be interrupted"
+    server.post("/interrupt", {})
+    start = time.monotonic()
+    result = server.wait(prompt_id, seconds=30)
+    assert "execution_interrupted" in result.messages
+    assert result.messages["execution_interrupted"]["node_id"] == "restore"
+    assert time.monotonic() - start < 10
+    assert server.run(prompts.workflow("restore_photo_simple")).succeeded

@@ -1,0 +1,195 @@
+"""The nodes without ComfyUI: their source and their pages against the recorded schemas.
+
+``golden/object_info.json`` and ``golden/node_schemas.json`` are what a real ComfyUI made of the
+nodes; ``tests/comfyui/test_pack.py`` holds them to it and can record them anew.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import json
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bfr.records import Face, FaceSet
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = Path(__file__).with_name("golden")
+INFO = {
+    key: value
+    for key, value in json.loads((GOLDEN / "object_info.json").read_text("utf-8")).items()
+    if key.startswith("BFR_")
+}
+SCHEMAS = json.loads((GOLDEN / "node_schemas.json").read_text("utf-8"))
+SOURCES = sorted((ROOT / "nodes").glob("*.py"))
+COMFYUI = {"comfy", "comfy_api", "folder_paths", "nodes", "server", "execution"}
+
+
+def inputs_of(info: dict) -> dict[str, list]:
+    return {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+
+
+def node_classes() -> dict[str, ast.ClassDef]:
+    """The classes that define a node, by node id, read from the source."""
+    found = {}
+    for path in SOURCES:
+        for item in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(item, ast.ClassDef):
+                for node in ast.walk(item):
+                    if isinstance(node, ast.keyword) and node.arg == "node_id":
+                        found[ast.literal_eval(node.value)] = item
+    return found
+
+
+def test_recorded_nodes_are_those_in_the_source():
+    assert set(node_classes()) == set(SCHEMAS) == set(INFO)
+
+
+@pytest.mark.parametrize("node_id", sorted(SCHEMAS))
+def test_execute_takes_the_recorded_inputs(node_id: str):
+    """Ids are public: workflows of users name them. Add new ones, never rename or remove."""
+    execute = next(
+        item
+        for item in node_classes()[node_id].body
+        if isinstance(item, ast.FunctionDef) and item.name == "execute"
+    )
+    names = [argument.arg for argument in execute.args.args[1:]]
+    assert sorted(names) == sorted(SCHEMAS[node_id]["inputs"])
+    optional = names[len(names) - len(execute.args.defaults) :]
+    assert set(optional) == set(INFO[node_id]["input"].get("optional", {}))
+
+
+@pytest.mark.parametrize("node_id", sorted(SCHEMAS))
+def test_node_explains_itself(node_id: str):
+    info = INFO[node_id]
+    assert info["category"] == "image/face restoration"
+    assert info["display_name"] and info["description"] and len(info["search_aliases"]) >= 3
+    assert all(options["tooltip"].endswith(".") for _, options in inputs_of(info).values())
+    assert all(options["display_name"] for _, options in inputs_of(info).values())
+    assert all(tooltip.endswith(".") for tooltip in info["output_tooltips"])
+    output_ids = {output[0] for output in SCHEMAS[node_id]["outputs"]}
+    assert not output_ids & set(SCHEMAS[node_id]["inputs"]), "one id for an input and an output"
+
+
+@pytest.mark.parametrize("node_id", sorted(SCHEMAS))
+def test_help_page_names_every_input_and_output(node_id: str):
+    page = (ROOT / "web" / "docs" / f"{node_id}.md").read_text("utf-8")
+    info = INFO[node_id]
+    assert page.startswith(f"# {info['display_name']}\n")
+    names = [options["display_name"] for _, options in inputs_of(info).values()]
+    assert not [name for name in (*names, *info["output_name"]) if f"**{name}**" not in page]
+
+
+def test_no_help_page_without_a_node():
+    assert {path.stem for path in (ROOT / "web" / "docs").glob("*.md")} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "locales").glob("*/nodeDefs.json")), ids=str)
+def test_translations_name_what_exists(path: Path):
+    texts = json.loads(path.read_text("utf-8"))
+    assert set(texts) == set(INFO)
+    for node_id, text in texts.items():
+        assert text["display_name"] and text["description"]
+        assert set(text["inputs"]) == set(inputs_of(INFO[node_id]))
+        assert set(text["outputs"]) == {str(i) for i in range(len(INFO[node_id]["output"]))}
+        for part in (*text["inputs"].values(), *text["outputs"].values()):
+            assert part["name"] and part["tooltip"]
+
+
+def test_only_the_nodes_import_comfyui_and_nothing_absolutely():
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level or (node.module or "").split(".")[0] != "bfr", path
+            elif isinstance(node, ast.Import):
+                assert not [a.name for a in node.names if a.name.split(".")[0] == "bfr"], path
+
+
+@pytest.fixture
+def convert(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """``nodes.convert`` as ComfyUI imports it, with the one module of ComfyUI's it needs."""
+    management = types.ModuleType("comfy.model_management")
+    management.intermediate_device = lambda: torch.device("cpu")  # pyright: ignore
+    management.intermediate_dtype = lambda: torch.float32  # pyright: ignore
+    comfy = types.ModuleType("comfy")
+    comfy.model_management = management  # pyright: ignore
+    monkeypatch.setitem(sys.modules, "comfy", comfy)
+    monkeypatch.setitem(sys.modules, "comfy.model_management", management)
+    name = "face-restoration-tuner"
+    spec = importlib.util.spec_from_file_location(
+        name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    assert spec and spec.loader
+    pack = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, pack)
+    spec.loader.exec_module(pack)
+    module = importlib.import_module(f"{name}.nodes.convert")
+    yield module
+    for key in [key for key in sys.modules if key.startswith(f"{name}.")]:
+        del sys.modules[key]
+
+
+def test_image_comes_back_with_its_transparency(convert):
+    image = torch.rand(2, 5, 7, 4)
+    pixels, alpha = convert.to_core(image)
+    assert pixels.shape == (2, 3, 5, 7) and alpha.shape == (2, 1, 5, 7)
+    assert torch.equal(convert.to_comfy(pixels, alpha), image)
+
+
+def test_half_precision_becomes_single(convert):
+    pixels, alpha = convert.to_core(torch.rand(1, 4, 4, 3).half())
+    assert pixels.dtype == torch.float32 and alpha is None
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), (1, 4, 4, 1), (1, 3, 4, 4, 3)])
+def test_what_is_no_image_is_refused(convert, shape):
+    with pytest.raises(Exception, match=r"crops must be a batch of RGB.*×"):
+        convert.to_core(torch.rand(shape), "crops")
+
+
+def test_empty_batch_keeps_its_size(convert):
+    pixels, _ = convert.to_core(torch.rand(0, 64, 32, 3))
+    assert convert.to_comfy(pixels).shape == (0, 64, 32, 3)
+
+
+def test_masks(convert):
+    assert convert.mask_to_core(torch.rand(6, 7)).shape == (1, 1, 6, 7)
+    mask = torch.rand(2, 6, 7)
+    assert torch.equal(convert.mask_to_comfy(convert.mask_to_core(mask)), mask)
+
+
+def mediapipe(points: int = 478, **changes) -> dict:
+    mesh = torch.arange(points, dtype=torch.float32)[:, None].expand(-1, 2).clone()
+    face = {"landmarks_xy": mesh.numpy(), "bbox_xyxy": [1.0, 2.0, 30.0, 40.0], "score": 0.75}
+    return {"frames": [[face], []], "image_size": (50, 60), **changes}
+
+
+def test_mediapipe_mesh_becomes_five_points(convert):
+    faces = convert.to_face_set(mediapipe())
+    assert faces.image_size == (50, 60) and [len(found) for found in faces.faces] == [1, 0]
+    face = faces.faces[0][0]
+    assert face.box == (1.0, 2.0, 30.0, 40.0) and face.score == 0.75
+    # Each point's coordinates are its number in the mesh, so means of numbers come out.
+    eyes = (sum((33, 133, 159, 145)) / 4, sum((263, 362, 386, 374)) / 4)
+    assert face.landmarks == tuple((value, value) for value in (*eyes, 1.0, 61.0, 291.0))
+
+
+@pytest.mark.parametrize("wrong", [{}, {"frames": []}, [1, 2], mediapipe(points=68)])
+def test_what_holds_no_faces_is_refused(convert, wrong):
+    with pytest.raises(Exception, match="FACE_LANDMARKS"):
+        convert.to_face_set(wrong)
+
+
+def test_bounding_boxes_are_the_cores(convert):
+    landmarks = ((1.0, 1.0),) * 5
+    faces = FaceSet(((Face((1.0, 2.0, 11.0, 22.0), 0.5, landmarks),), ()), (50, 60))
+    box = {"x": 1.0, "y": 2.0, "width": 10.0, "height": 20.0, "label": "face", "score": 0.5}
+    assert convert.to_bounding_boxes(faces) == [[box], []]

@@ -1,0 +1,96 @@
+"""Every workflow against the recorded nodes, by comfy-cli's own validation, without ComfyUI."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+INFO = Path(__file__).with_name("golden") / "object_info.json"
+EDITOR = sorted((ROOT / "workflows").glob("*.json"))
+API = sorted((ROOT / "workflows" / "api").glob("*.json"))
+NOTES = {"Note", "MarkdownNote"}  # live in the editor only
+
+
+def validate(path: Path, home: Path) -> dict:
+    """comfy-cli's verdict; nothing is sent anywhere and no setting of the user's is touched."""
+    environment = {
+        **os.environ,
+        "DO_NOT_TRACK": "1",
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home),
+        "NO_COLOR": "1",
+    }
+    comfy = Path(sys.executable).with_name("comfy")
+    command = [str(comfy), "--json", "--skip-prompt", "workflow", "validate"]
+    command += ["--input", str(INFO), "--workflow", str(path)]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=home)
+    assert run.stdout, run.stderr
+    return json.loads(run.stdout)
+
+
+def test_the_workflows_of_the_readme_exist():
+    assert {path.stem for path in EDITOR} >= {"restore_photo", "restore_photo_simple"}
+
+
+@pytest.mark.parametrize("path", [*EDITOR, *API], ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_workflow_is_valid(path: Path, tmp_path: Path):
+    verdict = validate(path, tmp_path)
+    assert verdict["ok"] and verdict["data"]["valid"], verdict["data"]
+    assert not verdict["data"]["warnings"], verdict["data"]["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "code"),
+    [
+        ('"low resolution"', '"no such damage"', "unknown_enum_value"),
+        ('"BFR_RestorePhoto"', '"BFR_NoSuchNode"', "unknown_class_type"),
+    ],
+)
+def test_validation_sees_mistakes(good: str, bad: str, code: str, tmp_path: Path):
+    text = (ROOT / "workflows" / "api" / "restore_photo_simple.json").read_text("utf-8")
+    broken = tmp_path / "broken.json"
+    broken.write_text(text.replace(good, bad), "utf-8")
+    verdict = validate(broken, tmp_path)
+    assert not verdict["ok"]
+    assert code in {error["code"] for error in verdict["data"]["errors"]}
+
+
+@pytest.mark.parametrize("path", EDITOR, ids=lambda path: path.stem)
+def test_editor_and_api_twins_are_the_same_graph(path: Path):
+    editor = json.loads(path.read_text("utf-8"))
+    api = json.loads((path.parent / "api" / path.name).read_text("utf-8"))
+    nodes = {str(n["id"]): n for n in editor["nodes"] if n["type"] not in NOTES}
+    assert {key: node["type"] for key, node in nodes.items()} == {
+        key: node["class_type"] for key, node in api.items()
+    }
+    drawn = {
+        (str(source), slot, str(target), nodes[str(target)]["inputs"][place]["name"])
+        for _, source, slot, target, place, _ in editor["links"]
+    }
+    wired = {
+        (value[0], value[1], key, name)
+        for key, node in api.items()
+        for name, value in node["inputs"].items()
+        if isinstance(value, list)
+    }
+    assert drawn == wired
+
+
+@pytest.mark.parametrize("path", EDITOR, ids=lambda path: path.stem)
+def test_gallery_shows_a_picture(path: Path):
+    with Image.open(path.with_suffix(".jpg")) as picture:
+        assert picture.format == "JPEG" and min(picture.size) >= 256
+    assert path.with_suffix(".jpg").stat().st_size < 150_000
+
+
+@pytest.mark.parametrize("path", EDITOR, ids=lambda path: path.stem)
+def test_workflow_explains_itself(path: Path):
+    editor = json.loads(path.read_text("utf-8"))
+    assert any(node["type"] == "MarkdownNote" for node in editor["nodes"])
