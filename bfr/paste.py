@@ -110,10 +110,11 @@ def paste_faces(
     to_aligned = resize_matrix(photo_size, alignment.image_size)
     image_to_crop = compose(to_aligned, alignment.image_to_crop)
     boxes = [_box(matrix, size, photo_size) for matrix in image_to_crop]
-    masks = _feathered_square(size, feather).to(images).expand(len(crops), 1, size, size)
+    shape = _feathered_square(size, feather)
     if mask == "soft oval":
-        masks = masks * _soft_oval(size, feather).to(images)
-    elif mask == "parsing" and parser is not None:
+        shape = shape * _soft_oval(size, feather)
+    masks = shape.to(images).expand(len(crops), 1, size, size)
+    if mask == "parsing" and parser is not None:
         masks = masks * parse_faces(crops, parser).to(images)
 
     pasted, weights = images.clone(), torch.zeros_like(images[:, :1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -171,7 +172,7 @@ def test_strength_blends_linearly(strength: float):
     assert torch.allclose(masks, strength * full_masks)
     unclamped = ((full > 0) & (full < 1)).all(1, keepdim=True)
     wanted = images + strength * (full - images)
-    assert torch.allclose(*(x.where(unclamped, 0.0) for x in (part, wanted)), atol=1e-5)
+    assert torch.allclose(part.where(unclamped, 0.0), wanted.where(unclamped, 0.0), atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [128, 512])
@@ -291,12 +292,13 @@ def test_wrong_input_is_refused():
         paste_faces(images[:, :, :190], crops, alignment)
     with pytest.raises(InputError, match="images must be finite"):
         paste_faces(images / 0, crops, alignment)
-    for wrong, match in (
+    options: list[tuple[dict[str, Any], str]] = [
         ({"mask": "round"}, "'round'"),
         ({"mask": "parsing"}, "needs a parser"),
         ({"feather": 0.6}, "not 0.6"),
         ({"strength": 1.5}, "not 1.5"),
         ({"colour": "wavelet"}, "'wavelet'"),
-    ):
+    ]
+    for wrong, match in options:
         with pytest.raises(InputError, match=match):
             paste_faces(images, crops, alignment, **wrong)
