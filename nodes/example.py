@@ -43,7 +43,7 @@ class LoadExamplePhoto(io.ComfyNode):
                     "damage",
                     display_name="damage",
                     options=[UNDAMAGED, *PRESETS],
-                    default="low resolution",
+                    default="faded print",
                     tooltip="How the portrait is damaged. gfpgan: the mixture of blur, noise and "
                     "compression that restorers are trained on.",
                 ),

@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from bfr.records import Face, FaceSet
+from tests.comfy_cli import run_comfy_cli
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).with_name("golden")
@@ -111,6 +112,11 @@ def test_only_the_nodes_import_comfyui_and_nothing_absolutely():
                 assert node.level or (node.module or "").split(".")[0] != "bfr", path
             elif isinstance(node, ast.Import):
                 assert not [a.name for a in node.names if a.name.split(".")[0] == "bfr"], path
+
+
+def test_comfy_cli_finds_no_fault_with_the_pack(tmp_path: Path):
+    run = run_comfy_cli("node", "validate", home=tmp_path, folder=ROOT)
+    assert run.returncode == 0 and "passed" in run.stderr, run.stdout + run.stderr
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from tests.comfy_cli import run_comfy_cli
 
 ROOT = Path(__file__).resolve().parent.parent
 INFO = Path(__file__).with_name("golden") / "object_info.json"
@@ -19,18 +18,9 @@ NOTES = {"Note", "MarkdownNote"}  # live in the editor only
 
 
 def validate(path: Path, home: Path) -> dict:
-    """comfy-cli's verdict; nothing is sent anywhere and no setting of the user's is touched."""
-    environment = {
-        **os.environ,
-        "DO_NOT_TRACK": "1",
-        "HOME": str(home),
-        "XDG_CONFIG_HOME": str(home),
-        "NO_COLOR": "1",
-    }
-    comfy = Path(sys.executable).with_name("comfy")
-    command = [str(comfy), "--json", "--skip-prompt", "workflow", "validate"]
-    command += ["--input", str(INFO), "--workflow", str(path)]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=home)
+    """comfy-cli's verdict on a workflow."""
+    arguments = ("--json", "workflow", "validate", "--input", INFO, "--workflow", path)
+    run = run_comfy_cli(*arguments, home=home, folder=home)
     assert run.stdout, run.stderr
     return json.loads(run.stdout)
 
@@ -49,7 +39,7 @@ def test_workflow_is_valid(path: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("good", "bad", "code"),
     [
-        ('"low resolution"', '"no such damage"', "unknown_enum_value"),
+        ('"faded print"', '"no such damage"', "unknown_enum_value"),
         ('"BFR_RestorePhoto"', '"BFR_NoSuchNode"', "unknown_class_type"),
     ],
 )

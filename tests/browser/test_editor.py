@@ -81,8 +81,9 @@ def test_workflow_opens_and_runs(path: Path, page, server: Server):
     assert shape(saved["workflow"]) == shape(workflow)
     assert saved["api"] == json.loads((path.parent / "api" / path.name).read_text("utf-8"))
     seen = page.evaluate(RUN)
-    page.evaluate(SHOW_ALL)
-    page.wait_for_timeout(1500)
+    for _ in range(2):  # the second time with the sizes that nodes took with their pictures
+        page.evaluate(SHOW_ALL)
+        page.wait_for_timeout(2000)
     assert seen["ended"] == "success"
     assert seen["previews"] > 0 and seen["images"] >= 2
     if path.stem == "restore_photo_simple":

@@ -19,7 +19,7 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}
 
 
-def example(photo: str = "grace_hopper.jpg", damage: str = "low resolution", seed: int = 7):
+def example(photo: str = "grace_hopper.jpg", damage: str = "faded print", seed: int = 7):
     return node("BFR_LoadExamplePhoto", photo=photo, damage=damage, damage_seed=seed)
 
 
