@@ -23,11 +23,12 @@ import numpy as np
 import torch
 
 from bfr.align import align_faces
-from bfr.detect import detect_faces, load_detector
+from bfr.detect import detect_faces
 from bfr.geometry import face_template
 from bfr.paste import paste_faces
 from bfr.records import Face, FaceSet
 from bfr.restorer import load_restorer, restore_faces
+from bfr.retinaface import load_detector
 
 CROP = 512
 _Case = tuple[int, float]

@@ -3,7 +3,8 @@
 The modules read in the order data flows, and each imports only from those before it
 (``tests/test_layers.py`` holds the list and checks it)::
 
-    records, errors, images, geometry, weights -> detect -> select -> align
+    records, errors, images, geometry, weights -> crops
+    -> retinaface -> detect -> select -> align
     -> lowpass, colour -> restorer -> parsing -> paste -> degrade, evaluate
     -> pipeline -> batch -> models, cli
 

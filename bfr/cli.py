@@ -162,11 +162,11 @@ def restore(options: argparse.Namespace) -> int:
             say(f"{source.path}: skipped, its result exists")
     batch.check_writable(options.out)
 
-    from .detect import load_detector
     from .images import read_photo, write_photo
     from .parsing import load_parser
     from .pipeline import RestoreSettings, restore_photo
     from .restorer import load_restorer
+    from .retinaface import load_detector
 
     device = pick_device(options.device)
     detector = load_detector(models.find_weights("detector", options.detector)).to(device)
@@ -204,8 +204,9 @@ def detect(options: argparse.Namespace) -> int:
 
     sources = batch.find_sources(options.paths)
 
-    from .detect import detect_faces, load_detector
+    from .detect import detect_faces
     from .images import read_photo
+    from .retinaface import load_detector
 
     device = pick_device(options.device)
     detector = load_detector(models.find_weights("detector", options.detector)).to(device)

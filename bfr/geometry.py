@@ -48,9 +48,7 @@ def resize_matrix(from_size: tuple[int, int], to_size: tuple[int, int]) -> Tenso
         2×3 float64 matrix.
     """
     sy, sx = to_size[0] / from_size[0], to_size[1] / from_size[1]
-    return torch.tensor(
-        [[sx, 0.0, (sx - 1) / 2], [0.0, sy, (sy - 1) / 2]], dtype=torch.float64
-    )
+    return torch.tensor([[sx, 0.0, (sx - 1) / 2], [0.0, sy, (sy - 1) / 2]], dtype=torch.float64)
 
 
 def quarter_turn_matrix(size: tuple[int, int], turns: int) -> Tensor:

@@ -43,8 +43,8 @@ from kornia.geometry.transform import warp_affine
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .align import cut_crops
 from .colour import match_colour
+from .crops import cut_crops
 from .errors import InputError
 from .geometry import compose, invert, resize_matrix, scale_of, transform_points
 from .images import check_images

@@ -8,10 +8,10 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..bfr import weights
-from ..bfr.detect import load_detector
 from ..bfr.errors import MissingWeightsError
 from ..bfr.parsing import load_parser
 from ..bfr.restorer import load_restorer
+from ..bfr.retinaface import load_detector
 from . import memory, schemas
 
 EMBEDDED = "embedded default"

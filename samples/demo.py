@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bfr.degrade import PRESETS, degrade_faces
-from bfr.detect import load_detector
 from bfr.images import read_photo
 from bfr.pipeline import restore_photo
 from bfr.restorer import load_restorer
+from bfr.retinaface import load_detector
 
 PHOTOGRAPHS = ("eileen_collins.jpg", "grace_hopper.jpg")
 KINDS = [name for name in PRESETS if name != "gfpgan"]  # a mixture of the others

@@ -16,6 +16,7 @@ import argparse
 import json
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,30 +27,35 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 from torchvision.ops import box_iou
 
-from bfr.detect import SEARCH_SIZES, anchors, build_detector, detect_faces, encode, normalise
+from bfr.detect import SEARCH_SIZES, detect_faces
 from bfr.images import atomic_path, read_photo
+from bfr.retinaface import anchors, build_detector, encode, load_detector, normalise
 
-from .detector_samples import CANVAS, Canvas, Source, load_source, make_canvas, mirrored
+from .detector_samples import Canvas, Source, load_source, make_canvas, make_look, mirrored
 from .faces import TRAIN_FOLDERS, LabelledImage, held_out, read_keypoints
 from .state import average_weights, cosine, load_state, save_state
 
 log = logging.getLogger(__name__)
 _POSITIVE, _NEGATIVE, _HARD = 0.4, 0.3, 7
+_LOOKS = 2  # batches of second looks to each batch of canvases
 
 
 class Canvases(IterableDataset):
-    """Endless training canvases, seeded by worker and start step."""
+    """Endless batches: one of canvases, then `_LOOKS` of second looks at exact landmarks."""
 
-    def __init__(self, sources: list[Source], seed: int):
-        self.sources, self.seed = sources, seed
+    def __init__(self, sources: list[Source], seed: int, batch: int):
+        self.sources, self.seed, self.batch = sources, seed, batch
 
     def __iter__(self):
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
-        while True:
-            canvas = make_canvas(self.sources, rng)
-            yield canvas
-            yield mirrored(canvas)  # half the drawing for almost the same lesson
+        exact = [source for source in self.sources if source.exact]
+        while True:  # every picture also in a mirror: half the drawing for almost the same lesson
+            canvases = [make_canvas(self.sources, rng) for _ in range(self.batch // 2)]
+            yield collate([*canvases, *map(mirrored, canvases)])
+            for _ in range(_LOOKS):
+                looks = [make_look(exact[rng.integers(len(exact))], rng) for _ in range(self.batch)]
+                yield collate([*looks, *map(mirrored, looks)])
 
 
 def match(canvas: Canvas, priors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,7 +78,7 @@ def match(canvas: Canvas, priors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def collate(canvases: list[Canvas]):
-    priors = anchors(CANVAS, CANVAS)
+    priors = anchors(*canvases[0].pixels.shape[:2])
     targets = [match(canvas, priors) for canvas in canvases]
     pixels = torch.from_numpy(np.stack([canvas.pixels for canvas in canvases]))
     return pixels, *(torch.stack(column) for column in zip(*targets, strict=True))
@@ -88,15 +94,18 @@ def detection_loss(outputs, labels: Tensor, boxes: Tensor, points: Tensor) -> Te
     hardest = entropy[negative].topk(min(_HARD * int(count) + 64, int(negative.sum()))).values
     classes = (entropy[positive].sum() + hardest.sum()) / count
     box = F.smooth_l1_loss(predicted_boxes[positive], boxes[positive], reduction="sum") / count
-    point = F.smooth_l1_loss(predicted_points[positive], points[positive], reduction="sum") / count
-    return 2 * box + classes + point
+    known = positive & torch.isfinite(points).all(-1)
+    point = F.smooth_l1_loss(predicted_points[known], points[known], reduction="sum")
+    return 2 * box + classes + 2 * point / known.sum().clamp(min=1)
 
 
 def read_labels(
     data: Path, file: Path | None, train: bool
-) -> list[tuple[LabelledImage, np.ndarray]]:
-    """The labelled images of one side of the split, with boxes to ignore."""
-    entries = [(image, np.zeros((0, 4), np.float32)) for image in read_keypoints(data)]
+) -> list[tuple[LabelledImage, np.ndarray | None]]:
+    """The labelled images of one side of the split, self-labelled ones with boxes to ignore."""
+    entries: list[tuple[LabelledImage, np.ndarray | None]] = [
+        (image, None) for image in read_keypoints(data)
+    ]
     if file is not None:
         for name, label in json.loads(file.read_text()).items():
             points = np.array(label["landmarks"], np.float32).reshape(-1, 5, 2)
@@ -125,13 +134,12 @@ def train(data: Path, run: Path, labels: Path | None, start: Path | None, minute
         average.load_state_dict(network.state_dict())
     network.train().to(memory_format=torch.channels_last)
     loader = DataLoader(
-        Canvases(sources, step),
-        args.batch,
-        collate_fn=collate,
+        Canvases(sources, step, args.batch),
+        batch_size=None,
         num_workers=args.workers,
         worker_init_fn=lambda _: torch.set_num_threads(1),
     )
-    forward = torch.compile(network) if args.compile else network
+    forward = torch.compile(network, dynamic=False) if args.compile else network
     began, running = time.time() - spent, 0.0
     for pixels, *targets in loader:
         spent = time.time() - began
@@ -197,10 +205,27 @@ def label(data: Path, run: Path) -> None:
         path.write_text(json.dumps(labels))
 
 
+def faceless_images(data: Path, detector: nn.Module) -> Iterator[Tensor]:
+    """Held-out pictures without a face: portraits cut below the chin, and scikit-image's own."""
+    for folder in ("eval/hq", "real_lq/portraits_eval"):
+        for path in sorted((data / folder).iterdir()):
+            image = read_photo(path).pixels
+            faces = detect_faces(image, detector, score=0.8, try_rotations=False).faces[0]
+            chin = max((face.box[3] for face in faces), default=image.shape[-2])
+            body = image[..., round(chin) + 8 :, :]
+            if len(faces) == 1 and min(body.shape[-2:]) >= 64:
+                yield body
+    import skimage
+
+    folder = Path(skimage.__file__).parent / "data"
+    people = ("astronaut", "camera", "multipage", "phantom")
+    for path in sorted(folder.glob("*.png")) + sorted(folder.glob("*.jpg")):
+        if not path.name.startswith(people):
+            yield read_photo(path).pixels
+
+
 def evaluate(data: Path, run: Path | None) -> dict[str, float]:
     """Held-out figures: share found, landmark error, faces of the group photograph."""
-    from bfr.detect import load_detector
-
     detector = load_run(run) if run is not None else load_detector()
     figures: dict[str, float] = {}
     for folder in ("keypoints", "keypoints5"):
@@ -216,13 +241,19 @@ def evaluate(data: Path, run: Path | None) -> dict[str, float]:
         figures[f"{folder} found"] = len(errors) / len(held)
         figures[f"{folder} error"] = float(np.mean(errors))
         figures[f"{folder} median error"] = float(np.median(errors))
-    for folder in ("eval/hq", "real_lq/portraits_eval"):
+    for folder in ("eval/hq", "real_lq/portraits_eval", "real_lq/aligned512"):
         counts = [
             detect_faces(read_photo(path).pixels, detector, try_rotations=False).count
             for path in sorted((data / folder).iterdir())
         ]
         figures[f"{folder} found"] = float(np.mean(np.array(counts) >= 1))
         figures[f"{folder} more than one"] = float(np.mean(np.array(counts) > 1))
+    alarms = [
+        detect_faces(image, detector, try_rotations=False).count
+        for image in faceless_images(data, detector)
+    ]
+    figures["images without faces"] = len(alarms)
+    figures["false alarms an image"] = float(np.mean(np.array(alarms) > 0))
     group = read_photo(data / "real_lq/whole/solvay_conference_1927.png").pixels
     figures["group of 29"] = detect_faces(group, detector).count
     for name, value in figures.items():

@@ -11,7 +11,11 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+
+from bfr.detect import LOOK_SIDE, look_template
+from bfr.geometry import fit_similarity
 
 from .faces import LabelledImage, landmark_boxes
 
@@ -21,17 +25,21 @@ _MIRROR = [1, 0, 2, 4, 3]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A decoded image with its faces: F×5×2 landmarks, F×4 boxes, and boxes to ignore."""
+    """A decoded image with its faces: F×5×2 landmarks, F×4 boxes, and boxes to ignore.
+
+    Landmarks that are not `exact` come from a detector: good for boxes, not to learn points from.
+    """
 
     image: Image.Image
     landmarks: np.ndarray
     boxes: np.ndarray
     ignored: np.ndarray
+    exact: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """One sample: CANVAS×CANVAS×3 uint8 RGB, F×4 boxes, F×5×2 landmarks, boxes to ignore."""
+    """One sample: S×S×3 uint8 RGB, F×4 boxes, F×5×2 landmarks (NaN: unknown), boxes to ignore."""
 
     pixels: np.ndarray
     boxes: np.ndarray
@@ -40,7 +48,11 @@ class Canvas:
 
 
 def load_source(labelled: LabelledImage, ignored: np.ndarray | None = None, side: int = 384):
-    """Decodes an image, no larger than `side`, and scales its labels with it."""
+    """Decodes an image, no larger than `side`, and scales its labels with it.
+
+    Labels with boxes to ignore are a detector's own, and not exact.
+    """
+    exact = ignored is None
     image = Image.open(labelled.path).convert("RGB")
     scale = min(1.0, side / max(image.size))
     if scale < 1:
@@ -50,7 +62,7 @@ def load_source(labelled: LabelledImage, ignored: np.ndarray | None = None, side
         )
     landmarks = ((labelled.landmarks + 0.5) * scale - 0.5).astype(np.float32)
     ignored = np.zeros((0, 4), np.float32) if ignored is None else (ignored + 0.5) * scale - 0.5
-    return Source(image, landmarks, landmark_boxes(landmarks), ignored.astype(np.float32))
+    return Source(image, landmarks, landmark_boxes(landmarks), ignored.astype(np.float32), exact)
 
 
 def make_canvas(sources: list[Source], rng: np.random.Generator) -> Canvas:
@@ -65,7 +77,7 @@ def make_canvas(sources: list[Source], rng: np.random.Generator) -> Canvas:
         shown, hidden = _paste_with_face(canvas, cell, source, rng)
         for box, points in shown:
             boxes.append(box)
-            landmarks.append(points)
+            landmarks.append(points if source.exact else np.full((5, 2), np.nan))
         ignored.extend(hidden)
     pixels = np.asarray(_damage(canvas, rng))
     turns = rng.integers(1, 4) if rng.random() < 0.06 else 0
@@ -79,12 +91,40 @@ def make_canvas(sources: list[Source], rng: np.random.Generator) -> Canvas:
     )
 
 
+def make_look(source: Source, rng: np.random.Generator) -> Canvas:
+    """Draws what the second look of `bfr.detect` sees: one face, almost upright, at one size."""
+    which = rng.integers(len(source.landmarks))
+    points = torch.as_tensor(source.landmarks[which : which + 1], dtype=torch.float64)
+    to_look = fit_similarity(points, look_template())[0].numpy()
+    turn, zoom = np.radians(rng.normal(0, 7)), np.exp(rng.normal(0, 0.12))
+    if rng.random() < 0.1:
+        turn, zoom = turn * 4, zoom**2
+    spin = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    if rng.random() < 0.5:
+        spin = spin @ np.diag([-1.0, 1.0])
+    middle = np.full(2, (LOOK_SIDE - 1) / 2)
+    shift = middle + rng.normal(0, 0.05 * LOOK_SIDE, 2) - spin @ middle
+    to_look = np.column_stack([spin @ to_look[:, :2], spin @ to_look[:, 2] + shift])
+    mean = tuple(int(value) for value in np.asarray(source.image).mean((0, 1)))
+    look = Image.new("RGB", (LOOK_SIDE, LOOK_SIDE), mean)
+    _paste(look, (0, 0, LOOK_SIDE, LOOK_SIDE), source.image, to_look, rng)
+    landmarks = source.landmarks @ to_look[:, :2].T + to_look[:, 2]
+    if np.linalg.det(spin) < 0:
+        landmarks = landmarks[:, _MIRROR]
+    landmarks = landmarks.astype(np.float32)
+    others = np.concatenate([np.delete(landmark_boxes(landmarks), which, 0), np.zeros((0, 4))])
+    pixels = np.asarray(_damage(look, rng))
+    own = landmarks[which : which + 1]
+    return Canvas(pixels, landmark_boxes(own), own, others.astype(np.float32))
+
+
 def mirrored(canvas: Canvas) -> Canvas:
     """The canvas seen in a mirror; left and right landmarks change their names."""
+    last = canvas.pixels.shape[1] - 1
     landmarks = canvas.landmarks[:, _MIRROR].copy()
-    landmarks[..., 0] = CANVAS - 1 - landmarks[..., 0]
+    landmarks[..., 0] = last - landmarks[..., 0]
     boxes, ignored = (
-        np.stack([CANVAS - 1 - b[:, 2], b[:, 1], CANVAS - 1 - b[:, 0], b[:, 3]], 1)
+        np.stack([last - b[:, 2], b[:, 1], last - b[:, 0], b[:, 3]], 1)
         for b in (canvas.boxes, canvas.ignored)
     )
     return Canvas(canvas.pixels[:, ::-1], boxes, landmarks, ignored)
@@ -231,14 +271,15 @@ def _damage(image: Image.Image, rng) -> Image.Image:
     if rng.random() < 0.2:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 2.2)))
     if rng.random() < 0.15:
-        small = round(CANVAS / rng.uniform(1.2, 3))
+        side = image.width
+        small = round(side / rng.uniform(1.2, 3))
         back = rng.choice([Image.Resampling.NEAREST, Image.Resampling.BICUBIC])
         image = image.resize((small, small), Image.Resampling.BILINEAR)
-        image = image.resize((CANVAS, CANVAS), Image.Resampling(back))
+        image = image.resize((side, side), Image.Resampling(back))
     if rng.random() < 0.35:
         pixels = np.asarray(image, np.float32)
         channels = 3 if rng.random() < 0.6 else 1
-        grain = rng.standard_normal((CANVAS, CANVAS, channels), np.float32)
+        grain = rng.standard_normal((*pixels.shape[:2], channels), np.float32)
         pixels = pixels + grain * rng.uniform(3, 30)
         image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     if rng.random() < 0.4:

@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from bfr.degrade import PRESETS, Degradation, degrade_faces
-from bfr.detect import detect_faces, load_detector
+from bfr.detect import detect_faces
 from bfr.evaluate import psnr
 from bfr.images import atomic_path, read_photo
+from bfr.retinaface import load_detector
 
 from .faces import TRAIN_FOLDERS
 from .state import average_weights, cosine, load_state, save_state
@@ -140,7 +141,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
         num_workers=args.workers,
         worker_init_fn=lambda _: torch.set_num_threads(1),
     )
-    forward = torch.compile(network) if args.compile else network
+    forward = torch.compile(network, dynamic=False) if args.compile else network
     began, running = time.time() - spent, 0.0
     for damaged, clean in loader:
         spent = time.time() - began

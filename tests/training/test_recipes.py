@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bfr.detect import load_detector
 from bfr.geometry import face_template
 from bfr.restorer import load_restorer
+from bfr.retinaface import load_detector
 from training import detector, restorer
 from training.detector_samples import load_source, make_canvas, mirrored
 from training.faces import held_out, landmark_boxes, read_keypoints
