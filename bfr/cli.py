@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 BAD_USAGE, INTERRUPTED = 2, 130
 MASKS = {"auto": "auto", "oval": "soft oval", "square": "square", "parsing": "parsing"}
-COLOURS = {"low-frequency": "low frequency", "lab": "lab", "none": "none"}
+COLOURS = {name.replace(" ", "-"): name for name in ("low frequency", "lab", "none")}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -59,7 +59,7 @@ class RestoredPhoto:
         images: B×3×H×W float32 RGB in [0, 1]; bit-identical to the input where ``masks`` is 0.
         masks: B×1×H×W float32 in [0, 1], how much of each pixel was replaced.
         faces: the faces of each image; an image without one came through untouched.
-        crops: N×3×S×S float32 RGB in [0, 1], the restored aligned faces.
+        crops: N×3×S×S float32 RGB in [0, 1], the restored aligned faces at full strength.
         alignment: where the crops belong.
     """
 
@@ -121,7 +121,6 @@ def restore_photo(
         crops,
         restorer,
         fidelity=settings.fidelity,
-        strength=settings.strength,
         lock=settings.lock,
         batch_size=settings.batch_size,
         on_step=stage(1, 9),
@@ -134,6 +133,7 @@ def restore_photo(
         parser=parser if mask == "parsing" else None,
         feather=settings.feather,
         colour=settings.colour,
+        strength=settings.strength,
     )
     pasted = _keep_grey(images, pasted, masks)
     stage(9, 10)(1, 1, None)

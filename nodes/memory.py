@@ -55,7 +55,8 @@ def progress() -> OnStep:
         model_management.throw_exception_if_processing_interrupted()
         image = None
         if preview is not None:
-            image = ("JPEG", _to_pil(preview[0]), _PREVIEW_SIDE)
+            picture = _to_pil(preview[0])
+            image = ("JPEG", picture, min(_PREVIEW_SIDE, max(picture.size)))
         bar.update_absolute(done, total, image)
 
     return on_step

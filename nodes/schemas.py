@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from comfy_api.latest import io
 
+from ..bfr.colour import METHODS
+
 CATEGORY = "image/face restoration"
 
 Detector = io.Custom("BFR_DETECTOR")
@@ -13,8 +15,6 @@ Parser = io.Custom("BFR_PARSER")
 Faces = io.Custom("BFR_FACES")
 Alignment = io.Custom("BFR_ALIGNMENT")
 FaceLandmarks = io.Custom("FACE_LANDMARKS")  # the core's MediaPipe nodes
-
-COLOURS = ("low frequency", "lab", "none")
 
 
 def slider(
@@ -92,8 +92,8 @@ def mask_inputs(masks: Sequence[str], advanced: bool | None = None) -> list[io.I
         io.Combo.Input(
             "colour_match",
             display_name="colour match",
-            options=list(COLOURS),
-            default=COLOURS[0],
+            options=list(METHODS),
+            default=METHODS[0],
             tooltip="Brings the restored face to the photograph's colours. low frequency: takes "
             "the broad colours and shading of the photograph. lab: matches mean and spread of "
             "each colour channel. none: leaves the restorer's colours.",

@@ -24,7 +24,7 @@ from PIL import Image
 PACK = Path(__file__).resolve().parents[2]
 PACK_NAME = "face-restoration-tuner"  # as the registry installs it: with dashes
 PROBE = Path(__file__).with_name("probe")
-START_SECONDS = 180
+START_SECONDS = 300
 
 
 def find_comfyui() -> Path | None:
