@@ -65,6 +65,8 @@ def test_without_a_face_everything_passes_through(server: Server):
     prompt = prompts.workflow("restore_photo")
     prompt[only(prompt, "BFR_LoadExamplePhoto")] = prompts.faceless()
     saved = only(prompt, "SaveImage")
+    crops = [only(prompt, "BFR_AlignFaces"), 0], [only(prompt, "BFR_RestoreFaces"), 0]
+    prompt["compare"] = node("ImageCompare", image_a=crops[0], image_b=crops[1], compare_view={})
     result = server.run(prompt)
     assert result.succeeded, result.messages
     (after,) = server.images(result, saved)
