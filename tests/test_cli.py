@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageCms
 from torch import Tensor, nn
 
-from bfr import cli, detect, parsing, pipeline, restorer, weights
+from bfr import cli, detect, parsing, pipeline, restorer, retinaface, weights
 from bfr.errors import CorruptWeightsError, DownloadError
 from bfr.pipeline import RestoreSettings
 from bfr.records import Face, FaceSet
@@ -54,7 +54,7 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
         return pipeline.RestoredPhoto(pasted, nothing, faces, nothing, nothing)
 
     monkeypatch.setattr(weights, "cache_dir", lambda: tmp_path / "cache")
-    monkeypatch.setattr(detect, "load_detector", lambda path: nn.Identity())
+    monkeypatch.setattr(retinaface, "load_detector", lambda path: nn.Identity())
     monkeypatch.setattr(detect, "detect_faces", detect_faces)
     monkeypatch.setattr(restorer, "load_restorer", lambda path: nn.Identity())
     monkeypatch.setattr(parsing, "load_parser", lambda path: nn.Identity())
