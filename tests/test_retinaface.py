@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from bfr.errors import WeightsError, WrongArchitectureError
 from bfr.retinaface import anchors, build_detector, decode, encode, load_detector, predict
@@ -78,6 +79,6 @@ def test_prediction_is_padded_batched_and_checked():
     alone = predict(images[1:], network)
     for single, together in zip(alone, (scores, boxes, landmarks), strict=True):
         torch.testing.assert_close(single[0], together[1], atol=1e-3, rtol=1e-4)
-    network.ClassHead[0].conv1x1.bias.data[:] = float("nan")
+    nn.init.constant_(network.get_parameter("ClassHead.0.conv1x1.bias"), float("nan"))
     with pytest.raises(WeightsError, match="NaN"):
         predict(images, network)

@@ -121,9 +121,9 @@ def train(data: Path, run: Path, labels: Path | None, start: Path | None, minute
     log.info("%d training images", len(sources))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network, average = build_detector("mobile0.25").to(device), build_detector("mobile0.25")
-    network.phase = "train"
-    for head in network.ClassHead:
-        nn.init.constant_(head.conv1x1.bias[1::2], -4.0)  # most anchors show no face
+    setattr(network, "phase", "train")  # noqa: B010 (logits, not softmax)
+    for level in range(3):  # most anchors show no face
+        nn.init.constant_(network.get_parameter(f"ClassHead.{level}.conv1x1.bias")[1::2], -4.0)
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, weight_decay=5e-4)
     parts = {"network": network, "average": average, "optimizer": optimizer}
     state = load_state(run, parts)
@@ -132,7 +132,7 @@ def train(data: Path, run: Path, labels: Path | None, start: Path | None, minute
         if start is not None:
             network.load_state_dict(load_run(start).state_dict())
         average.load_state_dict(network.state_dict())
-    network.train().to(memory_format=torch.channels_last)
+    network.train().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     loader = DataLoader(
         Canvases(sources, step, args.batch),
         batch_size=None,

@@ -80,7 +80,7 @@ def make_canvas(sources: list[Source], rng: np.random.Generator) -> Canvas:
             landmarks.append(points if source.exact else np.full((5, 2), np.nan))
         ignored.extend(hidden)
     pixels = np.asarray(_damage(canvas, rng))
-    turns = rng.integers(1, 4) if rng.random() < 0.06 else 0
+    turns = int(rng.integers(1, 4)) if rng.random() < 0.06 else 0
     if turns:  # turned pictures teach that a face lying on its side is not upright
         pixels, boxes, landmarks, ignored = np.rot90(pixels, turns).copy(), [], [], []
     return Canvas(

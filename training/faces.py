@@ -80,4 +80,4 @@ def _plausible(points: np.ndarray) -> bool:
     down = points[3:].mean(0) - points[:2].mean(0)
     wide = np.linalg.norm(eyes)
     across = float(eyes[0] * down[1] - eyes[1] * down[0])
-    return wide > 4 and across > 0 and float(eyes @ mouth) > 0
+    return bool(wide > 4 and across > 0 and eyes @ mouth > 0)

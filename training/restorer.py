@@ -128,7 +128,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     run.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network, average = build_restorer().to(device), build_restorer().to(device)
-    network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.9), weight_decay=0)
     parts = {"network": network, "average": average, "optimizer": optimizer}
     state = load_state(run, parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -122,6 +123,44 @@ def test_paste_onto_an_enlarged_photograph(server: Server):
     assert result.succeeded, result.messages
     (after,) = server.images(result, only(prompt, "SaveImage"))
     assert after.shape == (800, 800, 3)
+
+
+def test_restorers_and_stock_upscale_nodes_go_together(server: Server):
+    """Both loaders give the same network, and the stock upscaler takes ours."""
+    folder = server.base / "models" / "upscale_models"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(PACK / "weights" / "restorer.safetensors", folder / "stock.safetensors")
+    prompt = {
+        "photo": prompts.example(),
+        "stock": node("UpscaleModelLoader", model_name="stock.safetensors"),
+        "ours": node("BFR_LoadRestorer", restorer_name="embedded default", download=False),
+        "with stock": prompts.restore_photo("photo", restorer=["stock", 0]),
+        "with ours": prompts.restore_photo("photo", restorer=["ours", 0]),
+        "upscale": node("ImageUpscaleWithModel", upscale_model=["ours", 0], image=["photo", 0]),
+        "first": prompts.save("with stock"),
+        "second": prompts.save("with ours"),
+        "third": prompts.save("upscale"),
+    }
+    result = server.run(prompt)
+    assert result.succeeded, result.messages
+    (first,), (second,), (third,) = (server.images(result, k) for k in ("first", "second", "third"))
+    assert (first == second).all() and third.shape == first.shape
+
+
+def test_transparency_is_kept(server: Server):
+    prompt = {
+        "photo": prompts.example(),
+        "half": node("SolidMask", value=0.5, width=400, height=400),
+        "clear": node("JoinImageWithAlpha", image=["photo", 0], alpha=["half", 0]),
+        "restore": prompts.restore_photo("clear"),
+        "before": prompts.save("clear"),
+        "after": prompts.save("restore"),
+    }
+    result = server.run(prompt)
+    assert result.succeeded, result.messages
+    (before,), (after,) = server.images(result, "before"), server.images(result, "after")
+    assert after.shape == (400, 400, 4) and (after[..., 3] == before[..., 3]).all()
+    assert (after[..., :3] != before[..., :3]).any()
 
 
 def test_bounding_boxes_suit_the_cores_nodes(server: Server):
