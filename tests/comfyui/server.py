@@ -31,6 +31,8 @@ def find_comfyui() -> Path | None:
     """ComfyUI's folder: $COMFYUI_PATH or $COMFYUI, the one this pack lies in, or ../ComfyUI."""
     named = os.environ.get("COMFYUI_PATH") or os.environ.get("COMFYUI")
     if named:
+        if not (Path(named) / "main.py").is_file():
+            raise FileNotFoundError(f"{named} holds no ComfyUI: it has no main.py.")
         return Path(named)
     above = [PACK.parent.parent] if PACK.parent.name == "custom_nodes" else []
     candidates = [*above, PACK.parent / "ComfyUI"]
