@@ -243,15 +243,12 @@ def evaluate(data: Path, run: Path | None) -> dict[str, float]:
         figures[f"{folder} median error"] = float(np.median(errors))
     for folder in ("eval/hq", "real_lq/portraits_eval", "real_lq/aligned512"):
         counts = [
-            detect_faces(read_photo(path).pixels, detector, try_rotations=False).count
+            detect_faces(read_photo(path).pixels, detector).count
             for path in sorted((data / folder).iterdir())
         ]
         figures[f"{folder} found"] = float(np.mean(np.array(counts) >= 1))
         figures[f"{folder} more than one"] = float(np.mean(np.array(counts) > 1))
-    alarms = [
-        detect_faces(image, detector, try_rotations=False).count
-        for image in faceless_images(data, detector)
-    ]
+    alarms = [detect_faces(image, detector).count for image in faceless_images(data, detector)]
     figures["images without faces"] = len(alarms)
     figures["false alarms an image"] = float(np.mean(np.array(alarms) > 0))
     group = read_photo(data / "real_lq/whole/solvay_conference_1927.png").pixels
