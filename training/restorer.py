@@ -31,6 +31,7 @@ from bfr.detect import detect_faces
 from bfr.evaluate import psnr
 from bfr.images import atomic_path, read_photo
 from bfr.retinaface import load_detector
+from bfr.select import select_faces
 
 from .faces import TRAIN_FOLDERS
 from .state import average_weights, cosine, load_state, save_state
@@ -181,9 +182,9 @@ def held_out_faces(data: Path, detector: nn.Module) -> tuple[Tensor, list[str]]:
     crops, names = [], []
     for path in sorted((data / "eval/hq").iterdir()):
         image = read_photo(path).pixels
-        found = detect_faces(image, detector)
+        found = select_faces(detect_faces(image, detector), sort="score", limit=1)
         if found.count:
-            crops.append(align_faces(image, found, SIZE)[0][:1])
+            crops.append(align_faces(image, found, SIZE)[0])
             names.append(path.name)
     return torch.cat(crops), names
 
