@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,11 @@ def test_demo_finds_every_face_and_writes_its_picture(
 ):
     target = tmp_path / "demo.png"
     demo.main(target)
-    told = capsys.readouterr().out.splitlines()
+    *told, path = capsys.readouterr().out.splitlines()
     count = len(demo.KINDS)
-    assert told == [
-        *(f"{name}: {count} faces in {count} damaged pictures" for name in demo.PHOTOGRAPHS),
-        str(target),
-    ]
+    assert path == str(target)
+    for line, name in zip(told, demo.PHOTOGRAPHS, strict=True):
+        found = re.fullmatch(rf"{name}: (\d+) faces in {count} damaged pictures", line)
+        assert found and int(found[1]) >= count
     with Image.open(target) as picture:
         assert picture.width > 6 * demo.CELL and picture.height > count * demo.CELL
