@@ -17,7 +17,14 @@ from kornia.geometry.transform import warp_affine
 from torch import Tensor
 from torch.nn import functional as F
 
-from .geometry import compose, invert, resize_matrix, scale_of, transform_points
+from .geometry import (
+    compose,
+    invert,
+    mirrored_index,
+    resize_matrix,
+    scale_of,
+    transform_points,
+)
 
 _MARGIN = 4  # pixels around a window that the kernels of reducing and warping reach into
 _FACES_AT_ONCE = 8  # bounds the memory of one warp
@@ -70,19 +77,14 @@ def _window(image: Tensor, image_to_crop: Tensor, size: int) -> tuple[Tensor, Te
         to_window = compose(to_window, resize_matrix(full, reduced))
     centre = transform_points(to_window, torch.tensor([centre], dtype=torch.float64))[0].tolist()
     left, top = math.floor(centre[0]) - side // 2, math.floor(centre[1]) - side // 2
-    rows = _mirrored(top, side, window.shape[2]).to(image.device)
-    columns = _mirrored(left, side, window.shape[3]).to(image.device)
+    rows = mirrored_index(torch.arange(top, top + side), window.shape[2])
+    columns = mirrored_index(torch.arange(left, left + side), window.shape[3])
     to_window = compose(to_window, torch.tensor([[1, 0, -left], [0, 1, -top]], dtype=torch.float64))
-    return window[:, :, rows][:, :, :, columns], compose(invert(to_window), image_to_crop)
+    window = window[:, :, rows.to(image.device)][:, :, :, columns.to(image.device)]
+    return window, compose(invert(to_window), image_to_crop)
 
 
 def _span(centre: float, reach: float, length: int) -> tuple[int, int]:
     """The whole pixels within ``reach`` of ``centre``, inside [0, length), at least one."""
     first = min(max(math.floor(centre - reach), 0), length - 1)
     return first, max(min(math.ceil(centre + reach) + 1, length), first + 1)
-
-
-def _mirrored(start: int, count: int, length: int) -> Tensor:
-    """``count`` indices from ``start`` on, mirrored into [0, length) about the border."""
-    index = torch.arange(start, start + count) % (2 * length)
-    return torch.where(index < length, index, 2 * length - 1 - index)

@@ -20,6 +20,8 @@ from torchvision.ops import box_iou, nms
 from .crops import cut_crops
 from .errors import InputError
 from .geometry import (
+    FACE_CENTRE,
+    MIRROR_ORDER,
     face_template,
     fit_similarity,
     invert,
@@ -42,8 +44,6 @@ _HUNCH = 0.6  # the share of the asked score that a face needs to be looked at a
 _SURE = 0.7  # without a face of this score, quarter turns are tried; they must show one
 _DOUBT = 4.0  # how fast the score falls with the disagreement of a look and its mirror
 _LOOKS_AT_ONCE = 16  # bounds the memory of the second looks
-_FACE_CENTRE = (256.0, 290.0)  # the middle of a face's box on the 512 px template
-_MIRROR = [1, 0, 2, 4, 3]  # the landmarks' order in a mirror
 
 
 def detect_faces(
@@ -97,7 +97,7 @@ def detect_faces(
 
         faces = look(0)
         if try_rotations and not _is_sure(faces):
-            turned = [found for found in map(look, (1, 2, 3)) if _is_sure(found)]
+            turned = [group for group in map(look, (1, 2, 3)) if _is_sure(group)]
             faces = max([faces, *turned], key=lambda group: sum(face.score for face in group))
         faces = [face for face in faces if face.size >= min_size]
         found.append(tuple(sorted(faces, key=lambda face: -face.area)))
@@ -113,7 +113,7 @@ def _is_sure(faces: list[Face]) -> bool:
 def look_template() -> Tensor:
     """The landmarks, 5×2 float64, on which the second look lays those it was told of."""
     zoom = 1.2 * LOOK_SIDE / 512
-    return (face_template(512) - torch.tensor(_FACE_CENTRE)) * zoom + (LOOK_SIDE - 1) / 2
+    return (face_template(512) - torch.tensor(FACE_CENTRE)) * zoom + (LOOK_SIDE - 1) / 2
 
 
 def _moved(face: Face, matrix: Tensor) -> Face:
@@ -121,7 +121,7 @@ def _moved(face: Face, matrix: Tensor) -> Face:
     points = torch.tensor([face.box[:2], face.box[2:], *face.landmarks], dtype=torch.float64)
     points = transform_points(matrix, points)
     x0, y0, x1, y1 = torch.cat([points[:2].amin(0), points[:2].amax(0)]).tolist()
-    return Face((x0, y0, x1, y1), face.score, tuple((x, y) for x, y in points[2:].tolist()))
+    return Face((x0, y0, x1, y1), face.score, _as_points(points[2:]))
 
 
 def _search(image: Tensor, detector: nn.Module, score: float, sizes: tuple[int, ...]) -> list[Face]:
@@ -166,7 +166,7 @@ def _look_again(image: Tensor, faces: list[Face], detector: nn.Module, score: fl
         crops = cut_crops(image, to_crop[part], (0,) * len(faces[part]), LOOK_SIDE)
         straight = _central_face(*predict(crops, detector))
         scores, mirrored = _central_face(*predict(crops.flip(-1), detector))
-        mirrored = mirrored[:, _MIRROR]
+        mirrored = mirrored[:, MIRROR_ORDER]
         mirrored[..., 0] = LOOK_SIDE - 1 - mirrored[..., 0]
         landmarks = transform_points(invert(to_crop[part]), (straight[1] + mirrored) / 2)
         apart = (straight[1] - mirrored).norm(dim=-1).mean(1) / template[:2].diff(dim=0).norm()

@@ -23,6 +23,13 @@ _FFHQ_512 = (
 )
 
 
+MIRROR_ORDER = (1, 0, 2, 4, 3)
+"""The order of a face's landmarks in a mirror, where left is right."""
+
+FACE_CENTRE = (256.0, 290.0)
+"""The middle of a face's box, from hairline to chin, on the 512 px template."""
+
+
 def face_template(size: int) -> Tensor:
     """The FFHQ landmarks in a square crop.
 
@@ -121,6 +128,12 @@ def transform_points(matrix: Tensor, points: Tensor) -> Tensor:
     """Applies …×2×3 matrices to …×P×2 points (x, y)."""
     matrix = matrix.to(points.dtype)
     return points @ matrix[..., :2].mT + matrix[..., None, :, 2]
+
+
+def mirrored_index(index: Tensor, length: int) -> Tensor:
+    """Whole positions mirrored into [0, length), edges repeated: … 1 0 | 0 1 … n-1 | n-1 …"""
+    around = index % (2 * length)
+    return torch.where(around < length, around, 2 * length - 1 - around)
 
 
 def scale_of(matrix: Tensor) -> Tensor:

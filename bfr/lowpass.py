@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
+from .geometry import mirrored_index
 
 
 def lowpass(x: Tensor, factor: int) -> Tensor:
@@ -84,10 +85,8 @@ def resize_weights(from_size: int, to_size: int) -> Tensor:
     taps = centres.floor().long() + torch.arange(-reach, reach + 2)
     weights = _cubic((centres - taps) / stretch)
     weights = weights / weights.sum(1, keepdim=True)
-    # Mirrored with the edge pixel repeated: … 1 0 | 0 1 … n-1 | n-1 n-2 …
-    around = taps % (2 * from_size)
-    mirrored = torch.where(around < from_size, around, 2 * from_size - 1 - around)
-    return torch.zeros(to_size, from_size, dtype=torch.float64).scatter_add_(1, mirrored, weights)
+    taps = mirrored_index(taps, from_size)
+    return torch.zeros(to_size, from_size, dtype=torch.float64).scatter_add_(1, taps, weights)
 
 
 def _cubic(x: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torchvision.ops import box_iou
 
 from bfr.detect import SEARCH_SIZES, detect_faces
+from bfr.geometry import MIRROR_ORDER
 from bfr.images import atomic_path, read_photo
 from bfr.retinaface import anchors, build_detector, encode, load_detector, normalise
 
@@ -186,7 +187,7 @@ def label(data: Path, run: Path) -> None:
         kept, ignored = [], []
         for face in faces:
             points = np.array(face.landmarks)
-            twins = [np.array(other.landmarks)[[1, 0, 2, 4, 3]] for other in mirrored]
+            twins = [np.array(other.landmarks)[list(MIRROR_ORDER)] for other in mirrored]
             for twin in twins:
                 twin[:, 0] = image.shape[-1] - 1 - twin[:, 0]
             gaps = [np.linalg.norm(points - twin, axis=1).mean() for twin in twins]

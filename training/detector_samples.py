@@ -15,12 +15,11 @@ import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from bfr.detect import LOOK_SIDE, look_template
-from bfr.geometry import fit_similarity
+from bfr.geometry import MIRROR_ORDER, fit_similarity
 
 from .faces import LabelledImage, landmark_boxes
 
 CANVAS = 320
-_MIRROR = [1, 0, 2, 4, 3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ def make_look(source: Source, rng: np.random.Generator) -> Canvas:
     _paste(look, (0, 0, LOOK_SIDE, LOOK_SIDE), source.image, to_look, rng)
     landmarks = source.landmarks @ to_look[:, :2].T + to_look[:, 2]
     if np.linalg.det(spin) < 0:
-        landmarks = landmarks[:, _MIRROR]
+        landmarks = landmarks[:, MIRROR_ORDER]
     landmarks = landmarks.astype(np.float32)
     others = np.concatenate([np.delete(landmark_boxes(landmarks), which, 0), np.zeros((0, 4))])
     pixels = np.asarray(_damage(look, rng))
@@ -121,7 +120,7 @@ def make_look(source: Source, rng: np.random.Generator) -> Canvas:
 def mirrored(canvas: Canvas) -> Canvas:
     """The canvas seen in a mirror; left and right landmarks change their names."""
     last = canvas.pixels.shape[1] - 1
-    landmarks = canvas.landmarks[:, _MIRROR].copy()
+    landmarks = canvas.landmarks[:, MIRROR_ORDER].copy()
     landmarks[..., 0] = last - landmarks[..., 0]
     boxes, ignored = (
         np.stack([last - b[:, 2], b[:, 1], last - b[:, 0], b[:, 3]], 1)
@@ -166,7 +165,7 @@ def _paste_with_face(canvas, cell, source: Source, rng):
 
     landmarks = source.landmarks @ linear.T + to_canvas[:, 2]
     if mirror:
-        landmarks = landmarks[:, _MIRROR]
+        landmarks = landmarks[:, MIRROR_ORDER]
     shown, hidden = [], []
     for points, box in zip(landmarks, landmark_boxes(landmarks), strict=True):
         inside = ((points > [x0, y0]) & (points < [x1, y1])).all(1).sum()

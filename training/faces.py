@@ -14,7 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bfr.geometry import face_template, fit_similarity, invert, scale_of, transform_points
+from bfr.geometry import (
+    FACE_CENTRE,
+    face_template,
+    fit_similarity,
+    invert,
+    scale_of,
+    transform_points,
+)
 
 TRAIN_FOLDERS = (
     "train/congress",
@@ -26,7 +33,7 @@ TRAIN_FOLDERS = (
 )
 """Portraits for training; generated ones are in three folders, so that recipes can weigh them."""
 
-_BOX_CENTRE, _BOX_SIDES = (256.0, 290.0), (256.0, 330.0)
+_BOX_SIDES = (256.0, 330.0)  # of a face on the 512 px template
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ def landmark_boxes(landmarks: np.ndarray) -> np.ndarray:
         return np.zeros((0, 4), np.float32)
     points = torch.as_tensor(landmarks, dtype=torch.float64)
     to_image = invert(fit_similarity(points, face_template(512)))
-    centre = transform_points(to_image, torch.tensor([[list(_BOX_CENTRE)]], dtype=torch.float64))
+    centre = transform_points(to_image, torch.tensor([[list(FACE_CENTRE)]], dtype=torch.float64))
     half = scale_of(to_image)[:, None] * torch.tensor(_BOX_SIDES, dtype=torch.float64) / 2
     return torch.cat([centre[:, 0] - half, centre[:, 0] + half], 1).float().numpy()
 
