@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from bfr.retinaface import anchors, build_detector, encode, load_detector, norma
 
 from .detector_samples import Canvas, Source, load_source, make_canvas, make_look, mirrored
 from .faces import TRAIN_FOLDERS, LabelledImage, held_out, read_keypoints
-from .state import average_weights, cosine, load_state, save_state
+from .state import load_state, train_for
 
 log = logging.getLogger(__name__)
 _POSITIVE, _NEGATIVE, _HARD = 0.4, 0.3, 7
@@ -141,29 +140,16 @@ def train(data: Path, run: Path, labels: Path | None, start: Path | None, minute
         worker_init_fn=lambda _: torch.set_num_threads(1),
     )
     forward = torch.compile(network, dynamic=False) if args.compile else network
-    began, running = time.time() - spent, 0.0
-    for pixels, *targets in loader:
-        spent = time.time() - began
-        progress = min(1.0, spent / (60 * minutes))
-        for group in optimizer.param_groups:
-            group["lr"] = args.lr * min(1.0, (step + 1) / 200) * cosine(progress)
+
+    def loss_of(batch: list[Tensor]) -> Tensor:
+        pixels, *targets = batch
         inputs = normalise(pixels.to(device).permute(0, 3, 1, 2).float() / 255)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        loss = detection_loss(forward(inputs), *(target.to(device) for target in targets))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 10.0)
-        optimizer.step()
-        step += 1
-        average_weights(average, network, min(0.998, 1 - 1 / (step / 5 + 1)))
-        running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
-        done = progress >= 1 or step >= args.steps
-        if step % 25 == 0 or done:
-            log.info("step %d, %.1f min, loss %.3f", step, spent / 60, running)
-        if step % 250 == 0 or done:
-            save_state(run, parts, step=step, spent=spent)
-        if done:
-            break
+        return detection_loss(forward(inputs), *(target.to(device) for target in targets))
+
+    limits = {"step": step, "spent": spent, "minutes": minutes, "steps": args.steps}
+    rates = {"lr": args.lr, "warm_up": 200, "decay": 0.998, "clip": 10.0, "every": 250}
+    train_for(run, parts, loader, loss_of, **limits, **rates)
 
 
 def load_run(run: Path) -> nn.Module:

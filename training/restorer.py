@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,7 @@ from bfr.retinaface import load_detector
 from bfr.select import select_faces
 
 from .faces import TRAIN_FOLDERS
-from .state import average_weights, cosine, load_state, save_state
+from .state import load_state, train_for
 
 log = logging.getLogger(__name__)
 SIZE = 256
@@ -143,29 +142,15 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
         worker_init_fn=lambda _: torch.set_num_threads(1),
     )
     forward = torch.compile(network, dynamic=False) if args.compile else network
-    began, running = time.time() - spent, 0.0
-    for damaged, clean in loader:
-        spent = time.time() - began
-        progress = min(1.0, spent / (60 * args.minutes))
-        for group in optimizer.param_groups:
-            group["lr"] = args.lr * min(1.0, (step + 1) / 100) * cosine(progress)
-        damaged, clean = damaged.to(device), clean.to(device)
+
+    def loss_of(batch: list[Tensor]) -> Tensor:
+        damaged, clean = (images.to(device) for images in batch)
         damaged = damaged.contiguous(memory_format=torch.channels_last)
-        loss = restoration_loss(forward(damaged), clean)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 0.5)
-        optimizer.step()
-        step += 1
-        average_weights(average, network, min(0.999, 1 - 1 / (step / 5 + 1)))
-        running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
-        done = progress >= 1 or step >= args.steps
-        if step % 50 == 0 or done:
-            log.info("step %d, %.1f min, loss %.5f", step, spent / 60, running)
-        if step % 100 == 0 or done:
-            save_state(run, parts, step=step, spent=spent)
-        if done:
-            break
+        return restoration_loss(forward(damaged), clean)
+
+    limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}
+    rates = {"lr": args.lr, "warm_up": 100, "decay": 0.999, "clip": 0.5, "every": 100}
+    train_for(run, parts, loader, loss_of, **limits, **rates)
 
 
 def load_run(run: Path) -> nn.Module:
