@@ -1,0 +1,237 @@
+"""The diffusion U-Net of the published face priors, in all its dialects, under their key names.
+
+The structure is that of Dhariwal and Nichol (2021), "Diffusion Models Beat GANs", and of Nichol
+and Dhariwal (2021), "Improved Denoising Diffusion Probabilistic Models": residual blocks with a
+time embedding, attention on the coarse levels, and a skip from every encoder block to a decoder
+block. `UNetConfig` says in what the dialects differ.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+GROUPS = 32  # of every group normalisation
+
+
+@dataclass(frozen=True, slots=True)
+class UNetConfig:
+    """The structure of a `UNet`.
+
+    Attributes:
+        model_channels: width of the sinusoidal time embedding; the learned one is 4 times that.
+        channels: of each level, finest first; multiples of 32.
+        blocks: residual blocks of each level; the decoder has one more.
+        attention: whether each level has attention after its residual blocks.
+        in_channels: of the image.
+        out_channels: 3, or 6 where the variance is learned too.
+        head_channels: channels of an attention head; 0 if `heads` counts them instead.
+        heads: attention heads; 0 if `head_channels` gives their width.
+        decoder_heads: attention heads in the decoder, where it differs from `heads`; 0 if not.
+        scale_shift: whether the time embedding scales and shifts after the normalisation
+            (else it is added before).
+        residual_resampling: whether residual blocks change the size (else plain convolutions).
+        new_attention_order: whether queries, keys and values are split before the heads.
+        patch: side of the square of pixels that is folded into channels first (1: none); a
+            network for large faces then costs as much as one for faces ``patch`` times smaller.
+    """
+
+    model_channels: int
+    channels: tuple[int, ...]
+    blocks: tuple[int, ...]
+    attention: tuple[bool, ...]
+    in_channels: int = 3
+    out_channels: int = 3
+    head_channels: int = 64
+    heads: int = 0
+    decoder_heads: int = 0
+    scale_shift: bool = True
+    residual_resampling: bool = False
+    new_attention_order: bool = False
+    patch: int = 1
+
+
+class UNet(nn.Module):
+    """Predicts from a noisy image and its time step what the prior says that it predicts.
+
+    ``forward(x, t)`` takes B×C×H×W images in [-1, 1] with noise on them, and B time steps of the
+    schedule it was trained on; it gives B×``out_channels``×H×W. Both sides are multiples of
+    ``patch · 2^(levels - 1)``.
+    """
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.config = config
+        folded = config.patch**2
+        width, time_width = config.channels[0], 4 * config.model_channels
+        self.time_embed = nn.Sequential(
+            nn.Linear(config.model_channels, time_width),
+            nn.SiLU(),
+            nn.Linear(time_width, time_width),
+        )
+
+        def resample(channels: int, kind: str) -> nn.Module:
+            if config.residual_resampling:
+                return _ResidualBlock(channels, channels, time_width, config.scale_shift, kind)
+            return _Downsample(channels) if kind == "down" else _Upsample(channels)
+
+        def block(channels: int, to: int, attention: bool, heads: int) -> list[nn.Module]:
+            layers: list[nn.Module] = [
+                _ResidualBlock(channels, to, time_width, config.scale_shift)
+            ]
+            if attention:
+                heads = heads or to // config.head_channels
+                layers.append(_Attention(to, heads, config.new_attention_order))
+            return layers
+
+        encoder = [[nn.Conv2d(config.in_channels * folded, width, 3, padding=1)]]
+        widths = [width]
+        levels = list(zip(config.channels, config.blocks, config.attention, strict=True))
+        for level, (to, count, attention) in enumerate(levels):
+            for _ in range(count):
+                encoder.append(block(width, to, attention, config.heads))
+                width = to
+                widths.append(width)
+            if level < len(levels) - 1:
+                encoder.append([resample(width, "down")])
+                widths.append(width)
+        middle = [*block(width, width, True, config.heads), *block(width, width, False, 0)]
+        decoder_heads = config.decoder_heads or config.heads
+        decoder = []
+        for level, (to, count, attention) in reversed(list(enumerate(levels))):
+            for index in range(count + 1):
+                layers = block(width + widths.pop(), to, attention, decoder_heads)
+                width = to
+                if level and index == count:
+                    layers.append(resample(width, "up"))
+                decoder.append(layers)
+        self.input_blocks = nn.ModuleList(_Timed(*layers) for layers in encoder)
+        self.middle_block = _Timed(*middle)
+        self.output_blocks = nn.ModuleList(_Timed(*layers) for layers in decoder)
+        self.out = nn.Sequential(
+            nn.GroupNorm(GROUPS, width),
+            nn.SiLU(),
+            _zero(nn.Conv2d(width, config.out_channels * folded, 3, padding=1)),
+        )
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        embedding = time_embedding(t, self.config.model_channels)
+        time = self.time_embed(embedding.to(self.time_embed[0].weight.dtype))
+        x = F.pixel_unshuffle(x, self.config.patch)
+        skips = []
+        for block in self.input_blocks:
+            x = block(x, time)
+            skips.append(x)
+        x = self.middle_block(x, time)
+        for block in self.output_blocks:
+            x = block(torch.cat([x, skips.pop()], 1), time)
+        return F.pixel_shuffle(self.out(x), self.config.patch)
+
+
+def time_embedding(t: Tensor, width: int) -> Tensor:
+    """Cosines, then sines, of the time steps at falling frequencies (Ho et al. 2020).
+
+    Args:
+        t: B time steps.
+        width: of the embedding; even.
+
+    Returns:
+        B×width float32.
+    """
+    half = width // 2
+    frequencies = torch.exp(-math.log(10000) * torch.arange(half, device=t.device) / half)
+    angles = t[:, None].float() * frequencies
+    return torch.cat([angles.cos(), angles.sin()], 1)
+
+
+class _Timed(nn.Sequential):
+    """A sequence whose residual blocks also take the time embedding."""
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for layer in self:
+            x = layer(x, time) if isinstance(layer, _ResidualBlock) else layer(x)
+        return x
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, channels: int, to: int, time_width: int, scale_shift: bool, kind: str = ""):
+        super().__init__()
+        self.scale_shift, self.kind = scale_shift, kind
+        self.in_layers = nn.Sequential(
+            nn.GroupNorm(GROUPS, channels), nn.SiLU(), nn.Conv2d(channels, to, 3, padding=1)
+        )
+        self.emb_layers = nn.Sequential(
+            nn.SiLU(), nn.Linear(time_width, 2 * to if scale_shift else to)
+        )
+        self.out_layers = nn.Sequential(
+            nn.GroupNorm(GROUPS, to),
+            nn.SiLU(),
+            nn.Identity(),  # dropout while training; keeps the published key names
+            _zero(nn.Conv2d(to, to, 3, padding=1)),
+        )
+        self.skip_connection = nn.Identity() if channels == to else nn.Conv2d(channels, to, 1)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        normalise, activate, convolve = self.in_layers
+        h = activate(normalise(x))
+        if self.kind:
+            h, x = _resized(h, self.kind), _resized(x, self.kind)
+        h = convolve(h)
+        time = self.emb_layers(time)[..., None, None]
+        if self.scale_shift:
+            scale, shift = time.chunk(2, 1)
+            h = self.out_layers[0](h) * (1 + scale) + shift
+            h = self.out_layers[1:](h)
+        else:
+            h = self.out_layers(h + time)
+        return self.skip_connection(x) + h
+
+
+class _Attention(nn.Module):
+    def __init__(self, channels: int, heads: int, new_order: bool):
+        super().__init__()
+        self.heads, self.new_order = heads, new_order
+        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.proj_out = _zero(nn.Conv1d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(2)
+        qkv = self.qkv(self.norm(flat))
+        split = (3, self.heads, -1) if self.new_order else (self.heads, 3, -1)
+        q, k, v = qkv.unflatten(1, split).mT.unbind(1 if self.new_order else 2)
+        h = F.scaled_dot_product_attention(q, k, v)  # B×heads×pixels×channels
+        return x + self.proj_out(h.mT.flatten(1, 2)).view_as(x)
+
+
+class _Downsample(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class _Upsample(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(_resized(x, "up"))
+
+
+def _resized(x: Tensor, kind: str) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0) if kind == "up" else F.avg_pool2d(x, 2)
+
+
+def _zero(layer: nn.Conv1d | nn.Conv2d) -> nn.Conv1d | nn.Conv2d:
+    """A layer that begins as zero, so that its block begins as the identity."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
