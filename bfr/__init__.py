@@ -5,8 +5,10 @@ The modules read in the order data flows, and each imports only from those befor
 
     records, errors, images, geometry, weights -> crops
     -> retinaface -> detect -> select -> align
-    -> lowpass, colour -> restorer -> parsing -> paste -> degrade, evaluate
-    -> pipeline -> batch -> models, cli
+    -> lowpass, colour -> restorer
+    -> unet, diffusion -> prior -> consistency -> solvers -> sample
+    -> parsing -> paste -> degrade, evaluate, niqe, sheets -> batch -> targets
+    -> review -> pipeline -> models, tuning, cli
 
 Nothing here knows ComfyUI, asks for a device, downloads, prints or works at import.
 Images are BCHW float32 RGB in [0, 1]; points are (x, y) pixels with pixel centres on
