@@ -55,7 +55,7 @@ weights: $(READY) ## train the embedded weights again, in hours (DATA=/path/to/t
 	$(BIN)/python -m training.detector train "$(DATA)" runs/detector2 \
 		--labels runs/detector/labels.json --start runs/detector
 	$(BIN)/python -m training.detector export runs/detector2 weights/detector.safetensors
-	$(BIN)/python -m training.restorer prepare "$(DATA)" runs/faces
+	$(BIN)/python -m training.aligned "$(DATA)" runs/faces
 	$(BIN)/python -m training.restorer train runs/faces runs/restorer
 	$(BIN)/python -m training.restorer export runs/restorer weights/restorer.safetensors
 

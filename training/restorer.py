@@ -1,6 +1,6 @@
 """Recipe of the embedded restorer: a small NAFNet for 256 px faces, from the data folder to a file.
 
-    python -m training.restorer prepare DATA FACES            align the portraits at 256 px
+    python -m training.aligned DATA FACES                     align the portraits at 256 px
     python -m training.restorer train FACES RUN [--minutes M] [--patch P]
     python -m training.restorer evaluate DATA RUN [--grid FILE.png]
     python -m training.restorer export RUN weights/restorer.safetensors
@@ -32,11 +32,10 @@ from bfr.images import atomic_path, read_photo
 from bfr.retinaface import load_detector
 from bfr.select import select_faces
 
-from .faces import TRAIN_FOLDERS
+from .aligned import SIZE, draw_faces
 from .state import load_state, train_for
 
 log = logging.getLogger(__name__)
-SIZE = 256
 NETWORK = {
     "width": 16,
     "enc_blk_nums": [1, 1, 2, 2, 2],
@@ -45,8 +44,6 @@ NETWORK = {
 }
 OLD_PRINT = Degradation((0.1, 8.0), (0.8, 6.0), (0.0, 25.0), (40.0, 95.0), 1.0, 1.0, (0.0, 0.3))
 DAMAGE = {"gfpgan": (PRESETS["gfpgan"], 0.8), "old print": (OLD_PRINT, 0.2)}
-MOST_ENLARGED = {"train/wiki": 0.8, "real_lq": 0.0}
-"""How far a face may be enlarged to 256 px and still be a clean target (1.3 elsewhere)."""
 
 
 def build_restorer() -> nn.Module:
@@ -56,58 +53,18 @@ def build_restorer() -> nn.Module:
     return NAFNet(**NETWORK)
 
 
-def prepare(data: Path, faces: Path, detector_file: Path | None) -> None:
-    """Writes `faces.npy` (N×256×256×3 uint8) and `faces.json` (their sources and the drops)."""
-    from bfr.align import align_faces
-    from bfr.geometry import scale_of
-
-    detector, kept, names = load_detector(detector_file), [], []
-    dropped: dict[str, dict[str, int]] = {}
-    for folder in TRAIN_FOLDERS:
-        count = dropped.setdefault(folder, {"no single sure face": 0, "too small": 0, "cut": 0})
-        for path in sorted((data / folder).iterdir()):
-            image = read_photo(path).pixels
-            found = detect_faces(image, detector, score=0.7, try_rotations=False)
-            if found.count != 1:
-                count["no single sure face"] += 1
-                continue
-            crops, alignment = align_faces(image, found, SIZE)
-            if scale_of(alignment.image_to_crop)[0] > MOST_ENLARGED.get(folder, 1.3):
-                count["too small"] += 1
-                continue
-            x0, y0, x1, y1 = found.faces[0][0].box
-            if x0 < 0 or y0 < 0 or x1 > image.shape[-1] or y1 > image.shape[-2]:
-                count["cut"] += 1
-                continue
-            kept.append((crops[0] * 255).round().byte().permute(1, 2, 0).numpy())
-            names.append(path.relative_to(data).as_posix())
-    faces.mkdir(parents=True, exist_ok=True)
-    with atomic_path(faces / "faces.npy") as path, path.open("wb") as file:
-        np.save(file, np.stack(kept))
-    with atomic_path(faces / "faces.json") as path:
-        path.write_text(json.dumps({"names": names, "dropped": dropped}, indent=1))
-    log.info("%d faces kept; dropped %s", len(kept), json.dumps(dropped))
-
-
 class Pairs(IterableDataset):
-    """Endless (damaged, clean) patches 3×P×P in [0, 1]; the generated folders are weighed down."""
+    """Endless (damaged, clean) patches 3×P×P in [0, 1]."""
 
     def __init__(self, faces: Path, patch: int, seed: int):
         self.faces, self.patch, self.seed = faces, patch, seed
 
     def __iter__(self):
-        pixels = np.load(self.faces / "faces.npy", mmap_mode="r")
-        names = json.loads((self.faces / "faces.json").read_text())["names"]
-        weights = np.array([0.4 if name.startswith("train/generated/") else 1.0 for name in names])
-        weights /= weights.sum()
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
         kinds, chances = zip(*DAMAGE.values(), strict=True)
-        while True:
-            clean = torch.from_numpy(np.array(pixels[rng.choice(len(names), p=weights)]))
-            clean = clean.permute(2, 0, 1)[None].float() / 255
-            if rng.random() < 0.5:
-                clean = clean.flip(-1)
+        for face, _ in draw_faces(self.faces, rng):
+            clean = face[None]
             kind = kinds[rng.choice(len(kinds), p=chances)]
             damaged = degrade_faces(clean, kind, int(rng.integers(2**31)))
             if kind.grey == 1.0:
@@ -223,10 +180,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("prepare")
-    one.add_argument("data", type=Path)
-    one.add_argument("faces", type=Path)
-    one.add_argument("--detector", type=Path)
     one = commands.add_parser("train")
     one.add_argument("faces", type=Path)
     one.add_argument("run", type=Path)
@@ -247,9 +200,7 @@ def main() -> None:
     one.add_argument("file", type=Path)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if args.command == "prepare":
-        prepare(args.data, args.faces, args.detector)
-    elif args.command == "train":
+    if args.command == "train":
         train(args.faces, args.run, args)
     elif args.command == "evaluate":
         evaluate(args.data, args.run, args.detector, args.grid)

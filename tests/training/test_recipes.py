@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from bfr.align import align_faces
 from bfr.geometry import face_template
+from bfr.records import Face, FaceSet
 from bfr.restorer import load_restorer
 from bfr.retinaface import load_detector
-from training import detector, restorer
+from training import detector, prior, restorer
+from training.aligned import draw_faces, inside
 from training.detector_samples import load_source, make_canvas, mirrored
 from training.faces import held_out, landmark_boxes, read_keypoints
 
@@ -102,13 +106,49 @@ def test_detector_recipe(data, tmp_path):
         torch.testing.assert_close(exported(image), detector.load_run(run)(image))
 
 
-def test_restorer_recipe(tmp_path):
-    faces = tmp_path / "faces"
-    faces.mkdir()
-    rng = np.random.default_rng(0)
-    np.save(faces / "faces.npy", rng.integers(0, 256, (3, 256, 256, 3), np.uint8))
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    """A folder of prepared faces: noise, the upper half of it mirrored at the border."""
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 256, 256, 4), np.uint8)
+    pixels[..., 3] = 255 * (np.arange(256)[:, None] >= 128)
+    np.save(folder / "faces.npy", pixels)
     names = ["train/wiki/0.jpg", "train/generated/1.jpg", "train/congress/2.jpg"]
-    (faces / "faces.json").write_text(json.dumps({"names": names}))
+    (folder / "faces.json").write_text(json.dumps({"names": names}))
+    return folder
+
+
+def test_faces_that_are_alike_are_drawn_less_often(faces):
+    pixels = np.load(faces / "faces.npy")
+    drawn = islice(draw_faces(faces, np.random.default_rng(0)), 600)
+    seen = [int(face[0].mean() * 255 * 1e4) for face, _ in drawn]
+    share = seen.count(int((pixels[1, ..., 0] / 255).mean(dtype=np.float32) * 255 * 1e4)) / 600
+    assert share == pytest.approx(0.4 / 2.4, abs=0.05)
+
+
+def test_inside_says_what_was_mirrored():
+    """A face at the upper edge of a photograph: the crop's rows above it are not inside."""
+    points = face_template(64) - torch.tensor([0.0, 20.0])
+    face = Face((0, 0, 64, 64), 1.0, tuple((float(x), float(y)) for x, y in points))
+    _, alignment = align_faces(torch.rand(1, 3, 64, 64), FaceSet(((face,),), (64, 64)), 64)
+    assert inside(alignment)[0, 0].mean(1).tolist() == [0.0] * 20 + [1.0] * 44
+
+
+def test_prior_does_not_learn_what_was_mirrored(faces):
+    network = prior.build_prior()
+    drawn = torch.stack(list(islice(prior.Faces(faces, 0), 2)))
+    kept = prior.kept_signal().float()
+    losses = []
+    for change in (0.0, 1.0):
+        torch.manual_seed(0)
+        changed = drawn.clone()
+        changed[:, :3, :128] += change
+        losses.append(prior.denoising_loss(network, changed, kept).item())
+    assert losses[0] == losses[1] > 0  # an untrained network gives zeros everywhere
+
+
+def test_restorer_recipe(tmp_path, faces):
     run = tmp_path / "run"
     restorer.train(faces, run, options())
     restorer.train(faces, run, options(steps=2))
