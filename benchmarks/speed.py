@@ -12,12 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import multiprocessing
-import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +25,8 @@ from bfr.paste import paste_faces
 from bfr.records import Face, FaceSet
 from bfr.restorer import load_restorer, restore_faces
 from bfr.retinaface import load_detector
+
+from .measure import in_own_process
 
 CROP = 512
 _Case = tuple[int, float]
@@ -103,30 +101,6 @@ def detect_case(case: _Case) -> Callable[[], None]:
         detect_faces(photo, detector, try_rotations=False)
 
     return run
-
-
-def measure(make: Callable[..., Callable[[], None]], args: tuple[Any, ...], threads: int, out):
-    """Sends the best of three times in seconds and the peak memory above the start in MB."""
-    torch.set_num_threads(threads)
-    run = make(*args)
-    start, times = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
-    for _ in range(3):
-        began = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    out.send((min(times), (peak - start) / 1024))
-
-
-def in_own_process(make: Callable[..., Callable[[], None]], args: tuple[Any, ...], threads: int):
-    context = multiprocessing.get_context("spawn")
-    receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=measure, args=(make, args, threads, send))
-    process.start()
-    send.close()
-    result = receive.recv()
-    process.join()
-    return result
 
 
 def main() -> None:

@@ -1,0 +1,50 @@
+"""Time and peak memory of one case, in a process of its own, so that its peak is its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+Make = Callable[..., Callable[[], object]]
+"""Prepares a case and returns what is timed; a function of a module, so that it can be sent."""
+
+
+def in_own_process(
+    make: Make, args: tuple[Any, ...], threads: int, repeats: int = 3
+) -> tuple[float, float]:
+    """The best of some times in seconds, and the peak memory above the start in MB.
+
+    Raises:
+        RuntimeError: if the process died; its own message stands on the error output.
+    """
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(make, args, threads, repeats, send))
+    process.start()
+    send.close()
+    try:
+        return receive.recv()
+    except EOFError as error:
+        raise RuntimeError(f"{make.__name__}{args} died") from error
+    finally:
+        process.join()
+
+
+def _measure(
+    make: Make, args: tuple[Any, ...], threads: int, repeats: int, out: Connection
+) -> None:
+    torch.set_num_threads(threads)
+    run = make(*args)
+    start, times = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    out.send((min(times), (peak - start) / 1024))
