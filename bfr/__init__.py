@@ -6,7 +6,7 @@ The modules read in the order data flows, and each imports only from those befor
     records, errors, images, geometry, weights -> crops
     -> retinaface -> detect -> select -> align
     -> lowpass, colour -> restorer
-    -> unet, diffusion -> prior -> consistency -> solvers -> sample
+    -> unet, diffusion -> layouts, diffusers_prior -> prior -> consistency -> solvers -> sample
     -> parsing -> paste -> degrade, evaluate, niqe, sheets -> batch -> targets
     -> review -> pipeline -> models, tuning, cli
 

@@ -13,8 +13,8 @@ import pytest
 # The order of reading: a module imports only from those to its left.
 ORDER: Sequence[str] = (
     "records errors images geometry weights crops retinaface detect select align lowpass colour "
-    "restorer unet diffusion prior consistency solvers sample parsing paste degrade evaluate niqe "
-    "sheets batch targets review pipeline models tuning cli __main__"
+    "restorer unet diffusion layouts diffusers_prior prior consistency solvers sample parsing "
+    "paste degrade evaluate niqe sheets batch targets review pipeline models tuning cli __main__"
 ).split()
 CORE = Path(__file__).resolve().parent.parent / "bfr"
 MODULES = sorted(path for path in CORE.glob("**/*.py") if path.name != "__init__.py")
