@@ -2,6 +2,8 @@
 
     python -m training.aligned DATA FACES                    align the portraits at 256 px
     python -m training.prior train FACES RUN [--minutes M]
+    python -m training.prior evaluate DATA RUN [--grid FOLDER]
+    python -m training.prior export RUN weights/prior.safetensors
 
 The network is the U-Net of the published priors, four pixels square folded into channels, so
 that 256 px cost what 128 px would with half the fold. It predicts the clean face: with so few
@@ -21,9 +23,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from bfr.consistency import Constraint
+from bfr.diffusion import Schedule, noised, respace
+from bfr.evaluate import psnr
+from bfr.prior import Prior, load_prior, predict, save_prior
+from bfr.retinaface import load_detector
+from bfr.sample import SampleSettings, sample_targets
+from bfr.sheets import sheet
 from bfr.unet import UNet, UNetConfig
 
-from .aligned import draw_faces
+from .aligned import SIZE, draw_faces
+from .restorer import held_out_faces
 from .state import load_state, train_for
 
 log = logging.getLogger(__name__)
@@ -44,9 +54,17 @@ def build_prior() -> UNet:
     return UNet(NETWORK)
 
 
-def kept_signal() -> Tensor:
-    """ᾱ, the share of the signal's variance left at each of the 1000 steps."""
-    return (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
+def as_prior(network: UNet) -> Prior:
+    """The prior that a network of this recipe is."""
+    return Prior(
+        network,
+        SIZE,
+        Schedule(),
+        prediction="sample",
+        variance="fixed_small",
+        highest_step=HIGHEST_STEP - 1,
+        name="prior",
+    )
 
 
 class Faces(IterableDataset):
@@ -97,7 +115,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
         average.load_state_dict(network.state_dict())
     torch.manual_seed(step)
     loader = DataLoader(Faces(faces, step), args.batch)
-    kept = kept_signal().float().to(device)
+    kept = Schedule().kept.float().to(device)
 
     def loss_of(batch: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -106,6 +124,56 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}
     rates = {"lr": args.lr, "warm_up": 200, "decay": 0.999, "clip": 1.0, "every": 100}
     train_for(run, parts, loader, loss_of, **limits, **rates)
+
+
+def load_run(run: Path) -> UNet:
+    """The averaged network of a run, in evaluation mode."""
+    network = build_prior()
+    network.load_state_dict(torch.load(run / "state.pt", weights_only=True)["average"])
+    return network.eval()
+
+
+@torch.no_grad()
+def evaluate(data: Path, run: Path | None, grids: Path | None) -> None:
+    """Logs how well held-out faces are denoised; draws them, and faces out of nothing.
+
+    Args:
+        data: the data folder.
+        run: of the training; None for the embedded weights.
+        grids: folder for `denoised.png` and `sampled.png`; None draws none.
+    """
+    prior = load_prior() if run is None else as_prior(load_run(run))
+    clean, names = held_out_faces(data, load_detector())
+    kinds = {kind: [n.startswith(kind) for n in names] for kind in ("congress", "portrait")}
+    steps = respace(prior.schedule, prior.schedule.steps)
+    generator = torch.Generator().manual_seed(0)
+    rows = [clean[:: len(clean) // 8][:8]]
+    for step in (20, 100, 200, 360, 500, 599):
+        noise = torch.randn(clean.shape, generator=generator)
+        noisy = noised(clean * 2 - 1, float(steps.kept[step]), noise)
+        parts = [predict(prior, part, steps, step).clean / 2 + 0.5 for part in noisy.split(4)]
+        denoised = torch.cat(parts)
+        error = psnr(denoised, clean)
+        means = ", ".join(f"{k} {error[torch.tensor(of)].mean():.2f}" for k, of in kinds.items())
+        log.info("step %3d: %.2f dB (%s; worst %.2f)", step, error.mean(), means, error.min())
+        rows.append(denoised[:: len(clean) // 8][:8])
+    if grids is not None:
+        from torchvision.utils import save_image
+
+        titles = ["clean", *(f"step {step}" for step in (20, 100, 200, 360, 500, 599))]
+        faces = sheet(torch.cat(rows), columns=8, row_labels=titles, cell_size=SIZE // 2)
+        nothing = SampleSettings(Constraint(strength=0.0, start=HIGHEST_STEP // 4))
+        drawn = sample_targets(torch.full((24, 3, SIZE, SIZE), 0.5), prior, nothing).targets
+        for name, image in (("denoised", faces), ("sampled", sheet(drawn, columns=8))):
+            grids.mkdir(parents=True, exist_ok=True)
+            save_image(image, grids / f"{name}.png")
+
+
+def export(run: Path, file: Path) -> None:
+    """Writes the averaged network in half precision, with its provenance."""
+    provenance = "trained by training/prior.py; data in weights/README.md"
+    metadata = {"licence": "Apache-2.0", "provenance": provenance}
+    save_prior(file, as_prior(load_run(run).half()), metadata)
 
 
 def main() -> None:
@@ -120,9 +188,21 @@ def main() -> None:
     one.add_argument("--steps", type=int, default=10**9)
     one.add_argument("--batch", type=int, default=8)
     one.add_argument("--lr", type=float, default=6e-4)
+    one = commands.add_parser("evaluate")
+    one.add_argument("data", type=Path)
+    one.add_argument("run", type=Path, nargs="?")
+    one.add_argument("--grid", type=Path)
+    one = commands.add_parser("export")
+    one.add_argument("run", type=Path)
+    one.add_argument("file", type=Path)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    train(args.faces, args.run, args)
+    if args.command == "train":
+        train(args.faces, args.run, args)
+    elif args.command == "evaluate":
+        evaluate(args.data, args.run, args.grid)
+    else:
+        export(args.run, args.file)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 
 from bfr.align import align_faces
+from bfr.diffusion import Schedule, respace
 from bfr.geometry import face_template
+from bfr.prior import load_prior, predict
 from bfr.records import Face, FaceSet
 from bfr.restorer import load_restorer
 from bfr.retinaface import load_detector
@@ -138,7 +140,7 @@ def test_inside_says_what_was_mirrored():
 def test_prior_does_not_learn_what_was_mirrored(faces):
     network = prior.build_prior()
     drawn = torch.stack(list(islice(prior.Faces(faces, 0), 2)))
-    kept = prior.kept_signal().float()
+    kept = Schedule().kept.float()
     losses = []
     for change in (0.0, 1.0):
         torch.manual_seed(0)
@@ -146,6 +148,23 @@ def test_prior_does_not_learn_what_was_mirrored(faces):
         changed[:, :3, :128] += change
         losses.append(prior.denoising_loss(network, changed, kept).item())
     assert losses[0] == losses[1] > 0  # an untrained network gives zeros everywhere
+
+
+def test_prior_recipe(tmp_path, faces):
+    run = tmp_path / "run"
+    prior.train(faces, run, options())
+    prior.train(faces, run, options(steps=2))
+    assert torch.load(run / "state.pt", weights_only=True)["step"] == 2
+    prior.export(run, tmp_path / "prior.safetensors")
+    assert (tmp_path / "prior.safetensors").stat().st_size < 30_000_000
+    exported = load_prior(tmp_path / "prior.safetensors")
+    assert exported.size == 256 and exported.highest_step == 639
+    steps, x = respace(exported.schedule, 250), torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        given = predict(prior.as_prior(prior.load_run(run)), x, steps, 100).clean
+        torch.testing.assert_close(
+            predict(exported, x, steps, 100).clean, given, atol=1e-2, rtol=1e-2
+        )
 
 
 def test_restorer_recipe(tmp_path, faces):
