@@ -44,9 +44,11 @@ def published_unet(path: Path | str) -> PublishedUNet:
         x, t, output = (file.get_tensor(name) for name in ("x", "t", "output"))
     config = json.loads(metadata["config"])
     width = config.get("num_head_channels", -1)
-    heads = {"heads": config.get("num_heads", 1), "decoder_heads": 1}  # one, by an oversight
+    # Where the code has no setting for the decoder's heads it forgets them: there is one.
+    decoder = max(config.get("num_heads_upsample", 1), 0)
+    heads = {"heads": config.get("num_heads", 1), "decoder_heads": decoder}
     facts = {
-        "size": config["image_size"],
+        "size": x.shape[-1],
         "new_attention_order": config.get("use_new_attention_order", False),
         **({"head_channels": width} if width > 0 else heads),
     }
