@@ -7,8 +7,9 @@ The modules read in the order data flows, and each imports only from those befor
     -> retinaface -> detect -> select -> align
     -> lowpass, colour -> restorer
     -> unet, diffusion -> layouts, diffusers_prior -> prior -> consistency -> solvers -> sample
-    -> parsing -> paste -> degrade, evaluate, niqe, sheets -> batch -> targets
-    -> review -> pipeline -> models, tuning, cli
+    -> parsing -> paste -> degrade, evaluate, niqe, sheets -> batch
+    -> share, progress -> pairs -> ledger -> collect, guesses -> targets -> review
+    -> pipeline -> models, tuning, cli
 
 Nothing here knows ComfyUI, asks for a device, downloads, prints or works at import.
 Images are BCHW float32 RGB in [0, 1]; points are (x, y) pixels with pixel centres on

@@ -1,0 +1,66 @@
+"""Several processes that work on one thing: who does which part.
+
+``accelerate launch`` starts the processes, and the environment tells each of them which it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from .errors import MissingPackageError
+
+T = TypeVar("T")
+
+_PATIENCE = timedelta(days=30)  # for the others: one may have far more to do than another
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One process's share of the work; by default all of it.
+
+    Attributes:
+        rank: this process's number, from 0.
+        count: how many processes there are.
+        device: the device that this process was given; None leaves the choice.
+        wait: returns when all processes have called it.
+    """
+
+    rank: int = 0
+    count: int = 1
+    device: str | None = None
+    wait: Callable[[], None] = lambda: None
+
+    def of(self, items: Sequence[T]) -> Sequence[T]:
+        """This process's part of a list that is the same in all of them."""
+        return items[self.rank :: self.count]
+
+
+def launched_share(cpu: bool = False) -> Share:
+    """The share of this process, if ``accelerate launch`` or ``torchrun`` started several.
+
+    Args:
+        cpu: work on the processor even where there are accelerators.
+
+    Raises:
+        MissingPackageError: if there are several, and accelerate is not installed.
+    """
+    if int(os.environ.get("WORLD_SIZE") or 1) < 2:
+        return Share()
+    try:
+        from accelerate import PartialState
+    except ImportError as error:
+        raise MissingPackageError(
+            "Sharing the work among several processes needs accelerate. Install it: pip install "
+            "accelerate (or start a single process)."
+        ) from error
+    state = PartialState(cpu=cpu, timeout=_PATIENCE)
+    return Share(
+        rank=state.process_index,
+        count=state.num_processes,
+        device=str(state.device),
+        wait=state.wait_for_everyone,
+    )
