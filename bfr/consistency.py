@@ -42,6 +42,10 @@ class Constraint:
             value = getattr(self, name)
             if not isinstance(value, int):
                 raise InputError(f"{name} must be a whole number, and {value!r} came.")
+        if self.factor < 1:
+            raise InputError(
+                f"factor must be at least 1, and {self.factor} came. Published: 8, 16."
+            )
         if not 0 <= self.strength <= 1:
             raise InputError(f"strength must lie in [0, 1], and {self.strength} came.")
         if self.start < 2:

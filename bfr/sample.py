@@ -67,17 +67,19 @@ class SampleSettings:
             raise InputError(
                 f"The sampler must be one of {', '.join(SAMPLERS)}, and {self.sampler!r} came."
             )
-        if self.calls is not None and not 2 <= self.calls <= start:
+        if self.calls is not None and not _is_whole(self.calls, 2, start):
             raise InputError(
                 f"calls must be a whole number from 2 to start ({start}), one a step, and "
                 f"{self.calls} came. Choose fewer, or raise start."
             )
         if not 0 <= self.eta <= 1:
             raise InputError(f"eta must lie in [0, 1], and {self.eta} came.")
-        if not 0 <= self.seed < 2**64:
+        if not _is_whole(self.seed, 0, 2**64 - 1):
             raise InputError(f"seed must be a whole number from 0 to 2⁶⁴-1, and {self.seed} came.")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, and {self.batch_size} came.")
+        if not _is_whole(self.batch_size, 1, 2**31):
+            raise InputError(
+                f"batch_size must be a whole number from 1, and {self.batch_size} came."
+            )
 
     @property
     def calls_a_face(self) -> int:
@@ -273,6 +275,10 @@ def seeded_noise(seeds: Sequence[int], size: int, steps: int, device: torch.devi
         return torch.stack(drawn).to(device)
 
     return noise
+
+
+def _is_whole(value: object, first: int, last: int) -> bool:
+    return isinstance(value, int) and first <= value <= last
 
 
 def _generator(seed: int) -> torch.Generator:
