@@ -58,6 +58,8 @@ weights: $(READY) ## train the embedded weights again, in hours (DATA=/path/to/t
 	$(BIN)/python -m training.aligned "$(DATA)" runs/faces
 	$(BIN)/python -m training.restorer train runs/faces runs/restorer
 	$(BIN)/python -m training.restorer export runs/restorer weights/restorer.safetensors
+	$(BIN)/python -m training.prior train runs/faces runs/prior --minutes 600
+	$(BIN)/python -m training.prior export runs/prior weights/prior.safetensors
 
 clean: ## remove what the other targets made, except .venv
 	rm -rf output .pytest_cache .ruff_cache .coverage htmlcov
