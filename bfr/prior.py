@@ -149,6 +149,7 @@ def _log_variance(prior: Prior, values: Tensor, steps: Respaced, index: int) -> 
     return torch.tensor(step.log_beta if large else step.log_variance)
 
 
+@torch.inference_mode(False)  # ComfyUI's nodes run in it, and its tensors are of no use outside
 def load_prior(path: str | Path | None = None, *, preset: str = "auto", **changes: Any) -> Prior:
     """Loads a prior; what it is follows from its metadata, its tensors or its folder.
 

@@ -183,6 +183,13 @@ def test_half_precision_is_kept_in_the_file_and_loaded_as_float32(tmp_path: Path
     assert not any(parameter.requires_grad for parameter in after.network.parameters())
 
 
+def test_loaded_in_inference_mode_it_is_of_use_outside(tmp_path: Path):
+    save_prior(tmp_path / "mine.safetensors", own(), WORDS)
+    with torch.inference_mode():
+        network = load_prior(tmp_path / "mine.safetensors").network
+    assert not any(parameter.is_inference() for parameter in network.parameters())
+
+
 def test_the_checksum_is_the_files(tmp_path: Path):
     path = tmp_path / "mine.safetensors"
     save_prior(path, own(), WORDS)
