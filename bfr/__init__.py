@@ -9,7 +9,7 @@ The modules read in the order data flows, and each imports only from those befor
     -> unet, diffusion -> layouts, diffusers_prior -> prior -> consistency -> solvers -> sample
     -> parsing -> paste -> degrade, evaluate, niqe, sheets -> batch
     -> share, progress -> pairs -> ledger -> collect, guesses -> targets -> review
-    -> pipeline -> models, tuning, cli
+    -> pipeline -> models, options -> tuning -> cli
 
 Nothing here knows ComfyUI, asks for a device, downloads, prints or works at import.
 Images are BCHW float32 RGB in [0, 1]; points are (x, y) pixels with pixel centres on

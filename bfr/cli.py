@@ -1,4 +1,4 @@
-"""The command line: ``python -m bfr restore|detect|models``.
+"""The command line: ``python -m bfr restore|detect|models|targets|review``.
 
 torch is imported inside the commands, so that ``--help`` and wrong options answer at once.
 """
@@ -8,18 +8,17 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import models
-from .errors import FaceRestorationError, InputError
+from . import models, tuning
+from .errors import FaceRestorationError
 from .models import DONE, SOME_FAILED, say
+from .options import count, fraction, half, length, pick_device
 
 if TYPE_CHECKING:
-    import torch
-
     from .batch import Faces, Source
 
 log = logging.getLogger(__name__)
@@ -63,6 +62,11 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument("--verbose", action="store_true", help="show where an error happened")
     _add_restore(commands.add_parser("restore", parents=[shared], help="restore photographs"))
     _add_detect(commands.add_parser("detect", parents=[shared], help="find faces"))
+    for name, add, help in (
+        ("targets", tuning.add_targets, "make pseudo targets, to tune a restorer with"),
+        ("review", tuning.add_review, "look through pseudo targets, and reject some"),
+    ):
+        add(commands.add_parser(name, parents=[shared], help=help))
     published = commands.add_parser(
         "models", parents=[shared], help="list, download and verify published weights"
     )
@@ -84,8 +88,8 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
     add("paths", nargs="+", type=Path, metavar="PATH", help="photographs, or folders of them")
     add("--report", type=Path, metavar="FILE", help="write the faces as JSON")
     add("--detector", default=models.EMBEDDED, metavar="NAME|FILE", help="what finds the faces")
-    add("--score", type=_fraction, default=0.5, help="a face's least confidence (%(default)s)")
-    add("--min-size", type=_size, default=0.0, help="a face's least size in pixels (%(default)s)")
+    add("--score", type=fraction, default=0.5, help="a face's least confidence (%(default)s)")
+    add("--min-size", type=length, default=0.0, help="a face's least size in pixels (%(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
     parser.set_defaults(command=detect)
 
@@ -105,14 +109,14 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     add("--parser", metavar="NAME|FILE", help="what outlines faces, for --mask parsing")
     add(
         "--fidelity",
-        type=_fraction,
+        type=fraction,
         default=0.5,
         help="0 looks best, 1 is closest to the input; CodeFormer has it (%(default)s)",
     )
-    add("--strength", type=_fraction, default=1.0, help="0 input, 1 restored face (%(default)s)")
+    add("--strength", type=fraction, default=1.0, help="0 input, 1 restored face (%(default)s)")
     add(
         "--lock",
-        type=_fraction,
+        type=fraction,
         default=0.0,
         help="how much of the input's colours and coarse shape to keep (%(default)s)",
     )
@@ -128,27 +132,8 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what part is pasted; auto is parsing where its weights are, else oval (%(default)s)",
     )
-    add("--feather", type=_half, default=0.1, help="the mask's soft edge (%(default)s)")
-    add("--batch-size", type=_count, default=8, help="faces restored at once (%(default)s)")
-
-
-def _number(low: float, high: float, kind: type = float) -> Callable[[str], float]:
-    """The type of an option that is a number in a range."""
-
-    def parse(text: str) -> float:
-        value = kind(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} does not lie in {low} … {high}")
-        return value
-
-    parse.__name__ = "number"  # argparse's "invalid number value: 'x'"
-    return parse
-
-
-_fraction = _number(0, 1)
-_half = _number(0, 0.5)
-_size = _number(0, 1e6)
-_count = _number(1, 1024, int)
+    add("--feather", type=half, default=0.1, help="the mask's soft edge (%(default)s)")
+    add("--batch-size", type=count, default=8, help="faces restored at once (%(default)s)")
 
 
 def restore(options: argparse.Namespace) -> int:
@@ -228,21 +213,3 @@ def _exit_code(failed: int) -> int:
     if failed:
         say(f"{failed} of the images failed; the lines above say why.")
     return SOME_FAILED if failed else DONE
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is an accelerator where there is one.
-
-    Raises:
-        InputError: if this machine does not have it.
-    """
-    import torch
-
-    if name == "auto":
-        found = (kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available())
-        return torch.device(next(found, "cpu"))
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"Device {name} cannot be used ({reason}). Choose cpu or auto.") from error

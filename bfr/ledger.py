@@ -1,9 +1,10 @@
 """Writing the pairs folder so that it can be stopped at any moment and by several at once.
 
 Both lists of the folder are only ever replaced as a whole. While a set is being made, each process
-appends what it has done to parts of its own (``manifest.part0.jsonl``), which readers see as well;
-the end of the work merges them, or else the beginning of the next. So whenever the work is
-stopped, the folder can be read, and at most the line that was being written is lost.
+appends what it has done to parts of its own (``manifest.part0.jsonl``), which readers see as well.
+Every stage of the work ends with merging them; after an interruption the next run begins with it.
+So whenever the work is stopped, the folder can be read, and at most the line that was being
+written is lost.
 """
 
 from __future__ import annotations
@@ -64,20 +65,23 @@ class PairWriter:
                 for path in folder.iterdir():
                     if _PARTIAL.fullmatch(path.name):
                         path.unlink(missing_ok=True)
-            self._merge()
         self.sync()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
-            self.share.wait()
-        if self.share.rank == 0 and (kind is None or self.share.count == 1):
-            self._merge()
-        if kind is None:
             self.sync()
+        elif self.share.count == 1:
+            self._merge()
 
     def sync(self) -> None:
-        """Waits for the other processes, and learns what all have done."""
+        """Waits for the other processes, and learns what all have done.
+
+        The parts are merged first: of two parts with a line about one pair, none is the newer.
+        """
+        self.share.wait()
+        if self.share.rank == 0:
+            self._merge()
         self.share.wait()
         self.pairs = read_list(self.folder, MANIFEST)
         self.photographs = read_list(self.folder, SOURCES)

@@ -84,9 +84,9 @@ class Pair:
         target: prior, seed, and all settings of the sampling.
         sha256: the checksums of the images by their kind.
         status: "kept" or "rejected".
-        reason: why it was rejected.
+        reason: why it was rejected; "by hand" also if it was kept by hand.
         flags: what the review found suspicious.
-        measures: the figures that the flags follow from.
+        measures: the figures that the flags follow from; None where there is none.
     """
 
     name: str
@@ -103,7 +103,7 @@ class Pair:
     status: str = KEPT
     reason: str = ""
     flags: Sequence[str] = ()
-    measures: Mapping[str, float] = field(default_factory=dict)
+    measures: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def guessed(self) -> bool:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from .errors import MissingPackageError
+import torch
+
+from .errors import InputError, MissingPackageError
 
 T = TypeVar("T")
 
@@ -47,8 +49,10 @@ def launched_share(cpu: bool = False) -> Share:
 
     Raises:
         MissingPackageError: if there are several, and accelerate is not installed.
+        InputError: if they cannot find one another.
     """
-    if int(os.environ.get("WORLD_SIZE") or 1) < 2:
+    count = int(os.environ.get("WORLD_SIZE") or 1)
+    if count < 2:
         return Share()
     try:
         from accelerate import PartialState
@@ -57,10 +61,11 @@ def launched_share(cpu: bool = False) -> Share:
             "Sharing the work among several processes needs accelerate. Install it: pip install "
             "accelerate (or start a single process)."
         ) from error
+    cpu = cpu or not torch.cuda.is_available()  # it must be told, or each would work alone
     state = PartialState(cpu=cpu, timeout=_PATIENCE)
-    return Share(
-        rank=state.process_index,
-        count=state.num_processes,
-        device=str(state.device),
-        wait=state.wait_for_everyone,
-    )
+    if state.num_processes != count:
+        raise InputError(
+            f"{count} processes were started, and accelerate joins {state.num_processes}. Start "
+            "them with: accelerate launch --multi_gpu --num_processes N"
+        )
+    return Share(state.process_index, count, str(state.device), state.wait_for_everyone)
