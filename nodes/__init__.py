@@ -1,6 +1,7 @@
 """The ComfyUI nodes: thin wrappers that convert in, make one call of the core, convert out.
 
 This is the only folder that imports ComfyUI. ``schemas`` holds what every node shares,
-``convert`` the tensor layouts, ``memory`` the networks, progress and interrupt; ``loaders``,
-``faces``, ``restore`` and ``example`` hold the nodes and ``extension`` lists them.
+``convert`` the tensor layouts, ``memory`` the networks, progress and interrupt, ``folders`` where
+files lie, ``sweep`` the grid of Sweep Guidance. ``loaders``, ``faces``, ``restore``, ``example``,
+``sampling``, ``pairs``, ``review`` and ``consistency`` hold the nodes; ``extension`` lists them.
 """

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import example, faces, loaders, restore
+from . import consistency, example, faces, folders, loaders, pairs, restore, review, sampling
 
 
 class FaceRestorationExtension(ComfyExtension):
     """All nodes of the pack; their ids are public and only ever added to."""
 
     async def on_load(self) -> None:
-        loaders.register_folders()
+        folders.register_folders()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
@@ -25,4 +25,11 @@ class FaceRestorationExtension(ComfyExtension):
             faces.PasteFaces,
             restore.RestorePhoto,
             example.LoadExamplePhoto,
+            loaders.LoadPrior,
+            sampling.SamplePseudoTargets,
+            sampling.SweepGuidance,
+            pairs.BuildTrainingPairs,
+            review.LoadTrainingPairs,
+            review.ReviewTrainingPairs,
+            consistency.ApplyConsistency,
         ]

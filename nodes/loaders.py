@@ -2,92 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
-import folder_paths
 from comfy_api.latest import io
 
-from ..bfr import weights
-from ..bfr.errors import MissingWeightsError
+from ..bfr.layouts import PRESETS
 from ..bfr.parsing import load_parser
+from ..bfr.prior import load_prior
 from ..bfr.restorer import load_restorer
 from ..bfr.retinaface import load_detector
 from . import memory, schemas
+from .folders import FOLDERS, fingerprint, get_file, list_names
 
 EMBEDDED = "embedded default"
-
-# Where each kind of weights is looked for, the first being where it is downloaded to unless
-# the manifest names another; the keys are ComfyUI's folder names.
-FOLDERS = {
-    "detector": ("detection", "facedetection"),
-    "restorer": ("facerestore_models", "upscale_models"),
-    "parser": ("facedetection", "facerestore_models"),
-}
-_OWN_FOLDERS = ("facedetection", "facerestore_models")  # not known to ComfyUI itself
-_EXTENSIONS = {".safetensors", ".pth"}
-
-
-def register_folders() -> None:
-    """Adds the model folders that ComfyUI does not know, to what other packs registered."""
-    for key in _OWN_FOLDERS:
-        known = key in folder_paths.folder_names_and_paths
-        folder_paths.add_model_folder_path(key, str(Path(folder_paths.models_dir) / key))
-        paths, extensions = folder_paths.folder_names_and_paths[key]
-        if extensions or not known:  # an empty set of another pack takes every file already
-            extensions = set(extensions) | _EXTENSIONS
-            folder_paths.folder_names_and_paths[key] = (paths, extensions)
-
-
-def list_names(kind: str) -> list[str]:
-    """The choices for one kind of weights: found files, then published ones not yet here."""
-    names = [name for key in FOLDERS[kind] for name in folder_paths.get_filename_list(key)]
-    names += [entry.file for entry in weights.published() if entry.kind == kind]
-    return list(dict.fromkeys(names))
-
-
-def find_file(kind: str, name: str) -> Path | None:
-    """The file of that name in the folders of its kind, or None."""
-    for key in FOLDERS[kind]:
-        path = folder_paths.get_full_path(key, name)
-        if path is not None:
-            return Path(path)
-    return None
-
-
-def get_file(kind: str, name: str, download: bool) -> Path:
-    """The weights file of that name, downloaded first if allowed and needed.
-
-    Raises:
-        MissingWeightsError: if there is no such file, and no leave or no place to download it.
-    """
-    path = find_file(kind, name)
-    entry = next((e for e in weights.published() if e.file == name and e.kind == kind), None)
-    if entry is None:
-        if path is None:
-            raise MissingWeightsError(
-                f"There is no {kind} file named {name!r} in the model folders "
-                f"{' and '.join(FOLDERS[kind])}. Choose one of: {', '.join(list_names(kind))}."
-            )
-        return path
-    folder = path.parent if path else Path(folder_paths.get_folder_paths(entry.folder)[0])
-    if download:  # of a file that is here already it only checks the sha256
-        return weights.download(entry, folder, on_step=memory.progress())
-    if path is None:
-        raise MissingWeightsError(
-            f"{name} is published but not on this machine, and nothing downloads by itself. "
-            f"Turn on download, or save {entry.url} as {folder / name}. "
-            f"Its licence: {entry.licence}."
-        )
-    return path
-
-
-def fingerprint(kind: str, name: str | None) -> str:
-    """Changes when the file behind the name does, so that a replaced file is read again."""
-    path = find_file(kind, name) if name else None
-    if path is None:
-        return f"{name}"
-    stat = path.stat()
-    return f"{path}:{stat.st_size}:{stat.st_mtime_ns}"
 
 
 def _name_input(id: str, display_name: str, kind: str, embedded: bool) -> io.Combo.Input:
@@ -212,3 +139,72 @@ class LoadFaceParser(io.ComfyNode):
     def execute(cls, parser_name, download) -> io.NodeOutput:
         parser = load_parser(get_file("parser", parser_name, download))
         return io.NodeOutput(memory.manage(parser))
+
+
+class LoadPrior(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_LoadPrior",
+            display_name="Load Prior",
+            category=schemas.CATEGORY,
+            description="Loads a diffusion model of clean faces, from which pseudo targets are "
+            "sampled: the embedded one, an improved-diffusion or guided-diffusion checkpoint, "
+            "or a diffusers folder.",
+            search_aliases=["face prior", "diffusion prior", "iddpm", "ddpm", "load prior"],
+            inputs=[
+                _name_input("prior_name", "prior", "prior", embedded=True),
+                _download_input(),
+                io.Combo.Input(
+                    "preset",
+                    display_name="preset",
+                    options=["auto", *PRESETS],
+                    default="auto",
+                    tooltip="The code that trained a checkpoint, where its file does not say. "
+                    "auto suits every published face prior. Try another if the faces look like "
+                    "noise or rubber.",
+                    advanced=True,
+                ),
+                io.Int.Input(
+                    "size",
+                    display_name="size",
+                    default=0,
+                    min=0,
+                    max=2048,
+                    tooltip="Side in pixels of the faces that the prior was trained on. 0 takes "
+                    "it from the file.",
+                    advanced=True,
+                ),
+                io.Int.Input(
+                    "head_channels",
+                    display_name="head channels",
+                    default=0,
+                    min=0,
+                    max=512,
+                    tooltip="Channels of an attention head, which a checkpoint does not say. 0 "
+                    "takes the preset's; published face priors have 64.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[
+                schemas.Prior.Output(
+                    "prior",
+                    display_name="prior",
+                    tooltip="For Sample Pseudo Targets, Sweep Guidance and Build Training Pairs.",
+                )
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, prior_name, download, preset, size, head_channels):
+        return fingerprint("prior", prior_name)
+
+    @classmethod
+    def execute(cls, prior_name, download, preset, size, head_channels) -> io.NodeOutput:
+        path = None
+        if prior_name != EMBEDDED:
+            path = get_file("prior", prior_name, download)
+        given: dict[str, Any] = {"size": size, "head_channels": head_channels}
+        changes = {name: value for name, value in given.items() if value}
+        prior = load_prior(path, preset=preset, **changes)
+        return io.NodeOutput(memory.manage_prior(prior))

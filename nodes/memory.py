@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import comfy.model_management as model_management
 import comfy.utils
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
@@ -9,10 +11,12 @@ from PIL import Image
 from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
+from ..bfr.prior import Prior
 from ..bfr.records import OnStep
 
 _PREVIEW_SIDE = 512
 _FACE_BYTES = 6 * 64 * 512 * 512 * 4  # six float32 layers of 64 channels at 512 px
+_PRIOR_LAYERS = 16  # a U-Net holds some 12 layers as large as its first one; measured
 _SEARCH_BYTES = 8 * 16 * 1600 * 1600 * 4  # eight of 16 channels at the largest search size
 
 
@@ -25,6 +29,19 @@ def manage(network: nn.Module) -> ModelPatcher:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ManagedPrior:
+    """A prior whose network ComfyUI manages; the ``BFR_PRIOR`` socket."""
+
+    prior: Prior
+    patcher: ModelPatcher
+
+
+def manage_prior(prior: Prior) -> ManagedPrior:
+    """Hands a prior's network to ComfyUI."""
+    return ManagedPrior(prior, manage(prior.network))
+
+
 def restorer_patcher(restorer: ImageModelDescriptor) -> ModelPatcher:
     """The patcher of an UPSCALE_MODEL, which ComfyUI's own loader keeps as ``.patcher``."""
     patcher = getattr(restorer, "patcher", None)
@@ -33,15 +50,23 @@ def restorer_patcher(restorer: ImageModelDescriptor) -> ModelPatcher:
     return patcher
 
 
-def load(*patchers: ModelPatcher, faces: int = 0) -> None:
+def load(*patchers: ModelPatcher, faces: int = 0, needed: int = 0) -> None:
     """Moves networks to the computing device, making room for the work to come.
 
     Args:
         patchers: the networks.
         faces: how many go through a restorer or parser at once.
+        needed: bytes that other work needs, which comes after that.
     """
-    needed = _SEARCH_BYTES + faces * _FACE_BYTES
+    needed = max(needed, _SEARCH_BYTES + faces * _FACE_BYTES)
     model_management.load_models_gpu(patchers, memory_required=needed, force_full_load=True)
+
+
+def sampling_bytes(prior: Prior, faces: int) -> int:
+    """The memory that a prior needs beside its weights, for as many faces at once."""
+    first = next(m for m in prior.network.modules() if isinstance(m, nn.Conv2d))
+    channels = 3 * first.out_channels / first.in_channels  # a pixel, if pixels are folded or not
+    return int(4 * faces * prior.size**2 * channels * _PRIOR_LAYERS)
 
 
 def progress() -> OnStep:
@@ -56,7 +81,8 @@ def progress() -> OnStep:
         image = None
         if preview is not None:
             picture = _to_pil(preview[0])
-            image = ("JPEG", picture, min(_PREVIEW_SIDE, max(picture.size)))
+            side = _PREVIEW_SIDE * max(1, picture.width // picture.height)
+            image = ("JPEG", picture, min(side, max(picture.size)))
         bar.update_absolute(done, total, image)
 
     return on_step

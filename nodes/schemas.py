@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from comfy_api.latest import io
 
 from ..bfr.colour import METHODS
+from ..bfr.sample import SAMPLERS
 
 CATEGORY = "image/face restoration"
+STEPS = 250  # into which the paper divides the noise
 
 Detector = io.Custom("BFR_DETECTOR")
 Parser = io.Custom("BFR_PARSER")
 Faces = io.Custom("BFR_FACES")
 Alignment = io.Custom("BFR_ALIGNMENT")
+Prior = io.Custom("BFR_PRIOR")
+Pairs = io.Custom("BFR_PAIRS")
 FaceLandmarks = io.Custom("FACE_LANDMARKS")  # the core's MediaPipe nodes
 
 
@@ -39,6 +43,19 @@ def slider(
         display_mode=io.NumberDisplay.slider,
         tooltip=tooltip,
         advanced=advanced,
+    )
+
+
+def step_slider(id: str, display_name: str, default: int, low: int, tooltip: str) -> io.Int.Input:
+    """An INT input for a sampling step, drawn as a slider."""
+    return io.Int.Input(
+        id,
+        display_name=display_name,
+        default=default,
+        min=low,
+        max=STEPS,
+        display_mode=io.NumberDisplay.slider,
+        tooltip=tooltip,
     )
 
 
@@ -100,3 +117,114 @@ def mask_inputs(masks: Sequence[str], advanced: bool | None = None) -> list[io.I
             advanced=advanced,
         ),
     ]
+
+
+def factor_input(default: int, tooltip: str) -> io.Int.Input:
+    return io.Int.Input(
+        "factor",
+        display_name="low-pass factor",
+        default=default,
+        min=1,
+        max=64,
+        tooltip=tooltip,
+    )
+
+
+def strength_input() -> io.Float.Input:
+    return slider(
+        "strength",
+        "strength",
+        1.0,
+        "How firmly the coarse shapes are held. 1: they are replaced, as in the paper. Lower: "
+        "the model may bend them. 0: not at all, the face drifts towards somebody else's.",
+    )
+
+
+def guidance_inputs() -> list[io.Input]:
+    """How a pseudo target is sampled; shared by all nodes that sample some."""
+    return [
+        step_slider(
+            "start",
+            "start",
+            150,
+            2,
+            "How far the guess is dissolved into noise before it is painted anew, in steps of "
+            "250. Higher: more repair and new detail, less likeness. Lower: stays closer to the "
+            "guess, its faults included.",
+        ),
+        step_slider(
+            "stop",
+            "stop",
+            90,
+            0,
+            "Down to which step the guess holds the coarse shapes; below it the prior paints "
+            "freely. Higher: more natural detail, less likeness. Lower: the shapes hold longer, "
+            "and so do the guess's blotches. It must be below start.",
+        ),
+        factor_input(
+            8,
+            "How coarse the held shapes are: what survives shrinking the face this many times. "
+            "Higher: more freedom, less likeness. The paper takes 8, and 16 after SwinIR. It "
+            "must divide the prior's size: 2, 4, 8, 16 or 32.",
+        ),
+        strength_input(),
+        io.Combo.Input(
+            "sampler",
+            display_name="sampler",
+            options=list(SAMPLERS),
+            default=SAMPLERS[0],
+            tooltip="How the noise is taken away. ddpm: the paper's, with fresh noise at every "
+            "step, for all calls. ddim, dpm-solver++ and unipc take large steps: choose one of "
+            "them with few network calls.",
+        ),
+        io.Int.Input(
+            "calls",
+            display_name="network calls",
+            default=0,
+            min=0,
+            max=STEPS,
+            tooltip="How often the network looks at each face. 0: at every step from start, as "
+            "in the paper. Fewer is quicker and coarser; 25 with dpm-solver++ comes close.",
+        ),
+        io.Int.Input(
+            "seed",
+            display_name="seed",
+            default=0,
+            min=0,
+            max=2**32 - 1,
+            control_after_generate=io.ControlAfterGenerate.fixed,
+            tooltip="Draws the noise, and with it the invented detail: another seed, other "
+            "hairs and pores on the same face. Face number n of a batch uses seed + n.",
+        ),
+        slider(
+            "eta",
+            "eta",
+            0.0,
+            "Fresh noise at every step of the ddim sampler: 0 none, smoother faces; 1 as much "
+            "as ddpm, more texture. Other samplers take none of it.",
+            advanced=True,
+        ),
+        io.Int.Input(
+            "steps",
+            display_name="steps",
+            default=STEPS,
+            min=10,
+            max=1000,
+            tooltip="Into how many steps the prior's whole noise is divided; start and stop "
+            "count in them. Leave it at the paper's 250 to compare settings with others.",
+            advanced=True,
+        ),
+    ]
+
+
+def sampled_at_once_input() -> io.Int.Input:
+    return io.Int.Input(
+        "batch_size",
+        display_name="batch size",
+        default=4,
+        min=1,
+        max=64,
+        tooltip="Faces sampled at once; the result does not depend on it. It is halved by "
+        "itself when memory runs out.",
+        advanced=True,
+    )

@@ -72,3 +72,40 @@ def show(source: str, slot: int = 0):
 def mask(source: str, slot: int = 1) -> Prompt:
     """A saved picture of a mask, as nodes ``mask`` and ``mask image``."""
     return {"mask image": node("MaskToImage", mask=[source, slot]), "mask": save("mask image")}
+
+
+def load_prior(name: str = "embedded default", **changes: Any):
+    inputs = {"download": False, "preset": "auto", "size": 0, "head_channels": 0}
+    return node("BFR_LoadPrior", prior_name=name, **{**inputs, **changes})
+
+
+GUIDANCE = {
+    "start": 8,
+    "stop": 4,
+    "factor": 8,
+    "strength": 1.0,
+    "sampler": "ddpm",
+    "calls": 0,
+    "seed": 0,
+    "eta": 0.0,
+    "steps": 250,
+}
+
+
+def sample(crops: str, prior: str, **changes: Any):
+    inputs = {**GUIDANCE, "batch_size": 4, "preview": "face, reference and difference"}
+    links = {"crops": [crops, 0], "prior": [prior, 0]}
+    return node("BFR_SamplePseudoTargets", **{**inputs, **links, **changes})
+
+
+def sweep(crops: str, prior: str, **changes: Any):
+    axes = {"across": "low-pass factor", "across_values": "4, 8", "face": 0}
+    axes |= {"down": "stop", "down_values": "2, 6"}
+    links = {"crops": [crops, 0], "prior": [prior, 0]}
+    return node("BFR_SweepGuidance", **{**GUIDANCE, **axes, **links, **changes})
+
+
+def build(name: str, prior: str, **changes: Any):
+    inputs = {**GUIDANCE, "batch_size": 4, "fidelity": 0.5, "score": 0.5, "min_size": 0}
+    inputs |= {"pairs_name": name, "folder": "", "guess_folder": "", "crop_size": 0}
+    return node("BFR_BuildTrainingPairs", **{**inputs, "prior": [prior, 0], **changes})

@@ -106,14 +106,18 @@ class Server:
             text = reply.read()
         return json.loads(text) if text else None
 
-    def queue(self, prompt: dict[str, Any]) -> str:
+    def queue(self, prompt: dict[str, Any], client: str = "") -> str:
         """Sends an API-format prompt and returns its id.
+
+        Args:
+            prompt: the prompt.
+            client: who gets the events of its run, by the name given to the web socket.
 
         Raises:
             PromptRefused: if any node was refused; ComfyUI runs what does not depend on it.
         """
         try:
-            reply = self.post("/prompt", {"prompt": prompt})
+            reply = self.post("/prompt", {"prompt": prompt, "client_id": client})
         except urllib.error.HTTPError as error:
             if error.code != 400:
                 raise

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 
+import comfy.model_base
 import comfy.model_management as model_management
+import comfy.supported_models
 import torch
 from aiohttp import web
+from comfy.model_patcher import CoreModelPatcher
 from comfy_api.latest import ComfyExtension, io
 from server import PromptServer  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -33,7 +36,7 @@ async def loaded(request):
     """Classes of the managed networks, and how many networks of ours are alive at all."""
     gc.collect()
     names = [type(m.model).__name__ for m in model_management.loaded_models()]
-    kinds = ("RetinaFace", "NAFNet")
+    kinds = ("RetinaFace", "NAFNet", "UNet")
     alive = [type(o).__name__ for o in gc.get_objects() if type(o).__name__ in kinds]
     return web.json_response({"managed": names, "cached": alive})
 
@@ -81,9 +84,78 @@ class ProbeFaceLandmarks(io.ComfyNode):
         return io.NodeOutput({"frames": frames, "image_size": size, "connection_sets": {}})
 
 
+class Noisy(torch.nn.Module):
+    """Stands for a diffusion model: what it calls the noise follows from its input alone."""
+
+    dtype = torch.float32
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.mix = torch.nn.Parameter(torch.randn(4, 4, generator=generator), requires_grad=False)
+
+    def forward(self, x, timesteps, context=None, **others):
+        return torch.einsum("oc,bchw->bohw", self.mix, x).tanh()
+
+
+class ProbeModel(io.ComfyNode):
+    """A MODEL of four-channel latents, and conditioning that it does not look at."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="ProbeModel",
+            inputs=[],
+            outputs=[io.Model.Output(), io.Conditioning.Output()],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        config = comfy.supported_models.SD15({"disable_unet_model_creation": True})
+        config.set_inference_dtype(torch.float32, None)
+        model = comfy.model_base.BaseModel(config, device=torch.device("cpu"))
+        model.diffusion_model = Noisy()
+        devices = model_management.get_torch_device(), model_management.unet_offload_device()
+        return io.NodeOutput(CoreModelPatcher(model, *devices), [[torch.zeros(1, 77, 768), {}]])
+
+
+class ProbeLatent(io.ComfyNode):
+    """A LATENT with coarse shapes."""
+
+    @classmethod
+    def define_schema(cls):
+        sides = [io.Int.Input(name) for name in ("channels", "height", "width", "count")]
+        return io.Schema(node_id="ProbeLatent", inputs=sides, outputs=[io.Latent.Output()])
+
+    @classmethod
+    def execute(cls, channels, height, width, count) -> io.NodeOutput:
+        down, right = torch.linspace(0, 5, height), torch.linspace(0, 4, width)
+        waves = torch.sin(down[:, None] + right + torch.arange(channels)[:, None, None])
+        return io.NodeOutput({"samples": 5 * waves.repeat(count, 1, 1, 1)})
+
+
+class ProbeDistance(io.ComfyNode):
+    """How far two latents are apart in the means of squares, as TEXT."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="ProbeDistance",
+            inputs=[io.Latent.Input("one"), io.Latent.Input("other"), io.Int.Input("square")],
+            outputs=[io.String.Output()],
+        )
+
+    @classmethod
+    def execute(cls, one, other, square) -> io.NodeOutput:
+        means = [
+            torch.nn.functional.avg_pool2d(latent["samples"], square) for latent in (one, other)
+        ]
+        return io.NodeOutput(str(float((means[0] - means[1]).abs().mean())))
+
+
 class ProbeExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [ProbeFaceLandmarks]
+        return [ProbeFaceLandmarks, ProbeModel, ProbeLatent, ProbeDistance]
 
 
 async def comfy_entrypoint() -> ProbeExtension:

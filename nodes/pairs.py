@@ -1,0 +1,263 @@
+"""The node that builds sets of pseudo targets, and where they lie."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..bfr.batch import find_sources
+from ..bfr.errors import InputError
+from ..bfr.pairs import MANIFEST, PairSet
+from ..bfr.restorer import load_restorer
+from ..bfr.retinaface import load_detector
+from ..bfr.targets import BuildReport, PairSettings, build_pairs, build_pairs_from_crops
+from . import memory, schemas
+from .convert import to_core
+from .folders import find_folders, stamp
+from .restore import restore_inputs
+from .sampling import make_settings
+
+log = logging.getLogger(__name__)
+
+KEY = "datasets"  # ComfyUI's folder of training data
+
+
+def list_sets() -> list[str]:
+    """The pairs folders among ComfyUI's training data, by their names."""
+    manifests = {f"{MANIFEST}.jsonl", f"{MANIFEST}.part0.jsonl"}
+    return sorted(find_folders([KEY], lambda _, files: bool(files & manifests)))
+
+
+def set_folder(name: str) -> Path:
+    """The folder of a set: where one of that name is, else where a new one belongs.
+
+    Raises:
+        InputError: if the name would lead out of ComfyUI's training data.
+    """
+    roots = [Path(root).resolve() for root in folder_paths.get_folder_paths(KEY)]
+    folders = [(root / name.strip()).resolve() for root in roots]
+    for root, folder in zip(roots, folders, strict=True):
+        if folder == root or not folder.is_relative_to(root):
+            raise InputError(
+                f"A set of pairs needs a name such as family_album or albums/1950s, for a folder "
+                f"below {roots[0]}; got {name!r}."
+            )
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+
+def photo_folder(text: str) -> Path | None:
+    """The folder that a text names, below ComfyUI's input folder if it is relative; or None."""
+    text = text.strip().strip('"')
+    return Path(folder_paths.get_input_directory(), Path(text).expanduser()) if text else None
+
+
+def summary(pairs: PairSet) -> str:
+    """How many pairs a set has, and where it is."""
+    total, kept = len(pairs.pairs), len(pairs.kept)
+    unfinished = sum(not pair.complete for pair in pairs.pairs)
+    counts = f"{kept} to train with, {total - kept - unfinished} rejected"
+    return f"{total} pairs ({counts}, {unfinished} unfinished) in {pairs.folder}"
+
+
+def report(built: BuildReport) -> str:
+    """The set, what was done for it now, and what was left out and why."""
+    done = (
+        f"photographs searched {built.searched}, guesses made {built.guessed}, "
+        f"targets sampled {built.sampled}, pairs removed {built.removed}"
+    )
+    lines = [summary(built.pairs), f"now: {done}"]
+    lines += [f"no face: {path}" for path in built.faceless]
+    lines += [f"the same as {other}, taken once: {path}" for path, other in built.duplicates]
+    lines += [f"failed: {where}: {problem}" for where, problem in built.problems]
+    return "\n".join(lines)
+
+
+class BuildTrainingPairs(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_BuildTrainingPairs",
+            display_name="Build Training Pairs",
+            category=schemas.CATEGORY,
+            description="Makes a set to fine-tune a restorer with, from damaged photographs "
+            "alone: finds the faces, restores each to a first guess, and samples its pseudo "
+            "target. Saved as it goes: an interrupted set is continued where it stopped.",
+            search_aliases=["training set", "dataset", "pseudo targets", "fine-tune data"],
+            is_output_node=True,
+            inputs=[
+                schemas.Prior.Input("prior", display_name="prior", tooltip="From Load Prior."),
+                io.String.Input(
+                    "pairs_name",
+                    display_name="name",
+                    default="my_photographs",
+                    tooltip="The set's folder below ComfyUI's datasets folder. A set that is "
+                    "there already is continued: only what is missing or changed is made.",
+                ),
+                io.String.Input(
+                    "folder",
+                    display_name="folder",
+                    default="",
+                    placeholder="folder of damaged photographs",
+                    tooltip="Where the photographs are; sub-folders too. A whole path, or the "
+                    "name of a folder in ComfyUI's input folder. Empty if crops are connected.",
+                ),
+                *restore_inputs()[:1],
+                *schemas.guidance_inputs(),
+                schemas.score_input(advanced=True),
+                schemas.min_size_input(advanced=True),
+                io.Int.Input(
+                    "crop_size",
+                    display_name="crop size",
+                    default=0,
+                    min=0,
+                    max=2048,
+                    tooltip="Side in pixels of the pairs' faces. 0 takes the restorer's own "
+                    "size, which is right for fine-tuning it.",
+                    advanced=True,
+                ),
+                io.String.Input(
+                    "guess_folder",
+                    display_name="guess folder",
+                    default="",
+                    placeholder="made by the restorer",
+                    tooltip="Guesses of another tool in the restorer's place: its results for "
+                    "the same photographs, under the same names.",
+                    advanced=True,
+                ),
+                schemas.sampled_at_once_input(),
+                io.Image.Input(
+                    "crops",
+                    display_name="crops",
+                    optional=True,
+                    tooltip="Damaged faces from Align Faces, in the folder's place.",
+                ),
+                io.Image.Input(
+                    "guesses",
+                    display_name="guesses",
+                    optional=True,
+                    tooltip="The same crops restored by any node, in the restorer's place.",
+                ),
+                io.UpscaleModel.Input(
+                    "restorer",
+                    display_name="restorer",
+                    optional=True,
+                    tooltip="Makes the first guesses; best the one that will be fine-tuned. Not "
+                    "connected: the embedded default, unless there are guesses.",
+                ),
+                schemas.Detector.Input(
+                    "detector",
+                    display_name="detector",
+                    optional=True,
+                    tooltip="From Load Face Detector. Not connected: the embedded default.",
+                ),
+            ],
+            outputs=[
+                schemas.Pairs.Output(
+                    "pairs", display_name="pairs", tooltip="For Review Training Pairs."
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="What was made and what was left out; show it with Preview as Text.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, pairs_name, folder, guess_folder, **others):
+        """Changes with the photographs, and when the set was deleted."""
+        folders = [photo_folder(text or "") for text in (folder, guess_folder)]
+        stamps = [stamp(path) for path in folders if path and path.is_dir()]
+        is_there = pairs_name and pairs_name in list_sets()
+        return f"{is_there} {' '.join(stamps)}"
+
+    @classmethod
+    def execute(
+        cls,
+        prior,
+        pairs_name,
+        folder,
+        fidelity,
+        start,
+        stop,
+        factor,
+        strength,
+        sampler,
+        calls,
+        seed,
+        eta,
+        steps,
+        score,
+        min_size,
+        crop_size,
+        guess_folder,
+        batch_size,
+        crops=None,
+        guesses=None,
+        restorer=None,
+        detector=None,
+    ) -> io.NodeOutput:
+        photographs, guessed = photo_folder(folder), photo_folder(guess_folder)
+        if (photographs is None) == (crops is None):
+            raise InputError(
+                "The faces come from a folder or as crops: fill in folder or connect crops, and "
+                "not both."
+            )
+        if (crops is None and guesses is not None) or (crops is not None and guessed is not None):
+            raise InputError("Guesses as images belong to crops, and a guess folder to a folder.")
+        settings = PairSettings(
+            score=score,
+            min_size=min_size,
+            size=crop_size or None,
+            fidelity=fidelity,
+            sample=make_settings(
+                start=start,
+                stop=stop,
+                factor=factor,
+                strength=strength,
+                sampler=sampler,
+                calls=calls,
+                seed=seed,
+                eta=eta,
+                steps=steps,
+                batch_size=batch_size,
+            ),
+        )
+        if restorer is None and guesses is None and guessed is None:
+            restorer = load_restorer()
+        detector = detector or memory.manage(load_detector())
+        patchers = [detector, prior.patcher]
+        if restorer is not None:
+            patchers.append(memory.restorer_patcher(restorer))
+        needed = memory.sampling_bytes(prior.prior, batch_size)
+        memory.load(*patchers, faces=settings.batch_size, needed=needed)
+        out = set_folder(pairs_name)
+        if photographs is not None:
+            built = build_pairs(
+                find_sources([photographs], out),
+                out,
+                detector.model,
+                restorer,
+                prior.prior,
+                settings,
+                guesses=guessed,
+                say=log.info,
+                on_step=memory.progress(),
+            )
+        else:
+            assert crops is not None
+            built = build_pairs_from_crops(
+                to_core(crops, "crops")[0],
+                out,
+                restorer,
+                prior.prior,
+                settings,
+                guesses=None if guesses is None else to_core(guesses, "guesses")[0],
+                detector=detector.model,
+                say=log.info,
+                on_step=memory.progress(),
+            )
+        return io.NodeOutput(built.pairs, report(built))

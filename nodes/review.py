@@ -1,0 +1,176 @@
+"""The nodes for sets of pairs that are there: load one, review it."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..bfr.errors import InputError
+from ..bfr.pairs import REJECTED, PairSet, read_pairs
+from ..bfr.retinaface import load_detector
+from ..bfr.review import PAIRS_A_SHEET, check_pairs, contact_sheet, mark_pairs
+from . import memory, schemas
+from .convert import to_comfy
+from .folders import stamp
+from .pairs import list_sets, photo_folder, set_folder, summary
+
+NONE_YET = "none yet"
+
+
+class LoadTrainingPairs(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        names = list_sets() or [NONE_YET]
+        return io.Schema(
+            node_id="BFR_LoadTrainingPairs",
+            display_name="Load Training Pairs",
+            category=schemas.CATEGORY,
+            description="Takes up a set of Build Training Pairs, or of the command line, again.",
+            search_aliases=["load dataset", "training set", "open pairs"],
+            inputs=[
+                io.Combo.Input(
+                    "pairs_name",
+                    display_name="name",
+                    options=names,
+                    default=names[0],
+                    tooltip="The sets in ComfyUI's datasets folder.",
+                ),
+                io.String.Input(
+                    "path",
+                    display_name="path",
+                    default="",
+                    placeholder="as named above",
+                    tooltip="The whole path of a pairs folder elsewhere, in the name's place.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[
+                schemas.Pairs.Output(
+                    "pairs", display_name="pairs", tooltip="For Review Training Pairs."
+                ),
+                io.String.Output(
+                    "report", display_name="report", tooltip="How many pairs there are."
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, pairs_name, path):
+        folder = photo_folder(path or "") or (pairs_name and set_folder(pairs_name))
+        return stamp(*folder.glob("*.jsonl")) if folder else ""
+
+    @classmethod
+    def execute(cls, pairs_name, path) -> io.NodeOutput:
+        folder = photo_folder(path)
+        if folder is None and pairs_name == NONE_YET:
+            raise InputError("There is no set of pairs yet. Make one with Build Training Pairs.")
+        pairs = read_pairs(folder or set_folder(pairs_name))
+        return io.NodeOutput(pairs, summary(pairs))
+
+
+def words(text: str) -> list[str]:
+    """What is between the commas, spaces and line breaks of a text."""
+    return text.replace(",", " ").split()
+
+
+def remarks(pairs: PairSet) -> str:
+    """The set, and a line for each pair that is flagged or rejected."""
+    lines = [summary(pairs)]
+    for number, pair in enumerate(pairs.pairs, 1):
+        if pair.status == REJECTED:
+            lines.append(f"{number} {pair.name}: rejected {pair.reason}")
+        elif pair.flags:
+            lines.append(f"{number} {pair.name}: {', '.join(pair.flags)}")
+    return "\n".join(lines)
+
+
+class ReviewTrainingPairs(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_ReviewTrainingPairs",
+            display_name="Review Training Pairs",
+            category=schemas.CATEGORY,
+            description="Lays a set of pairs out on contact sheets with their figures, flags "
+            "what stands out, and marks the pairs to leave out. Nothing is deleted.",
+            search_aliases=["contact sheet", "curate dataset", "reject pairs", "training set"],
+            is_output_node=True,
+            inputs=[
+                schemas.Pairs.Input(
+                    "pairs",
+                    display_name="pairs",
+                    tooltip="From Build Training Pairs or Load Training Pairs.",
+                ),
+                io.String.Input(
+                    "rejected",
+                    display_name="rejected",
+                    default="",
+                    placeholder="3, 7-9",
+                    tooltip="The pairs to leave out of training, by their numbers on the contact "
+                    "sheet or by name. It is written down with the set.",
+                ),
+                io.String.Input(
+                    "kept",
+                    display_name="kept",
+                    default="",
+                    placeholder="4",
+                    tooltip="Takes a rejection back; a pair that is kept by hand is not rejected "
+                    "for its flags.",
+                ),
+                io.Boolean.Input(
+                    "reject_flagged",
+                    display_name="reject flagged",
+                    default=False,
+                    tooltip="Leaves out every flagged pair too: drifted likeness, moved features, "
+                    "grain and other artefacts, as compared with the rest of the set.",
+                ),
+                io.Int.Input(
+                    "page",
+                    display_name="page",
+                    default=1,
+                    min=1,
+                    max=100000,
+                    tooltip=f"Which contact sheet is shown; {PAIRS_A_SHEET} pairs are on each.",
+                ),
+                schemas.Detector.Input(
+                    "detector",
+                    display_name="detector",
+                    optional=True,
+                    tooltip="Measures how far eyes, nose and mouth moved. Not connected: the "
+                    "embedded default.",
+                ),
+            ],
+            outputs=[
+                schemas.Pairs.Output(
+                    "reviewed_pairs",
+                    display_name="pairs",
+                    tooltip="The set with its marks, for training.",
+                ),
+                io.Image.Output(
+                    "contact_sheet",
+                    display_name="contact sheet",
+                    tooltip="Degraded face, guess and pseudo target of each pair, with figures. "
+                    "Red frame: rejected; amber frame: flagged.",
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="What is flagged or rejected; show it with Preview as Text.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, pairs, rejected, kept, reject_flagged, page, detector=None) -> io.NodeOutput:
+        detector = detector or memory.manage(load_detector())
+        memory.load(detector)
+        check_pairs(pairs.folder, detector.model, on_step=memory.progress())
+        reviewed = mark_pairs(
+            pairs.folder, reject=words(rejected), keep=words(kept), reject_flagged=reject_flagged
+        )
+        finished = [pair for pair in reviewed.pairs if pair.complete]
+        pages = max(1, -(-len(finished) // PAIRS_A_SHEET))
+        if page > pages:
+            raise InputError(f"There are {pages} pages of contact sheets, and page {page} came.")
+        shown = finished[(page - 1) * PAIRS_A_SHEET : page * PAIRS_A_SHEET]
+        sheet = contact_sheet(reviewed, shown)
+        return io.NodeOutput(reviewed, to_comfy(sheet), remarks(reviewed))

@@ -1,0 +1,299 @@
+"""The nodes that sample pseudo targets: as set, or over a grid of settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..bfr.consistency import Constraint
+from ..bfr.errors import InputError
+from ..bfr.records import OnStep
+from ..bfr.sample import SampleSettings, check_prior, sample_targets
+from . import memory, schemas, sweep
+from .convert import to_comfy, to_core
+
+# How many of the three panels each preview shows.
+PREVIEWS = {"face, reference and difference": 3, "predicted face": 1, "none": 0}
+
+
+def make_settings(
+    *,
+    start: int,
+    stop: int,
+    factor: int,
+    strength: float,
+    sampler: str,
+    calls: int,
+    seed: int,
+    eta: float,
+    steps: int,
+    batch_size: int = 1,
+) -> SampleSettings:
+    """The core's settings of what `schemas.guidance_inputs` gives.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    return SampleSettings(
+        constraint=Constraint(factor=factor, strength=strength, start=start, stop=stop),
+        steps=steps,
+        sampler=sampler,
+        calls=calls or None,
+        eta=eta,
+        seed=seed,
+        batch_size=batch_size,
+    )
+
+
+def load_prior(managed: memory.ManagedPrior, faces: int) -> None:
+    """Moves a prior to the computing device, with room for as many faces at once."""
+    memory.load(managed.patcher, needed=memory.sampling_bytes(managed.prior, faces))
+
+
+def show_panels(on_step: OnStep, panels: int) -> OnStep:
+    """Passes on the first of the three panels of a preview."""
+
+    def shown(done: int, total: int, preview: Tensor | None = None) -> None:
+        if preview is not None:
+            preview = preview[..., : panels * preview.shape[-1] // 3] if panels else None
+        on_step(done, total, preview)
+
+    return shown
+
+
+class SamplePseudoTargets(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_SamplePseudoTargets",
+            display_name="Sample Pseudo Targets",
+            category=schemas.CATEGORY,
+            description="Turns restored faces into clean ones that keep their likeness: a "
+            "diffusion model of clean faces paints the detail anew, and the low-pass constraint "
+            "holds colours and coarse shapes.",
+            search_aliases=[
+                "diffusion prior",
+                "face diffusion",
+                "consistency guidance",
+                "ilvr",
+                "pseudo target",
+            ],
+            inputs=[
+                io.Image.Input(
+                    "crops",
+                    display_name="crops",
+                    tooltip="The guess: restored faces, from Restore Faces or any other node.",
+                ),
+                schemas.Prior.Input("prior", display_name="prior", tooltip="From Load Prior."),
+                *schemas.guidance_inputs(),
+                schemas.sampled_at_once_input(),
+                io.Combo.Input(
+                    "preview",
+                    display_name="preview",
+                    options=list(PREVIEWS),
+                    default=next(iter(PREVIEWS)),
+                    tooltip="What the node shows while it works: the clean face that the prior "
+                    "has in mind; beside it the held low frequencies of the guess, and what is "
+                    "added to them (grey: nothing).",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "targets", display_name="targets", tooltip="The clean faces, in their order."
+                ),
+                io.Image.Output(
+                    "low_pass_reference",
+                    display_name="low-pass reference",
+                    tooltip="The part of each guess that the constraint holds.",
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="What was done; show it with Preview as Text.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        crops,
+        prior,
+        start,
+        stop,
+        factor,
+        strength,
+        sampler,
+        calls,
+        seed,
+        eta,
+        steps,
+        batch_size,
+        preview,
+    ) -> io.NodeOutput:
+        if preview not in PREVIEWS:
+            raise InputError(f"preview must be one of {', '.join(PREVIEWS)}; got {preview!r}.")
+        guesses, _ = to_core(crops, "crops")
+        settings = make_settings(
+            start=start,
+            stop=stop,
+            factor=factor,
+            strength=strength,
+            sampler=sampler,
+            calls=calls,
+            seed=seed,
+            eta=eta,
+            steps=steps,
+            batch_size=batch_size,
+        )
+        if len(guesses):
+            load_prior(prior, min(batch_size, len(guesses)))
+        on_step = show_panels(memory.progress(), PREVIEWS[preview])
+        sampled = sample_targets(guesses, prior.prior, settings, on_step=on_step)
+        return io.NodeOutput(to_comfy(sampled.targets), to_comfy(sampled.reference), sampled.report)
+
+
+def axis_inputs(id: str, default: str, values: str, other: list[str]) -> list[io.Input]:
+    """A swept parameter and its values."""
+    return [
+        io.Combo.Input(
+            id,
+            display_name=id,
+            options=[*sweep.PARAMETERS, *other],
+            default=default,
+            tooltip=f"The setting that changes from {'column' if id == 'across' else 'row'} to "
+            f"{'column' if id == 'across' else 'row'}; its own slider does not count then.",
+        ),
+        io.String.Input(
+            f"{id}_values",
+            display_name=f"{id} values",
+            default=values,
+            tooltip="Its values, with commas between. Each costs a whole sampling in every "
+            f"{'row' if id == 'across' else 'column'}.",
+        ),
+    ]
+
+
+class SweepGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_SweepGuidance",
+            display_name="Sweep Guidance",
+            category=schemas.CATEGORY,
+            description="Samples one face with every combination of two settings, all from the "
+            "same noise, and lays the results out in a labelled grid, with the likeness to the "
+            "guess and the sharpness under each.",
+            search_aliases=["xy plot", "grid search", "compare settings", "parameter sweep"],
+            inputs=[
+                io.Image.Input(
+                    "crops",
+                    display_name="crops",
+                    tooltip="The guess: restored faces, of which one is taken.",
+                ),
+                schemas.Prior.Input("prior", display_name="prior", tooltip="From Load Prior."),
+                *axis_inputs("across", "low-pass factor", "4, 8, 16", []),
+                *axis_inputs("down", "stop", "30, 60, 90", [sweep.NOTHING]),
+                io.Int.Input(
+                    "face",
+                    display_name="face",
+                    default=0,
+                    min=0,
+                    max=4095,
+                    tooltip="The number of the face in the batch, from 0.",
+                ),
+                *schemas.guidance_inputs(),
+                schemas.Detector.Input(
+                    "detector",
+                    display_name="detector",
+                    optional=True,
+                    tooltip="From Load Face Detector: also measures how far eyes, nose and "
+                    "mouth have moved.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "grid",
+                    display_name="grid",
+                    tooltip="The labelled grid. A combination that cannot be sampled stays "
+                    "empty and says why.",
+                ),
+                io.Image.Output(
+                    "cells",
+                    display_name="cells",
+                    tooltip="The sampled faces alone, row by row, without the empty places.",
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="The figures of every cell; show it with Preview as Text.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        crops,
+        prior,
+        across,
+        across_values,
+        down,
+        down_values,
+        face,
+        start,
+        stop,
+        factor,
+        strength,
+        sampler,
+        calls,
+        seed,
+        eta,
+        steps,
+        detector=None,
+    ) -> io.NodeOutput:
+        guesses, _ = to_core(crops, "crops")
+        if face >= len(guesses):
+            raise InputError(
+                f"There are {len(guesses)} faces in crops, counted from 0, and face {face} was "
+                "asked for."
+            )
+        guess = guesses[face : face + 1]
+        guidance = {
+            "start": start,
+            "stop": stop,
+            "factor": factor,
+            "strength": strength,
+            "sampler": sampler,
+            "calls": calls,
+            "seed": seed,
+            "eta": eta,
+            "steps": steps,
+        }
+
+        def make(**values: Any) -> SampleSettings:
+            settings = make_settings(**values)
+            check_prior(prior.prior, settings)
+            return settings
+
+        columns = sweep.read_axis(across, across_values)
+        rows = sweep.read_axis(down, down_values)
+        cells = sweep.plan(columns, rows, guidance, make)
+        load_prior(prior, 1)
+        faces = sweep.sample_cells(
+            guess, prior.prior, cells, len(columns.values), memory.progress()
+        )
+        if detector is not None:
+            memory.load(detector)
+        network = None if detector is None else detector.model
+        figures = sweep.measure(guess, faces, prior.prior.size, network)
+        title = sweep.shared(columns, rows, guidance)
+        grid = sweep.draw(faces, cells, figures, columns, rows, title)
+        return io.NodeOutput(
+            to_comfy(grid),
+            to_comfy(torch.cat([sampled for sampled in faces if sampled is not None])),
+            sweep.report(cells, figures, title),
+        )

@@ -1,0 +1,244 @@
+"""A sweep over two settings of sampling: what is asked for, sampled, measured and drawn.
+
+Nothing here knows ComfyUI.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..bfr.errors import InputError
+from ..bfr.evaluate import caption, consistency_psnr, landmark_distance, sharpness
+from ..bfr.prior import Prior
+from ..bfr.records import OnStep
+from ..bfr.sample import SampleSettings, sample_targets
+from ..bfr.sheets import sheet
+
+NOTHING = "none"
+# What can be swept, by the name of its input: the input's id, and what its values are.
+PARAMETERS: dict[str, tuple[str, type]] = {
+    "low-pass factor": ("factor", int),
+    "start": ("start", int),
+    "stop": ("stop", int),
+    "strength": ("strength", float),
+    "sampler": ("sampler", str),
+    "network calls": ("calls", int),
+    "seed": ("seed", int),
+}
+_KINDS = {int: "whole numbers, as in 8, 16, 32", float: "numbers, as in 0.5, 0.75, 1"}
+_MEASURED = 8  # the low-pass factor of the likeness in all cells, whatever theirs is
+_THUMBNAIL = 160  # side in pixels of a face in the live preview
+_EMPTY = 0.16  # grey of a cell without a face
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One swept parameter.
+
+    Attributes:
+        name: of its input; `NOTHING` for none.
+        values: at least one; (None,) for none.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """A heading for each value."""
+        return [] if self.name == NOTHING else [f"{self.name} {value}" for value in self.values]
+
+    def changes(self, value: Any) -> dict[str, Any]:
+        """The input that a value is for, by its id."""
+        return {} if self.name == NOTHING else {PARAMETERS[self.name][0]: value}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One place of the grid.
+
+    Attributes:
+        name: its two values in words.
+        settings: how its face is sampled; None if that cannot be.
+        problem: why not.
+    """
+
+    name: str
+    settings: SampleSettings | None
+    problem: str = ""
+
+
+def read_axis(name: str, text: str) -> Axis:
+    """A swept parameter and its values, as in ``8, 16, 32``.
+
+    Raises:
+        InputError: if there is no such parameter, no value, or one that cannot be read.
+    """
+    if name == NOTHING:
+        return Axis(NOTHING, (None,))
+    if name not in PARAMETERS:
+        raise InputError(
+            f"What is swept must be {NOTHING} or one of {', '.join(PARAMETERS)}; got {name!r}."
+        )
+    kind = PARAMETERS[name][1]
+    words = text.replace(",", " ").replace(";", " ").split()
+    try:
+        values = tuple(dict.fromkeys(kind(word) for word in words))
+    except ValueError:
+        values = ()
+    if not values:
+        raise InputError(
+            f"Values of {name} must be {_KINDS.get(kind, 'names, as in ddpm, ddim')}; got {text!r}."
+        )
+    return Axis(name, values)
+
+
+def plan(
+    across: Axis,
+    down: Axis,
+    guidance: Mapping[str, Any],
+    make: Callable[..., SampleSettings],
+) -> list[Cell]:
+    """The cells of the grid, row by row.
+
+    Args:
+        across: changes from column to column.
+        down: changes from row to row.
+        guidance: the settings of all cells, by the ids of the nodes' inputs.
+        make: makes settings of them, and raises InputError where that cannot be.
+
+    Raises:
+        InputError: if both axes are one parameter, or no cell can be sampled.
+    """
+    if across.name == down.name != NOTHING:
+        raise InputError(f"Across and down must be two parameters, and both are {down.name}.")
+    cells = []
+    for row, low in zip(down.labels or [""], down.values, strict=True):
+        for column, value in zip(across.labels or [""], across.values, strict=True):
+            name = ", ".join(filter(None, (row, column)))
+            try:
+                settings = make(**{**guidance, **down.changes(low), **across.changes(value)})
+                cells.append(Cell(name, settings))
+            except InputError as error:
+                cells.append(Cell(name, None, str(error)))
+    if not any(cell.settings for cell in cells):
+        raise InputError(f"None of {len(cells)} combinations can be sampled. {cells[0].problem}")
+    return cells
+
+
+def sample_cells(
+    guess: Tensor, prior: Prior, cells: Sequence[Cell], columns: int, on_step: OnStep
+) -> list[Tensor | None]:
+    """Samples one guess once for each cell, all from the noise of their seeds.
+
+    Args:
+        guess: 1×3×S×S RGB in [0, 1].
+        prior: of the pseudo targets.
+        cells: row by row.
+        columns: of the grid.
+        on_step: progress in network calls; the preview is the grid as far as it is there.
+
+    Returns:
+        1×3×S×S in [0, 1] for each cell, None where it cannot be.
+    """
+    calls = [cell.settings.calls_a_face if cell.settings else 0 for cell in cells]
+    side, rows = _THUMBNAIL, len(cells) // columns
+    drawn = torch.full((1, 3, rows * side, columns * side), _EMPTY)
+    faces: list[Tensor | None] = []
+    for index, cell in enumerate(cells):
+        if cell.settings is None:
+            faces.append(None)
+            continue
+        row, column = divmod(index, columns)
+        place = drawn[..., row * side : (row + 1) * side, column * side : (column + 1) * side]
+
+        def tell(done: int, total: int, preview: Tensor | None, place=place, index=index) -> None:
+            if preview is not None:
+                face = preview[..., : preview.shape[-1] // 3].cpu()
+                place.copy_(F.interpolate(face, (side, side), mode="area"))
+            on_step(sum(calls[:index]) + done, sum(calls), drawn)
+
+        faces.append(sample_targets(guess, prior, cell.settings, on_step=tell).targets)
+    return faces
+
+
+def measure(
+    guess: Tensor, faces: Sequence[Tensor | None], size: int, detector: nn.Module | None
+) -> list[str]:
+    """The figures of each face in words: likeness to the guess, and sharpness.
+
+    Args:
+        guess: 1×3×S×S RGB in [0, 1].
+        faces: as of `sample_cells`.
+        size: the prior's, at which they are measured.
+        detector: a face detector, for the distance of the landmarks too.
+    """
+    texts = []
+    for face in faces:
+        if face is None:
+            texts.append("")
+            continue
+        small, low = _resized(face, size), _resized(guess, size)
+        moved = None
+        if detector is not None:
+            moved = float(landmark_distance(face, guess, detector))
+        likeness = float(consistency_psnr(small, low, _MEASURED))
+        texts.append(caption(likeness=likeness, moved=moved, sharp=float(sharpness(small))))
+    return texts
+
+
+def draw(
+    faces: Sequence[Tensor | None],
+    cells: Sequence[Cell],
+    figures: Sequence[str],
+    across: Axis,
+    down: Axis,
+    title: str,
+) -> Tensor:
+    """The labelled grid, 1×3×H×W RGB in [0, 1]; where no face can be, it says why."""
+    empty = torch.full_like(next(face for face in faces if face is not None), _EMPTY)
+    labels = [
+        text or re.split(r", (?!\d)", cell.problem)[0]
+        for text, cell in zip(figures, cells, strict=True)
+    ]
+    return sheet(
+        torch.cat([empty if face is None else face for face in faces]),
+        labels,
+        columns=len(across.values),
+        column_labels=across.labels,
+        row_labels=down.labels,
+        title=title,
+    )
+
+
+def report(cells: Sequence[Cell], figures: Sequence[str], title: str) -> str:
+    """One line for all cells and one for each."""
+    lines = [
+        f"{cell.name}: {text or f'left out: {cell.problem}'}"
+        for cell, text in zip(cells, figures, strict=True)
+    ]
+    return "\n".join([title, *lines])
+
+
+def shared(across: Axis, down: Axis, guidance: Mapping[str, Any]) -> str:
+    """The settings that all cells have in common, in words."""
+    names = {id: name for name, (id, _) in PARAMETERS.items()}
+    swept = {across.name, down.name}
+    return ", ".join(
+        f"{names[id]} {value:g}" if isinstance(value, float) else f"{names[id]} {value}"
+        for id, value in guidance.items()
+        if id in names and names[id] not in swept and not (id == "calls" and not value)
+    )
+
+
+def _resized(image: Tensor, size: int) -> Tensor:
+    if image.shape[-1] == size:
+        return image
+    return F.interpolate(image, (size, size), mode="bicubic", antialias=True)
