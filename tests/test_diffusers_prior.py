@@ -190,6 +190,8 @@ def test_a_folder_that_does_not_say_its_size(size: Any, tmp_path: Path):
     change(tmp_path / "unet" / "config.json", sample_size=size)
     with pytest.raises(InputError, match="Give size="):
         load_prior(tmp_path)
+    change(tmp_path / "unet" / "config.json", sample_size=[48, 48])
+    assert load_prior(tmp_path).size == 48
     assert load_prior(tmp_path, size=64).size == 64
     with pytest.raises(InputError, match="multiple of 2"):
         load_prior(tmp_path, size=33)
