@@ -80,9 +80,7 @@ class UNet(nn.Module):
             return _Downsample(channels) if kind == "down" else _Upsample(channels)
 
         def block(channels: int, to: int, attention: bool, heads: int) -> list[nn.Module]:
-            layers: list[nn.Module] = [
-                _ResidualBlock(channels, to, time_width, config.scale_shift)
-            ]
+            layers: list[nn.Module] = [_ResidualBlock(channels, to, time_width, config.scale_shift)]
             if attention:
                 heads = heads or to // config.head_channels
                 layers.append(_Attention(to, heads, config.new_attention_order))
