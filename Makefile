@@ -58,6 +58,7 @@ weights: $(READY) ## train the embedded weights again, in hours (DATA=/path/to/t
 	$(BIN)/python -m training.aligned "$(DATA)" runs/faces
 	$(BIN)/python -m training.restorer train runs/faces runs/restorer
 	$(BIN)/python -m training.restorer export runs/restorer weights/restorer.safetensors
+	$(BIN)/python -m training.niqe fit runs/faces weights/niqe.safetensors
 	$(BIN)/python -m training.prior train runs/faces runs/prior --minutes 600
 	$(BIN)/python -m training.prior export runs/prior weights/prior.safetensors
 
