@@ -60,9 +60,9 @@ class Rule:
 RULES = (
     Rule("likeness", "drifted likeness", -1, 3.0),
     Rule("moved", "moved features", 1, 0.03),
-    Rule("niqe", "unnatural texture", 1, 2.0),
-    Rule("sharp", "oversharp", 1, 1.5),
-    Rule("grain", "grainy", 1, 1.5),
+    Rule("niqe", "unnatural texture", 1, 1.0),
+    Rule("sharp", "oversharp", 1, 1.0),
+    Rule("grain", "grainy", 1, 1.0),
     Rule("clipped", "clipped", 1, 0.03),
 )
 """`likeness` is `consistency_psnr` of target and guess in dB at the prior's size, `moved` their
@@ -254,7 +254,8 @@ def contact_sheet(
         figures = {rule.measure: pair.measures.get(rule.measure) for rule in RULES[:-1]}
         verdict = f"{pair.status} {pair.reason}" if pair.status == REJECTED else ""
         remarks = verdict or ", ".join(pair.flags)
-        labels += [f"{numbers[pair.name]}\n{pair.name}", "", f"{caption(**figures)}\n{remarks}"]
+        headline = f"{numbers[pair.name]}{f': {remarks}' if remarks else ''}"
+        labels += [f"{headline}\n{pair.name}", "", caption(**figures)]
         frame = sheets.REJECTED if verdict else sheets.FLAGGED if pair.flags else None
         frames += [None, None, frame]
     across = min(across, len(shown))
