@@ -44,7 +44,7 @@ class SampleSettings:
         constraint: what is kept of the guess, from which step to which.
         steps: into how many the prior's noise is divided; start and stop count in them.
         sampler: one of `SAMPLERS`.
-        calls: network calls a face, 2 … start, spread from start to 0; None for one a step.
+        calls: network calls a face, 2 … start, as `spread` lays them; None for one a step.
         eta: of "ddim": 0 adds no noise, 1 as much as ancestral sampling.
         seed: of the first face; face i has ``seed + i``.
         batch_size: faces that go through the network at once.
@@ -74,8 +74,7 @@ class SampleSettings:
             )
         if not 0 <= self.eta <= 1:
             raise InputError(f"eta must lie in [0, 1], and {self.eta} came.")
-        if not _is_whole(self.seed, 0, 2**64 - 1):
-            raise InputError(f"seed must be a whole number from 0 to 2⁶⁴-1, and {self.seed} came.")
+        _check_seed(self.seed)
         if not _is_whole(self.batch_size, 1, 2**31):
             raise InputError(
                 f"batch_size must be a whole number from 1, and {self.batch_size} came."
@@ -151,6 +150,8 @@ def sample_targets(
         seeds = [(settings.seed + i) % 2**64 for i in range(count)]
     if len(seeds) != count:
         raise InputError(f"{count} guesses need as many seeds, and {len(seeds)} came.")
+    for seed in seeds:
+        _check_seed(seed)
     check_prior(prior, settings)
     factor, calls = settings.constraint.factor, settings.calls_a_face
     device = next(prior.network.parameters()).device
@@ -275,6 +276,11 @@ def seeded_noise(seeds: Sequence[int], size: int, steps: int, device: torch.devi
         return torch.stack(drawn).to(device)
 
     return noise
+
+
+def _check_seed(seed: object) -> None:
+    if not _is_whole(seed, 0, 2**64 - 1):
+        raise InputError(f"A seed must be a whole number from 0 to 2⁶⁴-1, and {seed} came.")
 
 
 def _is_whole(value: object, first: int, last: int) -> bool:

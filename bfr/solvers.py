@@ -25,9 +25,10 @@ Noise = Callable[[int], Tensor]
 def spread(start: int, calls: int) -> list[int]:
     """The steps at which the network is called: ``calls`` of 1 … start, rising, ``start`` last.
 
-    With ``calls`` equal to ``start`` these are all.
+    They lie quadratically, denser where little noise is left: spread evenly, the last stride
+    would be so wide that detail is lost in it. With ``calls`` equal to ``start`` these are all.
     """
-    return [-(-start * call // calls) for call in range(1, calls + 1)]
+    return [max(call, round(start * (call / calls) ** 2)) for call in range(1, calls + 1)]
 
 
 def ddpm(x: Tensor, steps: Respaced, predict: Predict, noise: Noise, after: After) -> Tensor:

@@ -30,7 +30,7 @@ from tests.published_priors import published_unet
 from tests.rule_weights import GOLDEN
 
 SHORT = SampleSettings(Constraint(start=8, stop=4))
-FEW = SampleSettings(Constraint(start=150, stop=90), calls=6)
+FEW = SampleSettings(Constraint(start=150, stop=60), calls=6)
 CPU = torch.device("cpu")
 
 
@@ -433,6 +433,8 @@ def test_settings_that_do_not_suit_the_prior(run: SampleSettings, message: str):
 def test_seeds_for_other_faces():
     with pytest.raises(InputError, match="2 guesses need as many seeds, and 1 came"):
         sample_targets(guesses(2), ideal_prior(), SHORT, seeds=[3])
+    with pytest.raises(InputError, match="whole number"):
+        sample_targets(guesses(2), ideal_prior(), SHORT, seeds=[3, -1])
 
 
 def test_the_largest_seed_goes_round():

@@ -170,12 +170,25 @@ def test_unipc_does_not_undo_a_change():
     assert not end(range(0)).any(), "else the corrector has undone it"
 
 
-@pytest.mark.parametrize("calls", [2, 7, 25, 149, 150])
-def test_calls_spread_over_all_steps(calls: int):
-    steps = spread(150, calls)
-    assert len(steps) == calls
-    assert steps == sorted(set(steps))
-    assert steps[0] >= 1
-    assert steps[-1] == 150
-    if calls == 150:
-        assert steps == list(range(1, 151))
+@pytest.mark.parametrize("start", [2, 9, 150, 250])
+def test_calls_spread_over_all_steps(start: int):
+    for calls in range(2, start + 1):
+        steps = spread(start, calls)
+        assert len(steps) == calls
+        assert steps == sorted(set(steps))
+        assert steps[0] >= 1
+        assert steps[-1] == start
+    assert spread(start, start) == list(range(1, start + 1))
+
+
+@pytest.mark.parametrize("sampler", ["dpm-solver++", "unipc"])
+def test_25_calls_keep_fine_detail(sampler: str):
+    """Detail of 5/255, on a prior that knows it exactly; spread evenly, half of it is lost."""
+
+    def detail(numbers: list[int]) -> float:
+        chosen = torch.tensor(numbers) - 1
+        steps = Respaced(STEPS.timesteps[chosen], STEPS.kept[chosen])
+        return float(run(sampler, drawn()(0), steps, gaussian(steps, 0.04)).std() / 0.04)
+
+    assert detail(spread(150, 25)) == pytest.approx(1, abs=0.1)
+    assert detail(list(range(6, 151, 6))) < 0.7
