@@ -6,12 +6,12 @@ guess is noised to, step 0 is the clean face, and step t has the ᾱ that t of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from .diffusion import noised
+from .diffusion import Respaced, noised
 from .errors import InputError
 from .lowpass import lowpass
 
@@ -81,6 +81,50 @@ class Constraint:
                 f"start must be at most {steps}, the number of steps, and {self.start} came. "
                 "Lower start, or raise the number of steps."
             )
+
+
+PAPER_SIZE = 512
+"""Side in pixels of the faces that the paper's start, stop and factor are for."""
+
+
+def suited(
+    constraint: Constraint, size: int, steps: Respaced, meant_for: int = PAPER_SIZE
+) -> Constraint:
+    """The same constraint for a prior of another size: what it forgets and keeps looks alike.
+
+    The same noise hides larger parts of a smaller picture. So start and stop become the steps
+    whose ratio of noise to signal, σ/√ᾱ, is ``size / meant_for`` times theirs (Hoogeboom et al.,
+    "simple diffusion", ICML 2023, section 3.1), and the factor shrinks like the picture. Each
+    takes the nearest value that there is: a whole step, a divisor of the size.
+
+    Args:
+        constraint: for faces of ``meant_for`` pixels.
+        size: side in pixels of the prior's faces.
+        steps: all steps that the prior's noise is divided into.
+        meant_for: side in pixels.
+
+    Raises:
+        InputError: if ``start`` exceeds the number of steps.
+    """
+    if size == meant_for:
+        return constraint
+    if constraint.start > len(steps):
+        raise InputError(
+            f"start must be at most {len(steps)}, the number of steps, and {constraint.start} "
+            "came. Lower start, or raise the number of steps."
+        )
+    levels = (1 / steps.kept - 1).log() / 2  # log of σ/√ᾱ after 1, 2, … steps
+
+    def moved(step: int) -> int:
+        level = levels[step - 1] + torch.tensor(size / meant_for).log()
+        return int((levels - level).abs().argmin()) + 1
+
+    start = max(moved(constraint.start), 2)
+    stop = min(moved(constraint.stop), start - 1) if constraint.stop else 0
+    ideal = constraint.factor * size / meant_for
+    divisors = [n for n in range(1, size + 1) if size % n == 0]
+    factor = min(divisors, key=lambda n: (abs(n - ideal), n))
+    return replace(constraint, start=start, stop=stop, factor=factor)
 
 
 def constrain(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bfr.consistency import Constraint, constrain
-from bfr.diffusion import noised
+from bfr.consistency import Constraint, constrain, suited
+from bfr.diffusion import Schedule, noised, respace
 from bfr.errors import InputError
 from bfr.lowpass import lowpass
 
@@ -103,3 +103,29 @@ def test_a_prior_that_it_does_not_suit(constraint: Constraint, message: str):
 
 def test_a_prior_that_it_suits():
     Constraint(factor=256, start=250, stop=0).check(256, 250)
+
+
+STEPS = respace(Schedule(), 250)
+
+
+def test_a_constraint_for_its_own_size_stays():
+    assert suited(Constraint(), 512, STEPS) == Constraint()
+
+
+@pytest.mark.parametrize("size", [128, 256, 1024])
+def test_a_suited_constraint_hides_as_much_of_the_picture(size: int):
+    """Averaged to one resolution, the noised guesses have the same ratio of noise to signal."""
+    paper, given = Constraint(), suited(Constraint(), size, STEPS)
+    assert given.factor == paper.factor * size // 512
+    for step, meant in ((given.start, paper.start), (given.stop, paper.stop)):
+        mine, theirs = ((1 / float(STEPS.kept[t - 1]) - 1) ** 0.5 for t in (step, meant))
+        assert mine * 512 / size == pytest.approx(theirs, rel=0.03)  # to the next whole step
+
+
+def test_a_suited_constraint_takes_what_there_is():
+    assert suited(Constraint(stop=0), 256, STEPS).stop == 0
+    tiny = suited(Constraint(), 32, STEPS)
+    assert (tiny.factor, tiny.start > tiny.stop >= 0) == (1, True)
+    assert suited(Constraint(factor=8), 96, STEPS).factor in (1, 2)  # 1.5 is none
+    with pytest.raises(InputError, match="at most 250"):
+        suited(Constraint(start=400), 256, STEPS)
