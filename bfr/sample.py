@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .consistency import Constraint, constrain
+from .consistency import PAPER_SIZE, Constraint, constrain, suited
 from .diffusion import Respaced, noised, respace
 from .errors import FaceRestorationError, InputError
 from .images import check_images
@@ -89,6 +89,26 @@ class SampleSettings:
     def reached(self) -> list[int]:
         """The steps that the samples of a face reach: 0, …, start."""
         return [0, *spread(self.constraint.start, self.calls_a_face)]
+
+
+def for_prior(
+    settings: SampleSettings, prior: Prior, meant_for: int = PAPER_SIZE
+) -> SampleSettings:
+    """Settings as the paper's, for faces of 512 px, made to suit a prior of another size.
+
+    Args:
+        settings: their constraint is changed as `suited` says; they ask for no more calls than
+            there are steps then.
+        prior: of any size.
+        meant_for: side in pixels of the faces that start, stop and factor are for.
+
+    Raises:
+        InputError: if ``start`` exceeds the number of steps.
+    """
+    steps = respace(prior.schedule, settings.steps)
+    constraint = suited(settings.constraint, prior.size, steps, meant_for)
+    calls = None if settings.calls is None else min(settings.calls, constraint.start)
+    return replace(settings, constraint=constraint, calls=calls)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -20,6 +20,7 @@ from bfr.sample import (
     OutOfMemoryError,
     SampledTargets,
     SampleSettings,
+    for_prior,
     sample,
     sample_targets,
     seeded_noise,
@@ -448,3 +449,12 @@ def test_the_noisiest_start_there_is():
     run = SampleSettings(Constraint(start=20, stop=10), steps=20)
     result = sample_targets(guesses(1), ideal_prior(0.0), run).targets
     assert torch.allclose(result, torch.tensor(0.5), atol=1e-5)
+
+
+def test_the_papers_settings_suit_a_smaller_prior():
+    paper = SampleSettings(Constraint(factor=16), calls=130)
+    suited = for_prior(paper, ideal_prior(size=256))
+    assert suited.constraint == Constraint(factor=8, start=120, stop=56)
+    assert suited.calls == 120, "no more calls than steps"
+    assert for_prior(replace(paper, calls=None), ideal_prior(size=256)).calls_a_face == 120
+    assert for_prior(paper, ideal_prior(size=64), meant_for=64) == paper
