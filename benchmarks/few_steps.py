@@ -32,6 +32,7 @@ from bfr.restorer import load_restorer, restore_faces
 from bfr.retinaface import load_detector
 from bfr.sample import SampleSettings, sample_targets
 from bfr.sheets import sheet
+from bfr.solvers import SAMPLERS
 
 
 def aligned_faces(folder: Path, size: int, count: int) -> Tensor:
@@ -77,14 +78,8 @@ def main() -> None:
     paper = SampleSettings(Constraint(factor=args.factor), seed=args.seed)
     cases = {"ddpm, 150 calls": paper}
     for calls in args.calls:
-        for name, sampler, eta in (
-            ("ddpm", "ddpm", 0.0),
-            ("ddim", "ddim", 0.0),
-            ("ddim η 1", "ddim", 1.0),
-            ("dpm-solver++", "dpm-solver++", 0.0),
-            ("unipc", "unipc", 0.0),
-        ):
-            cases[f"{name}, {calls} calls"] = replace(paper, sampler=sampler, eta=eta, calls=calls)
+        for sampler in SAMPLERS:
+            cases[f"{sampler}, {calls} calls"] = replace(paper, sampler=sampler, calls=calls)
     print(f"{len(clean)} faces of {prior.size} px, prior {prior.name}, factor {args.factor}\n")
     columns = ("likeness", "sharp", "grain", "niqe", "s/face")
     print(" " * 22 + "".join(f"{column:>9}" for column in columns))
