@@ -61,18 +61,23 @@ class Run:
 def identify(run: Run, sources: Sequence[Source]) -> list[Photograph]:
     """The photographs behind the sources, each once; a file is read only if it changed."""
     writer = run.writer
-    for source in writer.share.of(sources):
-        path = str(source.path.resolve())
-        known = writer.photographs.get(path)
+    mine = {str(source.path.resolve()) for source in writer.share.of(sources)}
+    known = writer.photographs
+    unread = [path for path in sorted(mine) if path not in known or not _is_fresh(known[path])]
+    run.progress.begin("photographs read", len(unread), (0, 0))
+    for done, path in enumerate(unread, 1):
         try:
-            if known is None or not _is_fresh(known):
-                stat, sha256 = source.path.stat(), file_sha256(source.path)
-                now = Photograph(path, stat.st_size, stat.st_mtime_ns, sha256)
-                if known is not None and known.sha256 == sha256:
-                    now = replace(known, bytes=now.bytes, modified=now.modified)
-                writer.put_photograph(now)
+            stat, sha256 = Path(path).stat(), file_sha256(Path(path))
         except OSError as error:
             run.fail(path, ImageError(f"It cannot be read: {error.strerror or error}."))
+        else:
+            photograph = Photograph(path, stat.st_size, stat.st_mtime_ns, sha256)
+            if path in known and known[path].sha256 == sha256:
+                photograph = replace(
+                    known[path], bytes=photograph.bytes, modified=photograph.modified
+                )
+            writer.put_photograph(photograph)
+        run.progress.tell(done)
     writer.sync()
     unique: dict[str, Photograph] = {}
     for path in dict.fromkeys(str(source.path.resolve()) for source in sources):

@@ -11,7 +11,7 @@ from .models import DONE, SOME_FAILED, say
 from .options import count, fraction, length, number, pick_device, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .pairs import Pair, PairSet
     from .targets import BuildReport, PairSettings
@@ -22,7 +22,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 SHOWN = ("all", "kept", "rejected", "flagged")
 
 
-def _number_or_auto(low: int, high: int):
+def _number_or_auto(low: int, high: int) -> Callable[[str], float | None]:
     parse = number(low, high, int)
 
     def parse_or_auto(text: str) -> float | None:
@@ -144,7 +144,7 @@ def targets(options: argparse.Namespace) -> int:
         say=say if share.count == 1 else lambda line: say(f"({share.rank + 1}) {line}"),
     )
     if share.rank == 0:
-        _summarise(report)
+        _summarise(report, " by this process" if share.count > 1 else "")
     return SOME_FAILED if report.problems else DONE
 
 
@@ -170,14 +170,15 @@ def _settings(options: argparse.Namespace, factor: int) -> PairSettings:
     )
 
 
-def _summarise(report: BuildReport) -> None:
+def _summarise(report: BuildReport, by: str) -> None:
     pairs = report.pairs.pairs
     unfinished = sum(not pair.complete for pair in pairs)
     kept = len(report.pairs.kept)
     say(
         f"{len(pairs)} pairs in {report.pairs.folder}: {kept} to train with, "
         f"{len(pairs) - kept - unfinished} rejected, {unfinished} unfinished. Now "
-        f"{report.sampled} targets were sampled; {len(report.faceless)} photographs show no face."
+        f"{report.sampled} targets were sampled{by}; {len(report.faceless)} photographs show no "
+        "face."
     )
     if report.problems:
         say(f"{len(report.problems)} things failed; the lines above say why.")
