@@ -31,9 +31,10 @@ if not __package__:  # run as a file
 from bfr.consistency import Constraint
 from bfr.diffusion import Respaced, Schedule, respace
 from bfr.lowpass import lowpass, resize_weights
+from bfr.noise import Noise
 from bfr.prior import Prior, load_prior
 from bfr.restorer import load_restorer, run_restorer
-from bfr.sample import Noise, SampleSettings, sample
+from bfr.sample import SampleSettings, sample
 from tests.published_priors import published_unet
 from tests.rule_weights import rule_state
 

@@ -5,8 +5,9 @@ The modules read in the order data flows, and each imports only from those befor
 
     records, errors, images, geometry, weights -> crops
     -> retinaface -> detect -> select -> align
-    -> lowpass, colour -> restorer
-    -> unet, diffusion -> layouts, diffusers_prior -> prior -> consistency -> solvers -> sample
+    -> lowpass, colour -> memory -> restorer
+    -> unet, diffusion -> layouts, diffusers_prior -> prior -> consistency
+    -> solvers, noise -> sample
     -> parsing -> paste -> degrade, evaluate, niqe, sheets -> batch
     -> share, progress -> pairs -> ledger -> collect, guesses -> targets -> review
     -> pipeline -> models, options -> tuning -> cli

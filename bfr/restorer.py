@@ -26,6 +26,7 @@ from .errors import (
 )
 from .images import check_images
 from .lowpass import lowpass
+from .memory import Parts
 from .records import OnStep
 from .weights import EMBEDDED_DIR, read_state_dict
 
@@ -196,7 +197,7 @@ def restore_faces(
         InputError: for crops or settings out of their range.
         WrongArchitectureError: for a network that is no 1×, RGB one.
         WeightsError: if the network gives NaN.
-        torch.OutOfMemoryError: if there is not even memory for one face.
+        OutOfMemoryError: if there is not even memory for one face.
     """
     check_images(crops, "crops")
     _check_restorer(restorer)
@@ -212,28 +213,16 @@ def restore_faces(
         lowpass(crops[:0], lock_factor)  # refuses a wrong factor before any work
     restorer.eval()
     results = torch.empty_like(crops)
-    done = 0
-    while done < len(crops):
-        batch = crops[done : done + batch_size]
-        try:
-            restored = _restore(batch, restorer, fidelity)
-        except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            if len(batch) == 1:
-                raise torch.OutOfMemoryError(
-                    "There is not enough memory to restore a single face. Close other programs, "
-                    f"use another device or a smaller restorer. ({error})"
-                ) from error
-            batch_size = len(batch) // 2
-            continue
+    parts = Parts(batch_size, "restore", "a smaller restorer")
+    for part, restored in parts.of(
+        len(crops), lambda part: _restore(crops[part], restorer, fidelity)
+    ):
         if lock:
-            restored = restored + lock * lowpass(batch - restored, lock_factor)
+            restored = restored + lock * lowpass(crops[part] - restored, lock_factor)
         # lerp is exact at both ends.
-        results[done : done + len(batch)] = batch.lerp(restored, strength).clamp(0, 1)
-        done += len(batch)
+        results[part] = crops[part].lerp(restored, strength).clamp(0, 1)
         if on_step is not None:
-            on_step(done, len(crops), results[done - len(batch) : done])
+            on_step(part.stop, len(crops), results[part])
     return results
 
 
@@ -259,14 +248,6 @@ def _resize(images: Tensor, size: int) -> Tensor:
     if size == images.shape[-1]:
         return images
     return F.interpolate(images, (size, size), mode="bicubic", antialias=True)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Accelerators raise OutOfMemoryError; the CPU and some backends only say it."""
-    said = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        words in str(error) for words in said
-    )
 
 
 def _registry(state: dict[str, Tensor], path: Path) -> ArchRegistry:

@@ -11,29 +11,20 @@ from torch import Tensor
 
 from .consistency import PAPER_SIZE, Constraint, constrain, suited
 from .diffusion import Respaced, noised, respace
-from .errors import FaceRestorationError, InputError
+from .errors import InputError
 from .images import check_images
 from .lowpass import lowpass
+from .memory import Parts
+from .noise import Noise, seeded_noise
 from .prior import Predicted, Prior, predict
 from .records import OnStep
-from .restorer import _is_out_of_memory
 from .solvers import SAMPLERS, Predict, ddim, ddpm, multistep, spread
-
-Noise = Callable[[str, int], Tensor]
-"""``noise(purpose, step)``: B×3×S×S standard normal on the prior's device. The purpose is
-"initial" (of the noised guess; step 0), "step" (of the sampler, on the way to the step) or
-"constraint" (of the guess at the step)."""
 
 OnSample = Callable[[Tensor, int, Tensor], None]
 """``on_sample(x, step, clean)`` sees each sample as it reaches a step, before the constraint, and
 the clean face predicted on the way: B×3×S×S, nominally in [-1, 1]. Raising from it cancels."""
 
-_PURPOSES = ("initial", "step", "constraint")
 _AMPLIFIED = 2.0  # the difference in the preview
-
-
-class OutOfMemoryError(FaceRestorationError, torch.OutOfMemoryError):
-    """There is not even memory for one face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,33 +262,6 @@ def check_prior(prior: Prior, settings: SampleSettings) -> Respaced:
     return steps
 
 
-def seeded_noise(seeds: Sequence[int], size: int, steps: int, device: torch.device) -> Noise:
-    """Noise that follows from one seed a face, drawn on the CPU.
-
-    A face's generator first draws a seed for every purpose and step; so each noise is the same
-    whichever others are drawn.
-
-    Args:
-        seeds: one a face.
-        size: side of the faces in pixels.
-        steps: the highest step.
-        device: that the noise is put on.
-    """
-    tables = [
-        torch.randint(2**32, (len(_PURPOSES), steps + 1), generator=_generator(seed))
-        for seed in seeds
-    ]
-
-    def noise(purpose: str, step: int) -> Tensor:
-        place = _PURPOSES.index(purpose), step
-        drawn = [
-            torch.randn(3, size, size, generator=_generator(int(table[place]))) for table in tables
-        ]
-        return torch.stack(drawn).to(device)
-
-    return noise
-
-
 def _check_seed(seed: object) -> None:
     if not _is_whole(seed, 0, 2**64 - 1):
         raise InputError(f"A seed must be a whole number from 0 to 2⁶⁴-1, and {seed} came.")
@@ -307,36 +271,18 @@ def _is_whole(value: object, first: int, last: int) -> bool:
     return isinstance(value, int) and first <= value <= last
 
 
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def _predictor(prior: Prior, steps: Respaced, size: int) -> Predict:
     """Calls the network for as many faces at once as there is memory for."""
 
+    parts = Parts(size, "sample", "half precision or a smaller prior")
+
     def run(x: Tensor, index: int) -> Predicted:
-        nonlocal size
-        parts: list[Predicted] = []
-        done = 0
-        while done < len(x):
-            part = x[done : done + size]
-            try:
-                parts.append(predict(prior, part, steps, index))
-            except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                if len(part) == 1:
-                    raise OutOfMemoryError(
-                        "There is not enough memory to sample a single face. Close other programs, "
-                        f"use another device, half precision or a smaller prior. ({error})"
-                    ) from error
-                size = len(part) // 2
-                continue
-            done += len(part)
-        log_variance = parts[0].log_variance
+        work = parts.of(len(x), lambda part: predict(prior, x[part], steps, index))
+        predicted = [result for _, result in work]
+        log_variance = predicted[0].log_variance
         if log_variance.ndim:
-            log_variance = torch.cat([part.log_variance for part in parts])
-        return Predicted(torch.cat([part.clean for part in parts]), log_variance)
+            log_variance = torch.cat([part.log_variance for part in predicted])
+        return Predicted(torch.cat([part.clean for part in predicted]), log_variance)
 
     return run
 

@@ -86,7 +86,9 @@ class UNet(nn.Module):
                 layers.append(_Attention(to, heads, config.new_attention_order))
             return layers
 
-        encoder = [[nn.Conv2d(config.in_channels * folded, width, 3, padding=1)]]
+        encoder: list[list[nn.Module]] = [
+            [nn.Conv2d(config.in_channels * folded, width, 3, padding=1)]
+        ]
         widths = [width]
         levels = list(zip(config.channels, config.blocks, config.attention, strict=True))
         for level, (to, count, attention) in enumerate(levels):
@@ -118,7 +120,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         embedding = time_embedding(t, self.config.model_channels)
-        time = self.time_embed(embedding.to(self.time_embed[0].weight.dtype))
+        time = self.time_embed(embedding.to(x.dtype))
         x = F.pixel_unshuffle(x, self.config.patch)
         skips = []
         for block in self.input_blocks:

@@ -13,9 +13,9 @@ import pytest
 # The order of reading: a module imports only from those to its left.
 ORDER: Sequence[str] = (
     "records errors images geometry weights crops retinaface detect select align lowpass colour "
-    "restorer unet diffusion layouts diffusers_prior prior consistency solvers sample parsing "
-    "paste degrade evaluate niqe sheets batch share progress pairs ledger collect guesses targets "
-    "review pipeline models options tuning cli __main__"
+    "memory restorer unet diffusion layouts diffusers_prior prior consistency solvers noise "
+    "sample parsing paste degrade evaluate niqe sheets batch share progress pairs ledger collect "
+    "guesses targets review pipeline models options tuning cli __main__"
 ).split()
 CORE = Path(__file__).resolve().parent.parent / "bfr"
 MODULES = sorted(path for path in CORE.glob("**/*.py") if path.name != "__init__.py")

@@ -22,7 +22,7 @@ from bfr.errors import (
     WeightsError,
     WrongArchitectureError,
 )
-from bfr.prior import EMBEDDED_PRIOR, Prior, load_prior, predict, save_prior
+from bfr.prior import EMBEDDED_PRIOR, PREDICTIONS, Prior, load_prior, predict, save_prior
 from bfr.unet import UNet, UNetConfig
 from bfr.weights import EMBEDDED_DIR
 from tests.rule_weights import fill_by_rule
@@ -58,7 +58,7 @@ def images(*shape: int, seed: int = 0) -> Tensor:
 # Predicting ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("index", [0, 100, 249])
 def test_the_right_word_gives_the_clean_face_back(prediction: str, index: int):
     clean, noise = images(2, 3, 8, 8).clamp(-1, 1), images(2, 3, 8, 8, seed=1)
@@ -67,6 +67,7 @@ def test_the_right_word_gives_the_clean_face_back(prediction: str, index: int):
         "epsilon": noise,
         "v_prediction": kept**0.5 * noise - (1 - kept) ** 0.5 * clean,
         "sample": clean,
+        "residual": clean - 0.1**2 * (1 / kept - 1) ** -0.5 * noise,
     }[prediction]
     prior = prior_of(word, prediction=prediction)
     predicted = predict(prior, noised(clean, kept, noise), STEPS, index)

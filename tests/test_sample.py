@@ -15,15 +15,15 @@ from torch import Tensor
 from bfr.consistency import Constraint
 from bfr.errors import CancelledError, FaceRestorationError, InputError, WeightsError
 from bfr.lowpass import lowpass
+from bfr.memory import OutOfMemoryError
+from bfr.noise import seeded_noise
 from bfr.prior import load_prior
 from bfr.sample import (
-    OutOfMemoryError,
     SampledTargets,
     SampleSettings,
     for_prior,
     sample,
     sample_targets,
-    seeded_noise,
 )
 from bfr.solvers import SAMPLERS
 from tests.priors import Ideal, ideal_prior, tiny_prior

@@ -8,8 +8,9 @@
 The network is the U-Net of the published priors, four pixels square folded into channels, so
 that 256 px cost what 128 px would with half the fold. It predicts the clean face: with so few
 channels for so many pixels that is easier than to predict the noise (Li and He 2025, "Back to
-Basics"). Only noise levels that sampling visits are trained. The loss is the squared error of
-the clean face weighed by 1 / σ², as of a velocity, but never more than `MOST_WEIGHT`.
+Basics"); and where there is little noise, only what to add to the face as it is. Only noise
+levels that sampling visits are trained. The loss is the squared error of the clean face weighed
+by 1 / σ², as of a velocity, but never more than `MOST_WEIGHT`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from bfr.consistency import Constraint
 from bfr.diffusion import Schedule, noised, respace
 from bfr.evaluate import psnr
-from bfr.prior import Prior, load_prior, predict, save_prior
+from bfr.prior import Prior, clean_face, load_prior, predict, save_prior
 from bfr.retinaface import load_detector
 from bfr.sample import SampleSettings, sample_targets
 from bfr.sheets import sheet
@@ -45,7 +46,8 @@ NETWORK = UNetConfig(
     patch=4,
 )
 HIGHEST_STEP = 640
-MOST_WEIGHT = 10.0
+MOST_WEIGHT = 25.0
+PREDICTION = "residual"
 GREY = 0.25  # share of the faces shown in black and white, or tinted like an old print
 
 
@@ -60,7 +62,7 @@ def as_prior(network: UNet) -> Prior:
         network,
         SIZE,
         Schedule(),
-        prediction="sample",
+        prediction=PREDICTION,
         variance="fixed_small",
         highest_step=HIGHEST_STEP - 1,
         name="prior",
@@ -90,7 +92,7 @@ def denoising_loss(network: nn.Module, faces: Tensor, kept: Tensor) -> Tensor:
     """Weighed squared error of the predicted clean faces at random noise levels.
 
     Args:
-        network: predicts the clean face from the noisy one and its step.
+        network: of the prior.
         faces: B×4×S×S of `Faces`.
         kept: ᾱ of each step, float32.
     """
@@ -99,7 +101,8 @@ def denoising_loss(network: nn.Module, faces: Tensor, kept: Tensor) -> Tensor:
     signal = kept[t][:, None, None, None]
     noisy = signal.sqrt() * faces + (1 - signal).sqrt() * torch.randn_like(faces)
     weight = (1 / (1 - signal)).clamp(max=MOST_WEIGHT) * inside
-    return (weight * (network(noisy, t) - faces).square()).mean()
+    clean = clean_face(PREDICTION, noisy, network(noisy, t), kept[t])
+    return (weight * (clean - faces).square()).mean()
 
 
 def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
