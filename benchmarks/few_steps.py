@@ -1,12 +1,13 @@
-"""Pseudo targets in few network calls against the paper's 150: a table, and a grid to look at.
+"""Pseudo targets in few network calls against the paper's many: a table, and a grid to look at.
 
     python -m benchmarks.few_steps PRIOR FACES [--calls 25] [--count 6] [--grid FILE] ...
 
 PRIOR is what `load_prior` takes, or "embedded"; FACES a folder of photographs (samples/ will do).
-Each face is aligned at the prior's size, damaged and restored by the embedded restorer. Likeness
-is the low-frequency PSNR of the target to that guess in dB; sharpness, grain and NIQE need no
-reference, and those of the clean and of the guessed faces stand above. Seconds are of this
-machine, to be compared in one run alone; those of dpm-solver++ include the import of diffusers.
+Each face is aligned at the prior's size, damaged and restored by the embedded restorer; the
+paper's constraint is suited to that size. Likeness is the low-frequency PSNR of the target to
+that guess in dB; sharpness, grain and NIQE need no reference, and those of the clean and of the
+guessed faces stand above. Seconds are of this machine, to be compared in one run alone; those of
+dpm-solver++ include the import of diffusers.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from bfr.niqe import niqe
 from bfr.prior import load_prior
 from bfr.restorer import load_restorer, restore_faces
 from bfr.retinaface import load_detector
-from bfr.sample import SampleSettings, sample_targets
+from bfr.sample import SampleSettings, for_prior, sample_targets
 from bfr.sheets import sheet
 from bfr.solvers import SAMPLERS
 
@@ -75,12 +76,13 @@ def main() -> None:
     clean = aligned_faces(args.faces, prior.size, args.count)
     damaged = degrade_faces(clean, args.damage, args.seed)
     guess = restore_faces(damaged, load_restorer())
-    paper = SampleSettings(Constraint(factor=args.factor), seed=args.seed)
-    cases = {"ddpm, 150 calls": paper}
+    paper = for_prior(SampleSettings(Constraint(factor=args.factor), seed=args.seed), prior)
+    factor = paper.constraint.factor
+    cases = {f"ddpm, {paper.calls_a_face} calls": paper}
     for calls in args.calls:
         for sampler in SAMPLERS:
             cases[f"{sampler}, {calls} calls"] = replace(paper, sampler=sampler, calls=calls)
-    print(f"{len(clean)} faces of {prior.size} px, prior {prior.name}, factor {args.factor}\n")
+    print(f"{len(clean)} faces of {prior.size} px, prior {prior.name}, {paper.constraint}\n")
     columns = ("likeness", "sharp", "grain", "niqe", "s/face")
     print(" " * 22 + "".join(f"{column:>9}" for column in columns))
     pictures = {"clean": clean, "damaged": damaged, "guess": guess}
@@ -90,7 +92,7 @@ def main() -> None:
         if name in cases:
             pictures[name] = sample_targets(guess, prior, cases[name]).targets
         seconds = (time.perf_counter() - began) / len(guess)
-        figures[name] = measure(pictures[name], guess, args.factor)
+        figures[name] = measure(pictures[name], guess, factor)
         means = "".join(f"{float(values.mean()):9.2f}" for values in figures[name].values())
         print(f"{name:22}{means}{seconds:9.1f}", flush=True)
     if args.grid is not None:

@@ -37,7 +37,7 @@ from .prior import Prior
 from .progress import SCALE, Progress
 from .records import OnStep
 from .restorer import native_size
-from .sample import SampleSettings, check_prior, sample_targets
+from .sample import SampleSettings, check_prior, for_prior, sample_targets
 from .share import Share
 
 _GUESSED = SCALE // 10  # where the guesses end, of all the progress
@@ -53,8 +53,8 @@ class PairSettings:
         size: side in pixels of the crops; None for the restorer's own size, else the prior's.
         fidelity: of a restorer that has it: 0 (best looking) to 1 (closest to the input).
         batch_size: faces that go through the restorer at once.
-        sample: how targets are sampled; its seed is the set's. None is the paper's, with the
-            restorer's `paper_factor`.
+        sample: how targets are sampled; its seed is the set's. None is the paper's way, with
+            the restorer's `paper_factor`, made to suit the prior (`for_prior`).
     """
 
     score: float = 0.5
@@ -213,7 +213,10 @@ def _checked(
 ) -> tuple[PairSettings, SampleSettings]:
     """The settings and how targets are sampled, refused before any work if they cannot be."""
     settings = settings or PairSettings()
-    sample = settings.sample or SampleSettings(Constraint(factor=paper_factor(restorer)))
+    sample = settings.sample
+    if sample is None:
+        paper = SampleSettings(Constraint(factor=paper_factor(restorer)))
+        sample = for_prior(paper, prior)
     check_prior(prior, sample)
     for name, value in (("score", settings.score), ("fidelity", settings.fidelity)):
         if not 0 <= value <= 1:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .pairs import Pair, PairSet
+    from .prior import Prior
     from .targets import BuildReport, PairSettings
 
 AUTO = "auto"
@@ -94,6 +95,14 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
     )
     add("--strength", type=fraction, default=1.0, help="how firmly they hold (%(default)s)")
     add("--steps", type=_step, default=250, help="that start and stop count in (%(default)s)")
+    add(
+        "--meant-for",
+        type=number(0, 4096, int),
+        default=512,
+        metavar="SIZE",
+        help="the faces' side in pixels that start, stop and factor are for; they are made to "
+        "suit a prior of another size; 0 takes them as they are (%(default)s, the paper's)",
+    )
     add("--sampler", choices=SAMPLERS, default="ddpm", help="(%(default)s)")
     add(
         "--calls",
@@ -138,7 +147,7 @@ def targets(options: argparse.Namespace) -> int:
         detector,
         restorer,
         prior,
-        _settings(options, options.factor or paper_factor(restorer)),
+        _settings(options, options.factor or paper_factor(restorer), prior),
         guesses=options.guesses,
         share=share,
         say=say if share.count == 1 else lambda line: say(f"({share.rank + 1}) {line}"),
@@ -148,25 +157,26 @@ def targets(options: argparse.Namespace) -> int:
     return SOME_FAILED if report.problems else DONE
 
 
-def _settings(options: argparse.Namespace, factor: int) -> PairSettings:
+def _settings(options: argparse.Namespace, factor: int, prior: Prior) -> PairSettings:
     from .consistency import Constraint
-    from .sample import SampleSettings
+    from .sample import SampleSettings, for_prior
     from .targets import PairSettings
 
+    sample = SampleSettings(
+        Constraint(factor, options.strength, options.start, options.stop),
+        steps=options.steps,
+        sampler=options.sampler,
+        calls=options.calls,
+        eta=options.eta,
+        seed=options.seed,
+        batch_size=options.batch_size,
+    )
     return PairSettings(
         score=options.score,
         min_size=options.min_size,
         size=options.size,
         fidelity=options.fidelity,
-        sample=SampleSettings(
-            Constraint(factor, options.strength, options.start, options.stop),
-            steps=options.steps,
-            sampler=options.sampler,
-            calls=options.calls,
-            eta=options.eta,
-            seed=options.seed,
-            batch_size=options.batch_size,
-        ),
+        sample=for_prior(sample, prior, options.meant_for or prior.size),
     )
 
 

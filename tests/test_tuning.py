@@ -15,14 +15,16 @@ from bfr import cli, prior, restorer, retinaface, review, share, targets
 from bfr.consistency import Constraint
 from bfr.pairs import read_pairs
 from bfr.prior import save_prior
-from bfr.sample import SAMPLERS, SampleSettings
+from bfr.sample import SAMPLERS, SampleSettings, for_prior
 from bfr.targets import PairSettings
 from bfr.tuning import SAMPLERS as NAMED_SAMPLERS
 from tests import pair_sets
 from tests.pair_sets import photograph
 from tests.priors import tiny_prior
 
-WORDS = "--size 32 --start 3 --stop 1 --steps 20 --factor 4 --batch-size 2 --device cpu".split()
+WORDS = (
+    "--size 32 --start 3 --stop 1 --steps 20 --factor 4 --meant-for 0 --batch-size 2 --device cpu"
+).split()
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def test_settings_of_the_words(photos: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(targets, "build_pairs", build_pairs)
     words = "--score .7 --min-size 20 --size 64 --fidelity .2 --start 120 --stop 40 --factor 8 "
     words += "--strength .5 --steps 200 --sampler ddim --calls 20 --eta .3 --seed 7 "
-    words += "--batch-size 3 --precision bfloat16"
+    words += "--batch-size 3 --precision bfloat16 --meant-for 0"
     assert run("targets", photos, "-o", tmp_path / "pairs", *words.split()) == 130
     assert given["settings"] == PairSettings(
         score=0.7,
@@ -114,14 +116,17 @@ def test_settings_of_the_words(photos: Path, tmp_path: Path, monkeypatch: pytest
     )
     assert next(given["prior"].network.parameters()).dtype == torch.bfloat16
     assert run("targets", photos, "-o", tmp_path / "pairs") == 130
-    assert given["settings"] == PairSettings(sample=SampleSettings()), "the defaults are the core's"
+    tiny = given["prior"]
+    assert given["settings"] == PairSettings(sample=for_prior(SampleSettings(), tiny)), (
+        "the defaults are the core's, made to suit the prior"
+    )
     swinir = pair_sets.restorer(architecture="SwinIR")
     monkeypatch.setattr(restorer, "load_restorer", lambda path: swinir)
     assert run("targets", photos, "-o", tmp_path / "pairs") == 130
-    assert given["settings"].sample == SampleSettings(Constraint(factor=16))
+    assert given["settings"].sample == for_prior(SampleSettings(Constraint(factor=16)), tiny)
     assert run("targets", photos, "-o", tmp_path / "pairs", "--guesses", photos) == 130
     assert given["restorer"] is None and given["guesses"] == photos
-    assert given["settings"].sample == SampleSettings(Constraint(factor=8))
+    assert given["settings"].sample == for_prior(SampleSettings(Constraint(factor=8)), tiny)
 
 
 def test_the_samplers_are_the_cores():
@@ -193,8 +198,8 @@ def test_bad_usage(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         ["targets", tmp_path / "empty", "-o", out],
         ["targets", photos, "-o", photos],
         [*targets_of, "--start", "50", "--stop", "90"],
-        [*targets_of, "--factor", "5"],
-        [*targets_of, "--factor", "64"],
+        [*targets_of, "--meant-for", "0", "--factor", "5"],
+        [*targets_of, "--meant-for", "0", "--factor", "64"],
         [*targets_of, "--size", "8"],
         [*targets_of, "--calls", "200"],
         [*targets_of, "--sampler", "euler"],
