@@ -125,7 +125,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
             return denoising_loss(network, batch.to(device), kept)
 
     limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}
-    rates = {"lr": args.lr, "warm_up": 200, "decay": 0.999, "clip": 1.0, "every": 100}
+    rates = {"lr": args.lr, "warm_up": 200, "decay": 0.997, "clip": 1.0, "every": 100}
     train_for(run, parts, loader, loss_of, **limits, **rates)
 
 
