@@ -96,12 +96,11 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
     add("--strength", type=fraction, default=1.0, help="how firmly they hold (%(default)s)")
     add("--steps", type=_step, default=250, help="that start and stop count in (%(default)s)")
     add(
-        "--meant-for",
-        type=number(0, 4096, int),
-        default=512,
-        metavar="SIZE",
-        help="the faces' side in pixels that start, stop and factor are for; they are made to "
-        "suit a prior of another size; 0 takes them as they are (%(default)s, the paper's)",
+        "--suit-prior",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="start, stop and factor are meant for faces of 512 pixels, as in the paper: make "
+        "them suit a prior of another size, or take them as they are (suit)",
     )
     add("--sampler", choices=SAMPLERS, default="ddpm", help="(%(default)s)")
     add(
@@ -176,7 +175,7 @@ def _settings(options: argparse.Namespace, factor: int, prior: Prior) -> PairSet
         min_size=options.min_size,
         size=options.size,
         fidelity=options.fidelity,
-        sample=for_prior(sample, prior, options.meant_for or prior.size),
+        sample=for_prior(sample, prior) if options.suit_prior else sample,
     )
 
 

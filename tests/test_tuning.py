@@ -23,7 +23,7 @@ from tests.pair_sets import photograph
 from tests.priors import tiny_prior
 
 WORDS = (
-    "--size 32 --start 3 --stop 1 --steps 20 --factor 4 --meant-for 0 --batch-size 2 --device cpu"
+    "--size 32 --start 3 --stop 1 --steps 20 --factor 4 --no-suit-prior --batch-size 2 --device cpu"
 ).split()
 
 
@@ -105,7 +105,7 @@ def test_settings_of_the_words(photos: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(targets, "build_pairs", build_pairs)
     words = "--score .7 --min-size 20 --size 64 --fidelity .2 --start 120 --stop 40 --factor 8 "
     words += "--strength .5 --steps 200 --sampler ddim --calls 20 --eta .3 --seed 7 "
-    words += "--batch-size 3 --precision bfloat16 --meant-for 0"
+    words += "--batch-size 3 --precision bfloat16 --no-suit-prior"
     assert run("targets", photos, "-o", tmp_path / "pairs", *words.split()) == 130
     assert given["settings"] == PairSettings(
         score=0.7,
@@ -198,8 +198,8 @@ def test_bad_usage(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         ["targets", tmp_path / "empty", "-o", out],
         ["targets", photos, "-o", photos],
         [*targets_of, "--start", "50", "--stop", "90"],
-        [*targets_of, "--meant-for", "0", "--factor", "5"],
-        [*targets_of, "--meant-for", "0", "--factor", "64"],
+        [*targets_of, "--no-suit-prior", "--factor", "5"],
+        [*targets_of, "--no-suit-prior", "--factor", "64"],
         [*targets_of, "--size", "8"],
         [*targets_of, "--calls", "200"],
         [*targets_of, "--sampler", "euler"],
