@@ -96,7 +96,9 @@ def draw_faces(faces: Path, rng: np.random.Generator) -> Iterator[tuple[Tensor, 
     while True:
         drawn = torch.from_numpy(np.array(pixels[rng.choice(len(names), p=chances)]))
         drawn = drawn.permute(2, 0, 1).float() / 255
-        yield (drawn.flip(-1) if rng.random() < 0.5 else drawn).split((3, 1))
+        if rng.random() < 0.5:
+            drawn = drawn.flip(-1)
+        yield drawn[:3], drawn[3:]
 
 
 if __name__ == "__main__":

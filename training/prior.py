@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from bfr.consistency import Constraint
 from bfr.diffusion import Schedule, noised, respace
 from bfr.evaluate import psnr
+from bfr.images import Photo, write_photo
 from bfr.prior import Prior, clean_face, load_prior, predict, save_prior
 from bfr.retinaface import load_detector
 from bfr.sample import SampleSettings, sample_targets
@@ -48,6 +50,8 @@ NETWORK = UNetConfig(
 HIGHEST_STEP = 640
 MOST_WEIGHT = 25.0
 PREDICTION = "residual"
+SHOW_EVERY = 500
+LEVELS = (5, 20, 50, 100, 200, 360, 500, 599)  # training steps whose noise is measured and shown
 GREY = 0.25  # share of the faces shown in black and white, or tinted like an old print
 
 
@@ -124,9 +128,16 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             return denoising_loss(network, batch.to(device), kept)
 
+    shown = next(iter(DataLoader(Faces(faces, 0), 8)))[:, :3].to(device)
+
+    def draw(step: int) -> None:
+        if step % SHOW_EVERY == 0:
+            rows, titles = denoise(as_prior(average), shown / 2 + 0.5)
+            write_sheet(run / "samples" / f"{step:06d}.png", rows, titles)
+
     limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}
     rates = {"lr": args.lr, "warm_up": 200, "decay": 0.997, "clip": 1.0, "every": 100}
-    train_for(run, parts, loader, loss_of, **limits, **rates)
+    train_for(run, parts, loader, loss_of, **limits, **rates, on_save=draw)
 
 
 def load_run(run: Path) -> UNet:
@@ -137,6 +148,26 @@ def load_run(run: Path) -> UNet:
 
 
 @torch.no_grad()
+def denoise(prior: Prior, clean: Tensor) -> tuple[list[Tensor], list[str]]:
+    """Clean faces N×3×S×S in [0, 1], then what the prior makes of them at `LEVELS` of noise."""
+    steps = respace(prior.schedule, prior.schedule.steps)
+    generator = torch.Generator().manual_seed(0)
+    rows = [clean]
+    for step in LEVELS:
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        noisy = noised(clean * 2 - 1, float(steps.kept[step]), noise)
+        parts = [predict(prior, part, steps, step).clean / 2 + 0.5 for part in noisy.split(4)]
+        rows.append(torch.cat(parts))
+    return rows, ["clean", *(f"step {step}" for step in LEVELS)]
+
+
+def write_sheet(path: Path, rows: Sequence[Tensor], titles: Sequence[str] = ()) -> None:
+    """Draws rows of eight faces, N×3×S×S each, into a file."""
+    shown = sheet(torch.cat(list(rows)), columns=8, row_labels=titles, cell_size=SIZE // 2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_photo(path, Photo(shown))
+
+
 def evaluate(data: Path, run: Path | None, grids: Path | None) -> None:
     """Logs how well held-out faces are denoised; draws them, and faces out of nothing.
 
@@ -148,28 +179,17 @@ def evaluate(data: Path, run: Path | None, grids: Path | None) -> None:
     prior = load_prior() if run is None else as_prior(load_run(run))
     clean, names = held_out_faces(data, load_detector())
     kinds = {kind: [n.startswith(kind) for n in names] for kind in ("congress", "portrait")}
-    steps = respace(prior.schedule, prior.schedule.steps)
-    generator = torch.Generator().manual_seed(0)
-    rows = [clean[:: len(clean) // 8][:8]]
-    for step in (20, 100, 200, 360, 500, 599):
-        noise = torch.randn(clean.shape, generator=generator)
-        noisy = noised(clean * 2 - 1, float(steps.kept[step]), noise)
-        parts = [predict(prior, part, steps, step).clean / 2 + 0.5 for part in noisy.split(4)]
-        denoised = torch.cat(parts)
+    rows, titles = denoise(prior, clean)
+    for title, denoised in zip(titles[1:], rows[1:], strict=True):
         error = psnr(denoised, clean)
         means = ", ".join(f"{k} {error[torch.tensor(of)].mean():.2f}" for k, of in kinds.items())
-        log.info("step %3d: %.2f dB (%s; worst %.2f)", step, error.mean(), means, error.min())
-        rows.append(denoised[:: len(clean) // 8][:8])
+        log.info("%s: %.2f dB (%s; worst %.2f)", title, error.mean(), means, error.min())
     if grids is not None:
-        from torchvision.utils import save_image
-
-        titles = ["clean", *(f"step {step}" for step in (20, 100, 200, 360, 500, 599))]
-        faces = sheet(torch.cat(rows), columns=8, row_labels=titles, cell_size=SIZE // 2)
+        shown = torch.linspace(0, len(clean) - 1, 8).long()
+        write_sheet(grids / "denoised.png", [row[shown] for row in rows], titles)
         nothing = SampleSettings(Constraint(strength=0.0, start=HIGHEST_STEP // 4))
-        drawn = sample_targets(torch.full((24, 3, SIZE, SIZE), 0.5), prior, nothing).targets
-        for name, image in (("denoised", faces), ("sampled", sheet(drawn, columns=8))):
-            grids.mkdir(parents=True, exist_ok=True)
-            save_image(image, grids / f"{name}.png")
+        grey = torch.full((24, 3, SIZE, SIZE), 0.5)
+        write_sheet(grids / "sampled.png", [sample_targets(grey, prior, nothing).targets])
 
 
 def export(run: Path, file: Path) -> None:

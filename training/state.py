@@ -66,6 +66,7 @@ def train_for(
     decay: float,
     clip: float,
     every: int,
+    on_save: Callable[[int], None] | None = None,
 ) -> None:
     """Trains until the minutes or steps are over, on a cosine over exactly that time.
 
@@ -83,6 +84,7 @@ def train_for(
         decay: of the moving average, at the end.
         clip: greatest norm of the gradients.
         every: steps between saves; the loss is logged ten times as often.
+        on_save: is told the step of each save.
     """
     network, average, optimizer = parts["network"], parts["average"], parts["optimizer"]
     began, running = time.time() - spent, 0.0
@@ -104,5 +106,7 @@ def train_for(
             log.info("step %d, %.1f min, loss %.5f", step, spent / 60, running)
         if step % every == 0 or done:
             save_state(run, parts, step=step, spent=spent)
+            if on_save is not None:
+                on_save(step)
         if done:
             break
