@@ -23,8 +23,7 @@ from .weights import EMBEDDED_DIR, read_state_dict
 
 EMBEDDED_PRIOR = EMBEDDED_DIR / "prior.safetensors"
 
-PREDICTIONS = ("epsilon", "v_prediction", "sample", "residual")
-_DETAIL = 0.1  # s of a "residual": the standard deviation of fine detail in [-1, 1]
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
 VARIANCES = ("learned_range", "fixed_large", "fixed_small")
 
 
@@ -38,8 +37,7 @@ class Prior:
         size: S, the side in pixels of the faces it was trained on.
         schedule: the noise it was trained on.
         prediction: what the network gives: the noise ("epsilon"), the velocity
-            ("v_prediction", Salimans and Ho 2022), the clean face ("sample"), or what replaces
-            as much of the noisy face as the noise has spoilt ("residual").
+            ("v_prediction", Salimans and Ho 2022) or the clean face ("sample").
         variance: of an ancestral step: between the posterior's and β by the network's word
             ("learned_range"), β ("fixed_large") or the posterior's ("fixed_small").
         highest_step: the noisiest training step that it knows.
@@ -130,36 +128,15 @@ def predict(prior: Prior, x: Tensor, steps: Respaced, index: int) -> Predicted:
             f"The prior {prior.name} ({dtype}) gave NaN. Use float32, or get its weights again."
         )
     estimate, values = output[:, :3], output[:, 3:]
-    clean = clean_face(prior.prediction, x, estimate, steps.kept[index])
+    kept = float(steps.kept[index])
+    if prior.prediction == "epsilon":
+        clean = (1 / kept) ** 0.5 * x - (1 / kept - 1) ** 0.5 * estimate
+    elif prior.prediction == "v_prediction":
+        clean = kept**0.5 * x - (1 - kept) ** 0.5 * estimate
+    else:
+        clean = estimate
     log_variance = _log_variance(prior, values, steps, index)
     return Predicted(clean.clamp(-1, 1) if prior.clip else clean, log_variance)
-
-
-def clean_face(prediction: str, x: Tensor, estimate: Tensor, kept: Tensor) -> Tensor:
-    """The clean face that a network's estimate stands for.
-
-    A "residual" is mixed with the noisy face: c·x/√ᾱ + (1 - c)·estimate, c = s² / (s² + σ²/ᾱ),
-    as Karras et al. 2022 precondition (eq. 7 and table 1), but s is that of fine detail. So a
-    small network need not learn to repeat a face that is nearly clean.
-
-    Args:
-        prediction: one of `PREDICTIONS`.
-        x: B×3×S×S noisy faces.
-        estimate: B×3×S×S, of the network.
-        kept: ᾱ, one number or one for each face.
-
-    Returns:
-        B×3×S×S.
-    """
-    kept = kept.to(x).reshape(-1, 1, 1, 1)
-    if prediction == "epsilon":
-        return (1 / kept).sqrt() * x - (1 / kept - 1).sqrt() * estimate
-    if prediction == "v_prediction":
-        return kept.sqrt() * x - (1 - kept).sqrt() * estimate
-    if prediction == "residual":
-        share = _DETAIL**2 / (_DETAIL**2 + 1 / kept - 1)
-        return share * x / kept.sqrt() + (1 - share) * estimate
-    return estimate
 
 
 def _log_variance(prior: Prior, values: Tensor, steps: Respaced, index: int) -> Tensor:

@@ -67,7 +67,6 @@ def test_the_right_word_gives_the_clean_face_back(prediction: str, index: int):
         "epsilon": noise,
         "v_prediction": kept**0.5 * noise - (1 - kept) ** 0.5 * clean,
         "sample": clean,
-        "residual": clean - 0.1**2 * (1 / kept - 1) ** -0.5 * noise,
     }[prediction]
     prior = prior_of(word, prediction=prediction)
     predicted = predict(prior, noised(clean, kept, noise), STEPS, index)

@@ -8,9 +8,8 @@
 The network is the U-Net of the published priors, four pixels square folded into channels, so
 that 256 px cost what 128 px would with half the fold. It predicts the clean face: with so few
 channels for so many pixels that is easier than to predict the noise (Li and He 2025, "Back to
-Basics"); and where there is little noise, only what to add to the face as it is. Only noise
-levels that sampling visits are trained. The loss is the squared error of the clean face weighed
-by 1 / σ², as of a velocity, but never more than `MOST_WEIGHT`.
+Basics"). Only noise levels that sampling visits are trained. The loss is the squared error of
+the clean face weighed by 1 / σ², as of a velocity, but never more than `MOST_WEIGHT`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from bfr.consistency import Constraint
 from bfr.diffusion import Schedule, noised, respace
 from bfr.evaluate import psnr
 from bfr.images import Photo, write_photo
-from bfr.prior import Prior, clean_face, load_prior, predict, save_prior
+from bfr.prior import Prior, load_prior, predict, save_prior
 from bfr.retinaface import load_detector
 from bfr.sample import SampleSettings, sample_targets
 from bfr.sheets import sheet
@@ -49,7 +48,6 @@ NETWORK = UNetConfig(
 )
 HIGHEST_STEP = 640
 MOST_WEIGHT = 25.0
-PREDICTION = "residual"
 SHOW_EVERY = 500
 LEVELS = (5, 20, 50, 100, 200, 360, 500, 599)  # training steps whose noise is measured and shown
 GREY = 0.25  # share of the faces shown in black and white, or tinted like an old print
@@ -66,7 +64,7 @@ def as_prior(network: UNet) -> Prior:
         network,
         SIZE,
         Schedule(),
-        prediction=PREDICTION,
+        prediction="sample",
         variance="fixed_small",
         highest_step=HIGHEST_STEP - 1,
         name="prior",
@@ -96,7 +94,7 @@ def denoising_loss(network: nn.Module, faces: Tensor, kept: Tensor) -> Tensor:
     """Weighed squared error of the predicted clean faces at random noise levels.
 
     Args:
-        network: of the prior.
+        network: predicts the clean face from the noisy one and its step.
         faces: B×4×S×S of `Faces`.
         kept: ᾱ of each step, float32.
     """
@@ -105,8 +103,7 @@ def denoising_loss(network: nn.Module, faces: Tensor, kept: Tensor) -> Tensor:
     signal = kept[t][:, None, None, None]
     noisy = signal.sqrt() * faces + (1 - signal).sqrt() * torch.randn_like(faces)
     weight = (1 / (1 - signal)).clamp(max=MOST_WEIGHT) * inside
-    clean = clean_face(PREDICTION, noisy, network(noisy, t), kept[t])
-    return (weight * (clean - faces).square()).mean()
+    return (weight * (network(noisy, t) - faces).square()).mean()
 
 
 def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
