@@ -59,7 +59,8 @@ def summary(pairs: PairSet) -> str:
     total, kept = len(pairs.pairs), len(pairs.kept)
     unfinished = sum(not pair.complete for pair in pairs.pairs)
     counts = f"{kept} to train with, {total - kept - unfinished} rejected"
-    return f"{total} pairs ({counts}, {unfinished} unfinished) in {pairs.folder}"
+    noun = "pair" if total == 1 else "pairs"
+    return f"{total} {noun} ({counts}, {unfinished} unfinished) in {pairs.folder}"
 
 
 def report(built: BuildReport) -> str:
@@ -190,6 +191,7 @@ class BuildTrainingPairs(io.ComfyNode):
         seed,
         eta,
         steps,
+        suit_prior,
         score,
         min_size,
         crop_size,
@@ -214,6 +216,7 @@ class BuildTrainingPairs(io.ComfyNode):
             size=crop_size or None,
             fidelity=fidelity,
             sample=make_settings(
+                prior.prior,
                 start=start,
                 stop=stop,
                 factor=factor,
@@ -223,6 +226,7 @@ class BuildTrainingPairs(io.ComfyNode):
                 seed=seed,
                 eta=eta,
                 steps=steps,
+                suit_prior=suit_prior,
                 batch_size=batch_size,
             ),
         )

@@ -170,7 +170,7 @@ class ReviewTrainingPairs(io.ComfyNode):
         finished = [pair for pair in reviewed.pairs if pair.complete]
         pages = max(1, -(-len(finished) // PAIRS_A_SHEET))
         if page > pages:
-            raise InputError(f"There are {pages} pages of contact sheets, and page {page} came.")
+            raise InputError(f"The last contact sheet is page {pages}, and page {page} came.")
         shown = finished[(page - 1) * PAIRS_A_SHEET : page * PAIRS_A_SHEET]
         sheet = contact_sheet(reviewed, shown)
         return io.NodeOutput(reviewed, to_comfy(sheet), remarks(reviewed))

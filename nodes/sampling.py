@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..bfr.consistency import Constraint
+from ..bfr.consistency import PAPER_SIZE, Constraint
 from ..bfr.errors import InputError
+from ..bfr.prior import Prior
 from ..bfr.records import OnStep
-from ..bfr.sample import SampleSettings, check_prior, sample_targets
+from ..bfr.sample import SampleSettings, check_prior, for_prior, sample_targets
 from . import memory, schemas, sweep
 from .convert import to_comfy, to_core
 
@@ -20,6 +21,7 @@ PREVIEWS = {"face, reference and difference": 3, "predicted face": 1, "none": 0}
 
 
 def make_settings(
+    prior: Prior,
     *,
     start: int,
     stop: int,
@@ -30,14 +32,15 @@ def make_settings(
     seed: int,
     eta: float,
     steps: int,
+    suit_prior: bool,
     batch_size: int = 1,
 ) -> SampleSettings:
     """The core's settings of what `schemas.guidance_inputs` gives.
 
     Raises:
-        InputError: if a value is out of its range.
+        InputError: if a value is out of its range, or the prior has not learned it.
     """
-    return SampleSettings(
+    settings = SampleSettings(
         constraint=Constraint(factor=factor, strength=strength, start=start, stop=stop),
         steps=steps,
         sampler=sampler,
@@ -46,6 +49,9 @@ def make_settings(
         seed=seed,
         batch_size=batch_size,
     )
+    settings = for_prior(settings, prior) if suit_prior else settings
+    check_prior(prior, settings)
+    return settings
 
 
 def load_prior(managed: memory.ManagedPrior, faces: int) -> None:
@@ -131,6 +137,7 @@ class SamplePseudoTargets(io.ComfyNode):
         seed,
         eta,
         steps,
+        suit_prior,
         batch_size,
         preview,
     ) -> io.NodeOutput:
@@ -138,6 +145,7 @@ class SamplePseudoTargets(io.ComfyNode):
             raise InputError(f"preview must be one of {', '.join(PREVIEWS)}; got {preview!r}.")
         guesses, _ = to_core(crops, "crops")
         settings = make_settings(
+            prior.prior,
             start=start,
             stop=stop,
             factor=factor,
@@ -147,6 +155,7 @@ class SamplePseudoTargets(io.ComfyNode):
             seed=seed,
             eta=eta,
             steps=steps,
+            suit_prior=suit_prior,
             batch_size=batch_size,
         )
         if len(guesses):
@@ -253,13 +262,14 @@ class SweepGuidance(io.ComfyNode):
         seed,
         eta,
         steps,
+        suit_prior,
         detector=None,
     ) -> io.NodeOutput:
         guesses, _ = to_core(crops, "crops")
         if face >= len(guesses):
             raise InputError(
-                f"There are {len(guesses)} faces in crops, counted from 0, and face {face} was "
-                "asked for."
+                f"The number of faces in crops is {len(guesses)}, and face {face} was asked for. "
+                "They are counted from 0."
             )
         guess = guesses[face : face + 1]
         guidance = {
@@ -272,16 +282,11 @@ class SweepGuidance(io.ComfyNode):
             "seed": seed,
             "eta": eta,
             "steps": steps,
+            "suit_prior": suit_prior,
         }
-
-        def make(**values: Any) -> SampleSettings:
-            settings = make_settings(**values)
-            check_prior(prior.prior, settings)
-            return settings
-
         columns = sweep.read_axis(across, across_values)
         rows = sweep.read_axis(down, down_values)
-        cells = sweep.plan(columns, rows, guidance, make)
+        cells = sweep.plan(columns, rows, guidance, partial(make_settings, prior.prior))
         load_prior(prior, 1)
         faces = sweep.sample_cells(
             guess, prior.prior, cells, len(columns.values), memory.progress()
@@ -289,8 +294,10 @@ class SweepGuidance(io.ComfyNode):
         if detector is not None:
             memory.load(detector)
         network = None if detector is None else detector.model
-        figures = sweep.measure(guess, faces, prior.prior.size, network)
+        figures = sweep.measure(guess, faces, prior.prior, network)
         title = sweep.shared(columns, rows, guidance)
+        if suit_prior and prior.prior.size != PAPER_SIZE:
+            title += f"; as for {PAPER_SIZE} px, suited to the prior's {prior.prior.size} px"
         grid = sweep.draw(faces, cells, figures, columns, rows, title)
         return io.NodeOutput(
             to_comfy(grid),

@@ -214,6 +214,15 @@ def guidance_inputs() -> list[io.Input]:
             "count in them. Leave it at the paper's 250 to compare settings with others.",
             advanced=True,
         ),
+        io.Boolean.Input(
+            "suit_prior",
+            display_name="suit the prior",
+            default=True,
+            tooltip="start, stop and low-pass factor are meant for faces of 512 px, as in the "
+            "paper. On: for a prior of another size they are changed so that as much of the face "
+            "is forgotten and held; the report says to what. Off: they are taken as they are.",
+            advanced=True,
+        ),
     ]
 
 

@@ -18,7 +18,7 @@ from ..bfr.errors import InputError
 from ..bfr.evaluate import caption, consistency_psnr, landmark_distance, sharpness
 from ..bfr.prior import Prior
 from ..bfr.records import OnStep
-from ..bfr.sample import SampleSettings, sample_targets
+from ..bfr.sample import SampleSettings, for_prior, sample_targets
 from ..bfr.sheets import sheet
 
 NOTHING = "none"
@@ -33,7 +33,6 @@ PARAMETERS: dict[str, tuple[str, type]] = {
     "seed": ("seed", int),
 }
 _KINDS = {int: "whole numbers, as in 8, 16, 32", float: "numbers, as in 0.5, 0.75, 1"}
-_MEASURED = 8  # the low-pass factor of the likeness in all cells, whatever theirs is
 _THUMBNAIL = 160  # side in pixels of a face in the live preview
 _EMPTY = 0.16  # grey of a cell without a face
 
@@ -170,26 +169,31 @@ def sample_cells(
 
 
 def measure(
-    guess: Tensor, faces: Sequence[Tensor | None], size: int, detector: nn.Module | None
+    guess: Tensor, faces: Sequence[Tensor | None], prior: Prior, detector: nn.Module | None
 ) -> list[str]:
     """The figures of each face in words: likeness to the guess, and sharpness.
+
+    They are measured at the prior's size, and the likeness at the paper's low-pass factor for
+    that size, whatever the cell's own.
 
     Args:
         guess: 1×3×S×S RGB in [0, 1].
         faces: as of `sample_cells`.
-        size: the prior's, at which they are measured.
+        prior: that sampled them.
         detector: a face detector, for the distance of the landmarks too.
     """
+    factor = for_prior(SampleSettings(), prior).constraint.factor
+    small_guess = _resized(guess, prior.size)
     texts = []
     for face in faces:
         if face is None:
             texts.append("")
             continue
-        small, low = _resized(face, size), _resized(guess, size)
+        small = _resized(face, prior.size)
         moved = None
         if detector is not None:
             moved = float(landmark_distance(face, guess, detector))
-        likeness = float(consistency_psnr(small, low, _MEASURED))
+        likeness = float(consistency_psnr(small, small_guess, factor))
         texts.append(caption(likeness=likeness, moved=moved, sharp=float(sharpness(small))))
     return texts
 

@@ -307,7 +307,7 @@ def test_cells_share_their_noise_and_the_preview_is_the_grid(sweep):
     assert [(done, total) for done, total, _ in told] == [(done, 8) for done in range(1, 9)]
     assert told[-1][2].shape == (1, 3, 160, 480)
     assert torch.equal(told[-1][2][..., :160], told[-1][2][..., 160:320])
-    figures = sweep.measure(guess, faces, prior.size, None)
+    figures = sweep.measure(guess, faces, prior, None)
     assert figures[0] == figures[1] != "" and figures[2] == ""
     grid = sweep.draw(faces, cells, figures, sweep.read_axis("seed", "1 2 3"), down, "title")
     assert grid.shape[1] == 3 and grid.shape[3] > 3 * 48

@@ -26,7 +26,8 @@ def validate(path: Path, home: Path) -> dict:
 
 
 def test_the_workflows_of_the_readme_exist():
-    assert {path.stem for path in EDITOR} >= {"restore_photo", "restore_photo_simple"}
+    names = {"restore_photo", "restore_photo_simple", "tune_guidance", "build_pairs"}
+    assert {path.stem for path in EDITOR} >= names
 
 
 @pytest.mark.parametrize("path", [*EDITOR, *API], ids=lambda p: f"{p.parent.name}-{p.stem}")

@@ -19,6 +19,20 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}
 
 
+def only(prompt: Prompt, class_type: str) -> str:
+    """The id of the one node of that class."""
+    (key,) = (key for key, item in prompt.items() if item["class_type"] == class_type)
+    return key
+
+
+def quick(prompt: Prompt, prior: str) -> Prompt:
+    """A workflow with another prior and only four network calls a face."""
+    for item in prompt.values():
+        changes = {"prior_name": prior, "calls": 4}
+        item["inputs"] |= {key: value for key, value in changes.items() if key in item["inputs"]}
+    return prompt
+
+
 def example(photo: str = "grace_hopper.jpg", damage: str = "faded print", seed: int = 7):
     return node("BFR_LoadExamplePhoto", photo=photo, damage=damage, damage_seed=seed)
 
@@ -89,6 +103,7 @@ GUIDANCE = {
     "seed": 0,
     "eta": 0.0,
     "steps": 250,
+    "suit_prior": False,
 }
 
 

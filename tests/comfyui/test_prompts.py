@@ -12,17 +12,12 @@ import pytest
 from PIL import Image
 
 from tests.comfyui import prompts
-from tests.comfyui.prompts import node
+from tests.comfyui.prompts import node, only
 from tests.comfyui.server import PACK, PromptRefused, Server
 
 pytestmark = pytest.mark.comfyui
 
-WORKFLOWS = sorted(path.stem for path in (PACK / "workflows" / "api").glob("*.json"))
-
-
-def only(prompt: prompts.Prompt, class_type: str) -> str:
-    (key,) = (key for key, item in prompt.items() if item["class_type"] == class_type)
-    return key
+WORKFLOWS = ("restore_photo", "restore_photo_simple")
 
 
 def draw_thumbnail(before: np.ndarray, after: np.ndarray, mask: np.ndarray, path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
+import os
 import struct
 import time
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from PIL import Image
 from bfr.prior import save_prior
 from tests.comfyui import prompts
 from tests.comfyui.prompts import node
-from tests.comfyui.server import Server
+from tests.comfyui.server import PACK, Server
 from tests.priors import tiny_prior
 
 websocket = pytest.importorskip("websocket")
@@ -36,6 +38,38 @@ def prior(server: Server) -> str:
     about = {"licence": "none", "provenance": "made by a rule"}
     save_prior(folder / "tiny.safetensors", tiny_prior(SIZE), about)
     return "tiny.safetensors"
+
+
+def draw_thumbnail(target: np.ndarray, cells: list[np.ndarray], path: Path) -> None:
+    """The gallery's picture: a pseudo target, and on its right the sweep's faces."""
+    picture = Image.new("RGB", (1024, 512))
+    picture.paste(Image.fromarray(target).resize((512, 512), Image.Resampling.LANCZOS))
+    columns = math.isqrt(len(cells))
+    side = 512 // columns
+    for index, cell in enumerate(cells[: columns**2]):
+        y, x = divmod(index, columns)
+        place = (512 + 512 * x // columns, 512 * y // columns)
+        picture.paste(Image.fromarray(cell).resize((side, side), Image.Resampling.LANCZOS), place)
+    picture.save(path, quality=85)
+
+
+def test_workflow_tune_guidance(server: Server, prior: str):
+    prompt = prompts.workflow("tune_guidance")
+    if not os.environ.get("BFR_RECORD"):
+        prompt = prompts.quick(prompt, prior)
+    sweep = prompts.only(prompt, "BFR_SweepGuidance")
+    prompt |= {
+        "target": prompts.save(prompts.only(prompt, "BFR_SamplePseudoTargets")),
+        "cells": prompts.save(sweep, 1),
+        "figures": prompts.show(sweep, 2),
+    }
+    result = server.run(prompt)
+    assert result.succeeded, result.messages
+    (target,), cells = server.images(result, "target"), server.images(result, "cells")
+    assert target.shape == (256, 256, 3) and len(cells) == 9
+    assert len(result.output("figures")["text"][0].splitlines()) == 10
+    if os.environ.get("BFR_RECORD"):
+        draw_thumbnail(target, cells, PACK / "workflows" / "tune_guidance.jpg")
 
 
 def sampling(prior: str, count: int = 1, **changes) -> prompts.Prompt:
@@ -86,6 +120,12 @@ def test_a_face_is_the_same_in_any_batch(server: Server, prior: str):
     (alone,) = server.images(server.run(sampling(prior, seed=5)), "targets")
     _, second = server.images(server.run(sampling(prior, count=2, seed=4)), "targets")
     assert np.abs(alone.astype(int) - second.astype(int)).max() <= 1
+
+
+def test_settings_suit_a_prior_of_another_size(server: Server, prior: str):
+    paper = {"start": 150, "stop": 90, "sampler": "dpm-solver++", "calls": 4, "suit_prior": True}
+    report = server.run(sampling(prior, **paper)).output("report")["text"][0]
+    assert "from step 53 of 250" in report and "factor 1," in report
 
 
 @pytest.mark.parametrize(
@@ -183,7 +223,7 @@ MISTAKES = {
     "no values": ("sweep", {"down_values": " , "}, "whole numbers"),
     "the same twice": ("sweep", {"down": "low-pass factor"}, "two parameters"),
     "nothing possible": ("sweep", {"down_values": "8, 9"}, "None of 4 combinations"),
-    "face": ("sweep", {"face": 1}, "1 faces in crops, counted from 0, and face 1"),
+    "face": ("sweep", {"face": 1}, "faces in crops is 1, and face 1"),
 }
 
 
@@ -198,7 +238,7 @@ def test_mistakes_are_named(server: Server, prior: str, mistake: str):
 
 def test_prior_of_another_kind_is_refused(server: Server):
     folder = server.base / "models" / "face_priors"
-    weights = Path(__file__).parents[2] / "weights" / "restorer.safetensors"
+    weights = PACK / "weights" / "restorer.safetensors"
     (folder / "restorer.safetensors").write_bytes(weights.read_bytes())
     result = server.run(sampling("restorer.safetensors"))
     assert result.error["node_id"] == "prior" and "prior" in result.error["exception_message"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bfr.prior import save_prior
 from tests.comfyui import prompts
@@ -31,6 +33,29 @@ def album(server: Server) -> Path:
     shutil.copy(PACK / "samples" / "eileen_collins.jpg", album / "more")
     (album / "broken.jpg").write_bytes(b"no picture")
     return album
+
+
+def draw_thumbnail(folder: Path, path: Path) -> None:
+    """The gallery's picture: a pair's degraded face, guess and pseudo target."""
+    picture = Image.new("RGB", (1152, 384))
+    for place, kind in enumerate(("lq", "guess", "target")):
+        (file,) = (folder / kind).glob("*.png")
+        with Image.open(file) as image:
+            resized = image.convert("RGB").resize((384, 384), Image.Resampling.LANCZOS)
+        picture.paste(resized, (384 * place, 0))
+    picture.save(path, quality=85)
+
+
+def test_workflow_build_pairs(server: Server):
+    prompt = prompts.workflow("build_pairs")
+    if not os.environ.get("BFR_RECORD"):
+        prompt = prompts.quick(prompt, "tiny.safetensors")
+    prompt["report"] = prompts.show(prompts.only(prompt, "BFR_ReviewTrainingPairs"), 2)
+    report = lines(server, prompt)
+    assert report[0].startswith("1 pair (1 to train with")
+    if os.environ.get("BFR_RECORD"):
+        folder = server.base / "datasets" / "example"
+        draw_thumbnail(folder, PACK / "workflows" / "build_pairs.jpg")
 
 
 def building(name: str, **changes) -> prompts.Prompt:
@@ -88,7 +113,7 @@ def test_a_new_photograph_is_noticed(server: Server, album: Path):
 
 def test_crops_and_guesses_from_other_nodes(server: Server):
     report = lines(server, from_crops("crops", guesses=["crops", 0]))
-    assert report[0].startswith("1 pairs (1 to train with")
+    assert report[0].startswith("1 pair (1 to train with")
     (pair,) = manifest(server, "crops")
     assert pair["sha256"]["lq"] == pair["sha256"]["guess"] != pair["sha256"]["target"]
 
@@ -115,7 +140,7 @@ def test_review_marks_and_shows(server: Server):
     assert [pair["status"] for pair in manifest(server, "reviewed")] == ["kept", "rejected"]
     prompt["review"]["inputs"] |= {"rejected": "", "kept": "2", "page": 2}
     result = server.run(prompt)
-    assert "1 pages of contact sheets, and page 2" in result.error["exception_message"]
+    assert "last contact sheet is page 1, and page 2" in result.error["exception_message"]
     assert [pair["status"] for pair in manifest(server, "reviewed")] == ["kept", "kept"]
 
 
