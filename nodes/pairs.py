@@ -182,16 +182,6 @@ class BuildTrainingPairs(io.ComfyNode):
         pairs_name,
         folder,
         fidelity,
-        start,
-        stop,
-        factor,
-        strength,
-        sampler,
-        calls,
-        seed,
-        eta,
-        steps,
-        suit_prior,
         score,
         min_size,
         crop_size,
@@ -201,6 +191,7 @@ class BuildTrainingPairs(io.ComfyNode):
         guesses=None,
         restorer=None,
         detector=None,
+        **guidance,
     ) -> io.NodeOutput:
         photographs, guessed = photo_folder(folder), photo_folder(guess_folder)
         if (photographs is None) == (crops is None):
@@ -215,20 +206,7 @@ class BuildTrainingPairs(io.ComfyNode):
             min_size=min_size,
             size=crop_size or None,
             fidelity=fidelity,
-            sample=make_settings(
-                prior.prior,
-                start=start,
-                stop=stop,
-                factor=factor,
-                strength=strength,
-                sampler=sampler,
-                calls=calls,
-                seed=seed,
-                eta=eta,
-                steps=steps,
-                suit_prior=suit_prior,
-                batch_size=batch_size,
-            ),
+            sample=make_settings(prior.prior, **guidance, batch_size=batch_size),
         )
         if restorer is None and guesses is None and guessed is None:
             restorer = load_restorer()

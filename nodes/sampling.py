@@ -35,7 +35,7 @@ def make_settings(
     suit_prior: bool,
     batch_size: int = 1,
 ) -> SampleSettings:
-    """The core's settings of what `schemas.guidance_inputs` gives.
+    """The core's settings of what `schemas.guidance_inputs` gives (a node's ``guidance``).
 
     Raises:
         InputError: if a value is out of its range, or the prior has not learned it.
@@ -124,40 +124,11 @@ class SamplePseudoTargets(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        crops,
-        prior,
-        start,
-        stop,
-        factor,
-        strength,
-        sampler,
-        calls,
-        seed,
-        eta,
-        steps,
-        suit_prior,
-        batch_size,
-        preview,
-    ) -> io.NodeOutput:
+    def execute(cls, crops, prior, batch_size, preview, **guidance) -> io.NodeOutput:
         if preview not in PREVIEWS:
             raise InputError(f"preview must be one of {', '.join(PREVIEWS)}; got {preview!r}.")
         guesses, _ = to_core(crops, "crops")
-        settings = make_settings(
-            prior.prior,
-            start=start,
-            stop=stop,
-            factor=factor,
-            strength=strength,
-            sampler=sampler,
-            calls=calls,
-            seed=seed,
-            eta=eta,
-            steps=steps,
-            suit_prior=suit_prior,
-            batch_size=batch_size,
-        )
+        settings = make_settings(prior.prior, **guidance, batch_size=batch_size)
         if len(guesses):
             load_prior(prior, min(batch_size, len(guesses)))
         on_step = show_panels(memory.progress(), PREVIEWS[preview])
@@ -253,17 +224,8 @@ class SweepGuidance(io.ComfyNode):
         down,
         down_values,
         face,
-        start,
-        stop,
-        factor,
-        strength,
-        sampler,
-        calls,
-        seed,
-        eta,
-        steps,
-        suit_prior,
         detector=None,
+        **guidance,
     ) -> io.NodeOutput:
         guesses, _ = to_core(crops, "crops")
         if face >= len(guesses):
@@ -272,18 +234,6 @@ class SweepGuidance(io.ComfyNode):
                 "They are counted from 0."
             )
         guess = guesses[face : face + 1]
-        guidance = {
-            "start": start,
-            "stop": stop,
-            "factor": factor,
-            "strength": strength,
-            "sampler": sampler,
-            "calls": calls,
-            "seed": seed,
-            "eta": eta,
-            "steps": steps,
-            "suit_prior": suit_prior,
-        }
         columns = sweep.read_axis(across, across_values)
         rows = sweep.read_axis(down, down_values)
         cells = sweep.plan(columns, rows, guidance, partial(make_settings, prior.prior))
@@ -296,7 +246,7 @@ class SweepGuidance(io.ComfyNode):
         network = None if detector is None else detector.model
         figures = sweep.measure(guess, faces, prior.prior, network)
         title = sweep.shared(columns, rows, guidance)
-        if suit_prior and prior.prior.size != PAPER_SIZE:
+        if guidance["suit_prior"] and prior.prior.size != PAPER_SIZE:
             title += f"; as for {PAPER_SIZE} px, suited to the prior's {prior.prior.size} px"
         grid = sweep.draw(faces, cells, figures, columns, rows, title)
         return io.NodeOutput(

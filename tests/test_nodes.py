@@ -54,6 +54,17 @@ def node_classes() -> dict[str, ast.ClassDef]:
     return found
 
 
+def sampling_parameters() -> list[str]:
+    """What the nodes that sample take as ``**guidance``: the keywords of `make_settings`."""
+    module = ast.parse((ROOT / "nodes" / "sampling.py").read_text("utf-8"))
+    make = next(
+        item
+        for item in module.body
+        if isinstance(item, ast.FunctionDef) and item.name == "make_settings"
+    )
+    return [argument.arg for argument in make.args.kwonlyargs if argument.arg != "batch_size"]
+
+
 def test_recorded_nodes_are_those_in_the_source():
     assert set(node_classes()) == set(SCHEMAS) == set(INFO)
 
@@ -67,7 +78,8 @@ def test_execute_takes_the_recorded_inputs(node_id: str):
         if isinstance(item, ast.FunctionDef) and item.name == "execute"
     )
     names = [argument.arg for argument in execute.args.args[1:]]
-    assert sorted(names) == sorted(SCHEMAS[node_id]["inputs"])
+    shared = sampling_parameters() if execute.args.kwarg else []
+    assert sorted(names + shared) == sorted(SCHEMAS[node_id]["inputs"])
     optional = names[len(names) - len(execute.args.defaults) :]
     assert set(optional) == set(INFO[node_id]["input"].get("optional", {}))
 
