@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 SAMPLERS = ("ddpm", "ddim", "dpm-solver++", "unipc")
+PRESETS = ("guided-diffusion", "guided-diffusion, new attention order", "improved-diffusion")
 PRECISIONS = ("float32", "bfloat16", "float16")
 SHOWN = ("all", "kept", "rejected", "flagged")
 
@@ -73,6 +74,18 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
         help="0 looks best, 1 is closest to the input; CodeFormer has it (%(default)s)",
     )
     add("--prior", default=models.EMBEDDED, metavar="NAME|FILE|FOLDER", help="what samples targets")
+    add(
+        "--prior-size",
+        type=number(16, 4096, int),
+        metavar="SIZE",
+        help="side in pixels of the prior's faces, for a checkpoint whose name does not tell it",
+    )
+    add(
+        "--prior-preset",
+        choices=(AUTO, *PRESETS),
+        default=AUTO,
+        help="how a checkpoint was made (auto)",
+    )
     add(
         "--start",
         type=_step,
@@ -138,7 +151,8 @@ def targets(options: argparse.Namespace) -> int:
         restorer = load_restorer(models.find_weights("restorer", options.restorer)).to(device)
     is_folder = Path(options.prior).is_dir() and options.prior != models.EMBEDDED
     prior_file = Path(options.prior) if is_folder else models.find_weights("prior", options.prior)
-    prior = load_prior(prior_file)
+    told = {} if options.prior_size is None else {"size": options.prior_size}
+    prior = load_prior(prior_file, preset=options.prior_preset, **told)
     prior.network.to(device, getattr(torch, options.precision))
     report = build_pairs(
         sources,

@@ -13,10 +13,12 @@ from PIL import Image
 
 from bfr import cli, prior, restorer, retinaface, review, share, targets
 from bfr.consistency import Constraint
+from bfr.layouts import PRESETS
 from bfr.pairs import read_pairs
 from bfr.prior import save_prior
 from bfr.sample import SAMPLERS, SampleSettings, for_prior
 from bfr.targets import PairSettings
+from bfr.tuning import PRESETS as NAMED_PRESETS
 from bfr.tuning import SAMPLERS as NAMED_SAMPLERS
 from tests import pair_sets
 from tests.pair_sets import photograph
@@ -27,13 +29,18 @@ WORDS = (
 ).split()
 
 
+def load_tiny(path: Path | None, *, preset: str, size: int = 32) -> prior.Prior:
+    assert preset == "auto"
+    return tiny_prior(size)
+
+
 @pytest.fixture
 def stand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins for the networks."""
     pair_sets.stand_in(monkeypatch)
     monkeypatch.setattr(retinaface, "load_detector", lambda path: pair_sets.detector())
     monkeypatch.setattr(restorer, "load_restorer", lambda path: pair_sets.restorer())
-    monkeypatch.setattr(prior, "load_prior", lambda path: tiny_prior())
+    monkeypatch.setattr(prior, "load_prior", load_tiny)
     monkeypatch.setattr(
         review, "landmark_distance", lambda images, *_: images.double().mean((1, 2, 3))
     )
@@ -129,8 +136,9 @@ def test_settings_of_the_words(photos: Path, tmp_path: Path, monkeypatch: pytest
     assert given["settings"].sample == for_prior(SampleSettings(Constraint(factor=8)), tiny)
 
 
-def test_the_samplers_are_the_cores():
+def test_the_choices_are_the_cores():
     assert NAMED_SAMPLERS == SAMPLERS
+    assert tuple(PRESETS) == NAMED_PRESETS
 
 
 @pytest.mark.usefixtures("stand")
