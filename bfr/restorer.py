@@ -255,7 +255,7 @@ def _registry(state: dict[str, Tensor], path: Path) -> ArchRegistry:
     if not {"position_emb", "idx_pred_layer.1.weight"} <= state.keys():
         return MAIN_REGISTRY
     try:
-        from spandrel_extra_arches import EXTRA_REGISTRY
+        from spandrel_extra_arches import EXTRA_REGISTRY  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingPackageError(
             f"{path} is a CodeFormer, whose architecture comes in a package of its own: "
