@@ -191,7 +191,7 @@ def guidance_inputs() -> list[io.Input]:
             display_name="seed",
             default=0,
             min=0,
-            max=2**32 - 1,
+            max=2**64 - 1,
             control_after_generate=io.ControlAfterGenerate.fixed,
             tooltip="Draws the noise, and with it the invented detail: another seed, other "
             "hairs and pores on the same face. Face number n of a batch uses seed + n.",

@@ -233,13 +233,12 @@ def report(cells: Sequence[Cell], figures: Sequence[str], title: str) -> str:
 
 def shared(across: Axis, down: Axis, guidance: Mapping[str, Any]) -> str:
     """The settings that all cells have in common, in words."""
-    names = {id: name for name, (id, _) in PARAMETERS.items()}
-    swept = {across.name, down.name}
-    return ", ".join(
-        f"{names[id]} {value:g}" if isinstance(value, float) else f"{names[id]} {value}"
-        for id, value in guidance.items()
-        if id in names and names[id] not in swept and not (id == "calls" and not value)
-    )
+    words = []
+    for name, (id, _) in PARAMETERS.items():
+        value = guidance[id]
+        if name not in (across.name, down.name) and (id != "calls" or value):
+            words.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
+    return ", ".join(words)
 
 
 def _resized(image: Tensor, size: int) -> Tensor:

@@ -90,6 +90,7 @@ def mask(source: str, slot: int = 1) -> Prompt:
 
 def load_prior(name: str = "embedded default", **changes: Any):
     inputs = {"download": False, "preset": "auto", "size": 0, "head_channels": 0}
+    inputs |= {"precision": "float32"}
     return node("BFR_LoadPrior", prior_name=name, **{**inputs, **changes})
 
 

@@ -128,6 +128,15 @@ def test_settings_suit_a_prior_of_another_size(server: Server, prior: str):
     assert "from step 53 of 250" in report and "factor 1," in report
 
 
+def test_half_precision_gives_nearly_the_same(server: Server, prior: str):
+    prompt = sampling(prior)
+    (exact,) = server.images(server.run(prompt), "targets")
+    prompt["prior"]["inputs"]["precision"] = "bfloat16"
+    (near,) = server.images(server.run(prompt), "targets")
+    difference = np.abs(exact.astype(int) - near.astype(int))
+    assert 0 < difference.mean() < 8
+
+
 @pytest.mark.parametrize(
     ("preview", "panels"),
     [("face, reference and difference", 3), ("predicted face", 1), ("none", 0)],
@@ -282,7 +291,7 @@ def test_interrupt_stops_sampling_and_leaves_nothing(server: Server, prior: str)
     start = time.monotonic()
     result = server.wait(prompt_id, seconds=30)
     assert result.messages["execution_interrupted"]["node_id"] == "sample"
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
     server.free()
     assert server.get("/probe/loaded") == {"managed": [], "cached": []}
 
