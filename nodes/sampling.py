@@ -247,7 +247,7 @@ class SweepGuidance(io.ComfyNode):
         figures = sweep.measure(guess, faces, prior.prior, network)
         title = sweep.shared(columns, rows, guidance)
         if guidance["suit_prior"] and prior.prior.size != PAPER_SIZE:
-            title += f"; as for {PAPER_SIZE} px, suited to the prior's {prior.prior.size} px"
+            title += f" (for {PAPER_SIZE} px)"
         grid = sweep.draw(faces, cells, figures, columns, rows, title)
         return io.NodeOutput(
             to_comfy(grid),
