@@ -8,9 +8,12 @@ The modules read in the order data flows, and each imports only from those befor
     -> lowpass, colour -> memory -> restorer
     -> unet, diffusion -> layouts, diffusers_prior -> prior -> consistency
     -> solvers, noise -> sample
-    -> parsing -> paste -> degrade, evaluate, niqe, sheets -> batch
+    -> parsing -> paste -> camera, prints -> degrade
+    -> evaluate, niqe, perceptual -> sheets, plots -> measure -> batch
     -> share, progress -> pairs -> ledger -> collect, guesses -> targets -> review
-    -> pipeline -> models, options -> tuning -> cli
+    -> recipes, discriminator -> objectives, checkpointing
+    -> trainset -> keep -> runs -> validate -> finetune
+    -> pipeline -> models, options -> tuning, measuring, training -> cli
 
 Nothing here knows ComfyUI, asks for a device, downloads, prints or works at import.
 Images are BCHW float32 RGB in [0, 1]; points are (x, y) pixels with pixel centres on
