@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from .errors import InputError, MissingPackageError
 
@@ -29,12 +30,15 @@ class Share:
         count: how many processes there are.
         device: the device that this process was given; None leaves the choice.
         wait: returns when all processes have called it.
+        average: replaces tensors by their mean over all processes, in place; returns when all
+            have called it with tensors of the same shapes.
     """
 
     rank: int = 0
     count: int = 1
     device: str | None = None
     wait: Callable[[], None] = lambda: None
+    average: Callable[[Sequence[Tensor]], None] = lambda tensors: None
 
     def of(self, items: Sequence[T]) -> Sequence[T]:
         """This process's part of a list that is the same in all of them."""
@@ -68,4 +72,13 @@ def launched_share(cpu: bool = False) -> Share:
             f"{count} processes were started, and accelerate joins {state.num_processes}. Start "
             "them with: accelerate launch --multi_gpu --num_processes N"
         )
-    return Share(state.process_index, count, str(state.device), state.wait_for_everyone)
+    return Share(state.process_index, count, str(state.device), state.wait_for_everyone, _average)
+
+
+@torch.no_grad()
+def _average(tensors: Sequence[Tensor]) -> None:
+    sums = [torch.distributed.all_reduce(tensor, async_op=True) for tensor in tensors]
+    for tensor, summing in zip(tensors, sums, strict=True):
+        assert summing is not None
+        summing.wait()
+        tensor /= torch.distributed.get_world_size()
