@@ -20,12 +20,11 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -134,15 +133,24 @@ class RunFolder:
             except ValueError:
                 log.warning("A line of %s was cut off and does not count.", path)
 
-    def rewind(self, step: int) -> None:
-        """Cuts off what the log and the pictures have of later steps than the state."""
+    def rewind(self, step: int, validated: int) -> None:
+        """Cuts off what the log and the pictures have of later than the state.
+
+        Args:
+            step: the last whose line stays.
+            validated: the last whose validation, a line with a "gain", stays.
+        """
         if not self.writes:
             return
-        kept = [json.dumps(line) + "\n" for line in self.lines() if line["step"] <= step]
+        kept = [
+            json.dumps(line) + "\n"
+            for line in self.lines()
+            if line["step"] <= (validated if "gain" in line else step)
+        ]
         with atomic_path(self.folder / LOG) as partial:
             partial.write_text("".join(kept), encoding="utf-8")
         for path in (self.folder / SAMPLES).glob("step_*.png"):
-            if int(path.stem.removeprefix("step_")) > step:
+            if int(path.stem.removeprefix("step_")) > validated:
                 path.unlink(missing_ok=True)
 
     def clear(self) -> None:
