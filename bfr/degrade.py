@@ -1,23 +1,26 @@
 """Synthetic damage for clean faces: the blur, noise and compression that restorers train on.
 
 The chain is GFPGAN's (Wang et al., 2021, eq. 5): ``y = ((x ⊛ k)↓r + n)JPEG q ↑r``, with a tone
-change for old prints behind it. Blur is given in pixels of a 512 px face and scaled with the
-crop, so that a preset looks alike at every size.
+change for old prints behind it. Before it may stand a halftone screen (`bfr.prints`), and in the
+place of its noise n a camera's (`bfr.camera`). Blur is given in pixels of a 512 px face and scaled
+with the crop, so that a preset looks alike at every size.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .camera import camera_noise
 from .errors import InputError
 from .images import check_images
+from .prints import age_print, halftone, luma
 
 Range = tuple[float, float]
 
@@ -28,23 +31,35 @@ class Degradation:
 
     Attributes:
         blur: standard deviation of the Gaussian in pixels of a 512 px face.
-        downscale: how many times smaller than a 512 px face the picture becomes.
+        downscale: how many times smaller than a 512 px face the picture becomes; 0 leaves it.
         noise: standard deviation of the noise, of 255.
-        jpeg: JPEG quality, 1 to 100.
+        jpeg: JPEG quality, 1 to 100; None does not pack it.
         grey: probability that the picture loses its colour.
         grain: probability that the noise is alike in all channels.
         fade: how far contrast falls and black lifts, 0 to 1.
         tint: strength of a warm paper tint, 0 to 1.
+        iso: sensitivity of the camera that takes the small picture; 0 for none.
+        screen: distance of halftone dots in pixels of a 512 px face; 0 for none.
     """
 
     blur: Range = (0.1, 10.0)
     downscale: Range = (0.8, 8.0)
     noise: Range = (0.0, 20.0)
-    jpeg: Range = (60.0, 100.0)
+    jpeg: Range | None = (60.0, 100.0)
     grey: float = 0.01
     grain: float = 0.0
     fade: Range = (0.0, 0.0)
     tint: Range = (0.0, 0.0)
+    iso: Range = (0.0, 0.0)
+    screen: Range = (0.0, 0.0)
+
+
+NO_DAMAGE = Degradation((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), None, grey=0.0)
+"""Changes nothing; `dataclasses.replace` what is to be damaged."""
+
+
+def _camera(iso: float) -> Degradation:
+    return replace(NO_DAMAGE, downscale=(4.0, 4.0), iso=(iso, iso))
 
 
 PRESETS: dict[str, Degradation] = {
@@ -55,8 +70,15 @@ PRESETS: dict[str, Degradation] = {
     "faded print": Degradation(
         (2.0, 4.0), (2.0, 3.0), (8.0, 14.0), (60.0, 75.0), 1.0, 1.0, (0.35, 0.5), (0.4, 0.6)
     ),
+    "newspaper": Degradation(
+        *((0.6, 1.2), (1.2, 2.0), (3.0, 8.0), (60.0, 85.0), 1.0, 1.0, (0.15, 0.3), (0.2, 0.5)),
+        screen=(6.0, 9.0),
+    ),
+    "camera noise ISO 1500": _camera(1500),
+    "camera noise ISO 3000": _camera(3000),
 }
-"""Named kinds of damage; ``gfpgan`` is the published training range."""
+"""Named kinds of damage; ``gfpgan`` is the published training range, and camera noise that of
+Kuai et al. (WACV 2025): a face of 512 px reduced four times, and no other damage."""
 
 
 def degrade_faces(images: Tensor, preset: str | Degradation = "gfpgan", seed: int = 0) -> Tensor:
@@ -89,23 +111,28 @@ def _degrade(image: Tensor, ranges: Degradation, seed: int) -> Tensor:
     unit = max(height, width) / 512
     picture = image[None].float().cpu().clamp(0, 1)
     if rng.random() < ranges.grey:
-        weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-        picture = (picture * weights).sum(1, keepdim=True).expand(-1, 3, -1, -1)
+        picture = luma(picture).expand(-1, 3, -1, -1)
+    if max(ranges.screen) > 0:
+        picture = halftone(picture, unit * rng.uniform(*ranges.screen))
     picture = _blur(picture, *(unit * rng.uniform(*ranges.blur, 2)), angle=rng.uniform(0, math.pi))
-    scale = 1 / (unit * rng.uniform(*ranges.downscale))
+    scale = 1 / (unit * rng.uniform(*ranges.downscale) or 1.0)
     small = (max(4, round(height * scale)), max(4, round(width * scale)))
     picture = _resize(picture, small)
+    if max(ranges.iso) > 0:
+        picture = camera_noise(picture, rng.uniform(*ranges.iso), rng)
     channels = 1 if rng.random() < ranges.grain else 3
     noise = rng.standard_normal((1, channels, *small)) * rng.uniform(*ranges.noise) / 255
     picture = (picture + torch.from_numpy(noise).float()).clamp(0, 1)
-    picture = _resize(_jpeg(picture, round(rng.uniform(*ranges.jpeg))), (height, width))
-    fade, tint = rng.uniform(*ranges.fade), rng.uniform(*ranges.tint)
-    paper = 1 - tint * torch.tensor([0.0, 0.12, 0.35])[:, None, None]
-    return ((picture * (1 - fade) + 0.4 * fade) * paper).clamp(0, 1)[0]
+    if ranges.jpeg is not None:
+        picture = _jpeg(picture, round(rng.uniform(*ranges.jpeg)))
+    picture = _resize(picture, (height, width))
+    return age_print(picture, rng.uniform(*ranges.fade), rng.uniform(*ranges.tint))[0]
 
 
 def _blur(image: Tensor, sigma_x: float, sigma_y: float, angle: float) -> Tensor:
     """Blurs with a tilted Gaussian, multiplying spectra: any width costs the same."""
+    if sigma_x == sigma_y == 0:
+        return image
     pad = math.ceil(3 * max(sigma_x, sigma_y))
     height, width = image.shape[-2:]
     pad_y, pad_x = min(pad, height - 1), min(pad, width - 1)

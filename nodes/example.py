@@ -6,14 +6,14 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..bfr.degrade import PRESETS, degrade_faces
+from ..bfr.degrade import degrade_faces
 from ..bfr.errors import InputError
 from ..bfr.images import read_photo
 from . import schemas
 from .convert import to_comfy
+from .degrade import chosen_damage, damage_input
 
 FOLDER = Path(__file__).resolve().parents[1] / "samples"
-UNDAMAGED = "none"
 
 
 def list_photos() -> list[str]:
@@ -39,14 +39,7 @@ class LoadExamplePhoto(io.ComfyNode):
                     default="grace_hopper.jpg",
                     tooltip="Which portrait; sources are in the pack's samples folder.",
                 ),
-                io.Combo.Input(
-                    "damage",
-                    display_name="damage",
-                    options=[UNDAMAGED, *PRESETS],
-                    default="faded print",
-                    tooltip="How the portrait is damaged. gfpgan: the mixture of blur, noise and "
-                    "compression that restorers are trained on.",
-                ),
+                damage_input("faded print"),
                 io.Int.Input(
                     "damage_seed",  # named "seed" the editor would change it after every run
                     display_name="seed",
@@ -67,6 +60,4 @@ class LoadExamplePhoto(io.ComfyNode):
         if photo not in list_photos():
             raise InputError(f"photo must be one of {', '.join(list_photos())}; got {photo!r}.")
         pixels = read_photo(FOLDER / photo).pixels
-        if damage != UNDAMAGED:
-            pixels = degrade_faces(pixels, damage, damage_seed)
-        return io.NodeOutput(to_comfy(pixels))
+        return io.NodeOutput(to_comfy(degrade_faces(pixels, chosen_damage(damage), damage_seed)))

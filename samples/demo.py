@@ -13,14 +13,14 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
-from bfr.degrade import PRESETS, degrade_faces
+from bfr.degrade import degrade_faces
 from bfr.images import read_photo
 from bfr.pipeline import restore_photo
 from bfr.restorer import load_restorer
 from bfr.retinaface import load_detector
 
 PHOTOGRAPHS = ("eileen_collins.jpg", "grace_hopper.jpg")
-KINDS = [name for name in PRESETS if name != "gfpgan"]  # a mixture of the others
+KINDS = ["low resolution", "noise", "compression", "faded print"]  # what restorers train on
 SEED = 7
 CELL, MARGIN, HEADER = 256, 8, 28  # pixels
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from bfr.degrade import PRESETS, Degradation, degrade_faces
+from bfr.degrade import NO_DAMAGE, PRESETS, Degradation, degrade_faces
 from bfr.errors import InputError
 from bfr.evaluate import psnr
 
@@ -32,12 +34,48 @@ def test_presets_damage_reproducibly(faces, preset):
     assert torch.equal(faces, before)
 
 
+@pytest.mark.parametrize(
+    ("preset", "mean", "deviation"),
+    [
+        ("gfpgan", 0.49671575591839573, 0.22857558432822153),
+        ("low resolution", 0.49678981051916987, 0.2350652869908962),
+        ("noise", 0.4966679876536979, 0.2455896011393923),
+        ("compression", 0.4969334333862608, 0.24883588092134856),
+        ("faded print", 0.4096602285433922, 0.08719629462673106),
+    ],
+)
+def test_a_seed_gives_the_same_damage_in_every_version(preset, mean, deviation):
+    tiles = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    faces = F.interpolate(tiles, (128, 128), mode="bicubic").clamp(0, 1)
+    damaged = degrade_faces(faces, preset, 11).double()
+    assert damaged.mean().item() == pytest.approx(mean, abs=1e-6)
+    assert damaged.std().item() == pytest.approx(deviation, abs=1e-6)
+
+
+def test_the_kinds_look_as_they_are_called(faces):
+    weak, strong = (degrade_faces(faces, f"camera noise ISO {iso}", 1) for iso in (1500, 3000))
+    assert (psnr(strong, faces) + 0.5 < psnr(weak, faces)).all()
+    newspaper, print_ = (degrade_faces(faces, kind, 1) for kind in ("newspaper", "faded print"))
+    assert (newspaper[:, 0] - newspaper[:, 2]).std() < 0.1  # of one ink
+    assert newspaper.std() > print_.std()  # in dots
+
+
+def test_a_halftone_is_as_coarse_at_every_size():
+    grey = torch.full((1, 3, 256, 256), 0.6)
+    screen = replace(NO_DAMAGE, screen=(8.0, 8.0))
+    small = degrade_faces(grey, screen)
+    large = degrade_faces(F.interpolate(grey, (512, 512)), screen)
+    shrunk = F.interpolate(large, (256, 256), mode="area")
+    assert psnr(small, shrunk) > psnr(small, grey) + 6
+
+
 def test_batch_equals_singles(faces):
     together = degrade_faces(faces, "gfpgan", seed=5)
     assert torch.equal(together[1:], degrade_faces(faces[1:], "gfpgan", seed=6))
 
 
 def test_no_damage_is_the_picture(faces):
+    assert torch.equal(degrade_faces(faces, NO_DAMAGE), faces)
     grey = faces[:, :1].expand(-1, 3, -1, -1)  # JPEG halves the resolution of colour
     faces = F.interpolate(grey, (512, 512), mode="nearest")
     assert (psnr(degrade_faces(faces, CLEAN), faces) > 40).all()

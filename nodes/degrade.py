@@ -1,0 +1,125 @@
+"""Damage for clean faces, to see what a restorer can do and to measure it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from comfy_api.latest import io
+
+from ..bfr.degrade import NO_DAMAGE, PRESETS, Degradation, degrade_faces
+from ..bfr.errors import InputError
+from . import schemas
+from .convert import to_comfy, to_core
+
+UNDAMAGED = "none"
+DAMAGES = (UNDAMAGED, *PRESETS)
+AS_DAMAGE = -1.0  # what leaves an own setting to the kind of damage
+
+# The settings of one's own: display name, largest value, step and tooltip.
+OWN = {
+    "blur": ("blur", 50.0, 0.1, "Width of the blur in pixels of a 512 px face."),
+    "downscale": ("reduction", 64.0, 0.1, "How many times smaller than a 512 px face the picture "
+                  "is made and enlarged again. 0: not at all."),
+    "noise": ("noise", 200.0, 0.5, "Grain of equal strength everywhere, of 255."),
+    "iso": ("camera ISO", 25600.0, 50.0, "Noise as a phone's camera makes it at this sensitivity: "
+            "in colour, stronger in the dark, in blotches. 0: no camera."),
+    "jpeg": ("JPEG quality", 100.0, 1.0, "Quality of the compression. 0: not compressed."),
+    "screen": ("halftone", 64.0, 0.5, "Distance of a newspaper's dots in pixels of a 512 px face. "
+               "0: no dots."),
+    "fade": ("fading", 1.0, 0.01, "How far contrast falls and black lifts."),
+    "tint": ("yellowing", 1.0, 0.01, "How yellow the paper is."),
+}  # fmt: skip
+
+
+def damage_input(default: str) -> io.Combo.Input:
+    """The kind of damage."""
+    return io.Combo.Input(
+        "damage",
+        display_name="damage",
+        options=list(DAMAGES),
+        default=default,
+        tooltip="The kind of damage. gfpgan: the mixture of blur, noise and compression that "
+        "restorers are trained on. newspaper and camera noise: what they are not trained on.",
+    )
+
+
+def chosen_damage(damage: str, **own: float) -> Degradation:
+    """The ranges of a kind of damage, with the settings in place that are not `AS_DAMAGE`.
+
+    Raises:
+        InputError: if there is no such kind, or a JPEG quality is none.
+    """
+    if damage not in DAMAGES:
+        raise InputError(f"damage must be one of {', '.join(DAMAGES)}; got {damage!r}.")
+    changed: dict[str, tuple[float, float] | None] = {
+        name: (value, value) for name, value in own.items() if value >= 0
+    }
+    if own.get("jpeg") == 0:
+        changed["jpeg"] = None
+    return replace(PRESETS.get(damage, NO_DAMAGE), **changed)
+
+
+class DegradeFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_DegradeFaces",
+            display_name="Degrade Faces",
+            category=schemas.CATEGORY,
+            description="Damages clean faces in a chosen way, the same for the same seed: to see "
+            "what a restorer makes of them, and to measure it against the clean ones.",
+            search_aliases=[
+                "damage",
+                "add noise",
+                "camera noise",
+                "halftone",
+                "synthetic degradation",
+                "jpeg artifacts",
+            ],
+            inputs=[
+                io.Image.Input(
+                    "image",
+                    display_name="image",
+                    tooltip="Aligned faces, or portraits that a face fills: blur and dots are "
+                    "as large as for a face of the picture's size.",
+                ),
+                damage_input("gfpgan"),
+                io.Int.Input(
+                    "seed",
+                    display_name="seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
+                    tooltip="Draws the damage within its kind; the same seed, the same damage. "
+                    "Picture number n of a batch uses seed + n.",
+                ),
+                *(
+                    io.Float.Input(
+                        id,
+                        display_name=name,
+                        default=AS_DAMAGE,
+                        min=AS_DAMAGE,
+                        max=high,
+                        step=step,
+                        tooltip=f"{tooltip} -1: as the damage has it.",
+                        advanced=True,
+                    )
+                    for id, (name, high, step, tooltip) in OWN.items()
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "damaged", display_name="damaged", tooltip="The damaged pictures, as large."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, image, damage, seed, blur, downscale, noise, iso, jpeg, screen, fade, tint
+    ) -> io.NodeOutput:
+        own = {"blur": blur, "downscale": downscale, "noise": noise, "iso": iso, "jpeg": jpeg}
+        ranges = chosen_damage(damage, **own, screen=screen, fade=fade, tint=tint)
+        pixels, alpha = to_core(image)
+        return io.NodeOutput(to_comfy(degrade_faces(pixels, ranges, seed), alpha))
