@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,9 +156,10 @@ class RunFolder:
         """Deletes what an earlier run left."""
         if not self.writes:
             return
-        shutil.rmtree(self.folder / SAMPLES, ignore_errors=True)
-        for name in (STATE, "state.json", BEST, LOG, LOSS):
-            (self.folder / name).unlink(missing_ok=True)
+        pictures = (self.folder / SAMPLES).glob("step_*.png")
+        files = (self.folder / name for name in (STATE, "state.json", BEST, LOG, LOSS))
+        for path in (*files, *pictures):
+            path.unlink(missing_ok=True)
 
     def draw(self, name: str, picture: Tensor) -> None:
         """Writes a picture, 1×3×H×W in [0, 1]."""

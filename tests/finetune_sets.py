@@ -1,0 +1,94 @@
+"""Pairs folders, a tiny restorer and quick settings for the tests of fine-tuning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from spandrel import ImageModelDescriptor, ModelLoader
+from spandrel.architectures.NAFNet import NAFNet
+from torch import Tensor
+
+from bfr.images import Photo, write_photo
+from bfr.pairs import Pair, PairSet, file_sha256, image_path, read_pairs
+from bfr.recipes import FinetuneSettings
+
+SIZE = 32
+QUICK = FinetuneSettings(
+    steps=4,
+    batch=4,
+    micro_batch=2,
+    patch=16,
+    lr=1e-3,
+    discriminator_channels=4,
+    held_back=0.3,
+    ema=0.5,
+    weight_decay=0.01,
+    clip=1.0,
+)
+PLAIN = replace(QUICK, adversarial=0.0, perceptual=0.0, ema=0.0, patch=None, clip=0.0)
+
+
+def tiny_restorer(seed: int = 0, scale: float = 0.1) -> ImageModelDescriptor:
+    """A NAFNet of some thousand parameters, which changes its input a little."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = NAFNet(
+            width=4, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1], img_channel=3
+        )
+        for name, parameter in network.named_parameters():
+            if name.endswith(("beta", "gamma")):
+                parameter.data.normal_(0, scale)
+    restorer = ModelLoader().load_from_state_dict(network.state_dict())
+    assert isinstance(restorer, ImageModelDescriptor)
+    restorer.tags.append(f"{SIZE}px")
+    return restorer.eval()
+
+
+def faces(count: int, seed: int = 0, size: int = SIZE) -> Tensor:
+    """Smooth pictures with some texture, N×3×S×S in [0, 1]."""
+    random = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 4, 4, generator=random)
+    fine = torch.rand(count, 3, size, size, generator=random)
+    return (0.8 * F.interpolate(coarse, size, mode="bicubic") + 0.2 * fine).clamp(0.05, 0.95)
+
+
+def darker(target: Tensor) -> Tensor:
+    """Damage that is easy to learn to mend."""
+    return target * 0.7
+
+
+def pairs_folder(
+    folder: Path, count: int = 6, damage: Callable[[Tensor], Tensor] = darker, size: int = SIZE
+) -> PairSet:
+    """A finished pairs folder; ``damage`` makes the degraded faces of the targets."""
+    targets = faces(count, size=size)
+    lines = []
+    for kind in ("lq", "guess", "target"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        target = targets[number : number + 1]
+        name = f"face-{number}"
+        sha256 = {}
+        for kind, image in (("lq", damage(target)), ("guess", damage(target)), ("target", target)):
+            write_photo(image_path(folder, kind, name), Photo(image))
+            sha256[kind] = file_sha256(image_path(folder, kind, name))
+        pair = Pair(
+            name=name,
+            source=f"{name}.jpg",
+            source_sha256="0" * 64,
+            face=0,
+            image_to_crop=((1, 0, 0), (0, 1, 0)),
+            landmarks=(),
+            score=1.0,
+            guess={"lq": sha256["lq"]},
+            target={"guess": sha256["guess"]},
+            sha256=sha256,
+        )
+        lines.append(json.dumps(asdict(pair)))
+    (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+    return read_pairs(folder)
