@@ -24,6 +24,8 @@ from .records import Face
 _DETAIL = 2.0  # standard deviation in pixels of the blur that detail is measured against
 _PATCH = 8  # side in pixels of the patches whose gradients are compared
 _CHANCE = 0.001  # how often the gradients of plain noise may look like an edge
+_WINDOW, _SPREAD = 11, 1.5  # of SSIM: side and standard deviation in pixels
+_STEADY = 0.01**2, 0.03**2  # of SSIM: keep its two fractions steady where little is to be seen
 
 
 def psnr(images: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -45,6 +47,52 @@ def psnr(images: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tenso
     weights = torch.ones_like(error) if mask is None else mask.double()
     mean = (error * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3))
     return -10 * torch.log10(mean)
+
+
+def ssim(images: Tensor, reference: Tensor) -> Tensor:
+    """Structural similarity of each image: likeness of light, contrast and structure nearby.
+
+    Wang, Bovik, Sheikh and Simoncelli ("Image Quality Assessment: From Error Visibility to
+    Structural Similarity", IEEE TIP 2004, eq. 13) under their Gaussian window of 11 pixels and
+    standard deviation 1.5, where it lies within the image; the mean over the three channels.
+
+    Args:
+        images: B×3×H×W RGB in [0, 1], at least 11 pixels high and wide.
+        reference: B×3×H×W RGB in [0, 1].
+
+    Returns:
+        B float64 values up to 1, which equal images have.
+
+    Raises:
+        InputError: if the shapes differ or the images are too small.
+    """
+    _check_pair(images, reference)
+    if min(images.shape[-2:]) < _WINDOW:
+        raise InputError(
+            f"For SSIM, images must be at least {_WINDOW} pixels high and wide, and "
+            f"{images.shape[-1]}×{images.shape[-2]} came."
+        )
+    x, y = images.double(), reference.double()
+
+    def nearby(values: Tensor) -> Tensor:
+        return gaussian_blur2d(values, _WINDOW, (_SPREAD, _SPREAD))[..., 5:-5, 5:-5]
+
+    mean_x, mean_y = nearby(x), nearby(y)
+    variances = nearby(x * x) - mean_x.square() + nearby(y * y) - mean_y.square()
+    covariance = nearby(x * y) - mean_x * mean_y
+    light, detail = _STEADY
+    similar = (2 * mean_x * mean_y + light) * (2 * covariance + detail)
+    most = (mean_x.square() + mean_y.square() + light) * (variances + detail)
+    return (similar / most).mean((1, 2, 3))
+
+
+def likeness_factor(size: int) -> int:
+    """The low-pass factor at which restored faces are compared with their input.
+
+    It is the greatest divisor of the side up to its 32nd: 16 at 512 pixels, the paper's, and 8 at
+    256.
+    """
+    return max(n for n in range(1, max(size // 32, 1) + 1) if size % n == 0)
 
 
 def consistency_psnr(images: Tensor, reference: Tensor, factor: int) -> Tensor:

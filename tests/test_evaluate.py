@@ -11,7 +11,16 @@ from torch.nn import functional as F
 
 from bfr.align import align_faces
 from bfr.errors import InputError
-from bfr.evaluate import caption, consistency_psnr, grain, landmark_distance, psnr, sharpness
+from bfr.evaluate import (
+    caption,
+    consistency_psnr,
+    grain,
+    landmark_distance,
+    likeness_factor,
+    psnr,
+    sharpness,
+    ssim,
+)
 from bfr.lowpass import lowpass
 from bfr.retinaface import load_detector
 from tests.portraits import astronaut, only
@@ -50,10 +59,38 @@ def test_psnr_counts_only_the_mask():
     assert psnr(images, reference, 1 - mask).item() == pytest.approx(0)
 
 
-@pytest.mark.parametrize("figure", [psnr, lambda a, b: consistency_psnr(a, b, 4)])
+@pytest.mark.parametrize("figure", [psnr, ssim, lambda a, b: consistency_psnr(a, b, 4)])
 def test_other_shapes_are_refused(figure):
     with pytest.raises(InputError, match="shape"):
         figure(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 8, 8))
+
+
+def test_ssim_is_scikit_images(face: Tensor):
+    from skimage.metrics import structural_similarity
+
+    for damaged in (blurred(face, 2), noised(face, 20), face.flip(3), 1 - face):
+        expected = structural_similarity(
+            *(images[0].double().numpy() for images in (damaged, face)),
+            gaussian_weights=True,
+            use_sample_covariance=False,
+            data_range=1.0,
+            channel_axis=0,
+        )
+        assert ssim(damaged, face).item() == pytest.approx(expected, abs=1e-9)
+        assert ssim(face, damaged).item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_ssim_of_equal_and_of_flat_images(face: Tensor):
+    assert ssim(face, face).item() == pytest.approx(1, abs=1e-12)
+    dark, light = torch.full((1, 3, 16, 16), 0.2), torch.full((1, 3, 16, 16), 0.8)
+    assert ssim(dark, light).item() == pytest.approx((0.32 + 1e-4) / (0.68 + 1e-4))
+    assert ssim(torch.zeros(0, 3, 16, 16), torch.zeros(0, 3, 16, 16)).shape == (0,)
+    with pytest.raises(InputError, match="11 pixels"):
+        ssim(torch.zeros(1, 3, 10, 16), torch.zeros(1, 3, 10, 16))
+
+
+def test_the_factor_of_likeness_divides_the_side():
+    assert [likeness_factor(size) for size in (512, 256, 128, 300, 97, 16)] == [16, 8, 4, 6, 1, 1]
 
 
 def test_consistency_counts_low_frequencies_only(face: Tensor):
@@ -126,7 +163,8 @@ def test_grain_finds_the_noise(face: Tensor):
 def test_a_batch_equals_singles_in_any_dtype(face: Tensor):
     faces = torch.cat([face, blurred(face, 1), noised(face, 10)])
     before = faces.clone()
-    for figure in (sharpness, grain, lambda x: consistency_psnr(x, x.flip(3), 8)):
+    comparing = (lambda x: consistency_psnr(x, x.flip(3), 8), lambda x: ssim(x, x.flip(3)))
+    for figure in (sharpness, grain, *comparing):
         together = figure(faces)
         assert together.dtype == torch.float64 and together.shape == (3,)
         for i in range(3):
