@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from copy import deepcopy
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -25,11 +26,12 @@ from .restorer import CONVENTIONS, run_restorer
 
 _WHOLE = ("GFPGAN", "RestoreFormer", "CodeFormer")  # take faces of their own size only
 _FROZEN = {
-    "CodeFormer": ("quantize.", "generator.", "fuse_convs_dict."),
-    "RestoreFormer": ("quantize.",),
-    "GFPGAN": ("toRGB.",),
+    "CodeFormer": ("quantize.*", "generator.*", "fuse_convs_dict.*"),
+    "RestoreFormer": ("quantize.*", "encoder.*attn*.norm2.*"),
+    "GFPGAN": ("toRGB.*", "stylegan_decoder.style_mlp.*"),
 }
-"""By architecture: what is not trained, by the recipe or as the loss does not depend on it."""
+"""Parameters that are not trained, by architecture: CodeFormer's by the recipe, the others because
+the restored face does not depend on them, or only in steps."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +63,8 @@ class Objective(ABC):
         self.restorer, self.settings = restorer, settings
         self.frozen = _FROZEN.get(restorer.architecture.id, ())
         for name, parameter in restorer.model.named_parameters():
-            parameter.requires_grad_(not name.startswith(self.frozen))
+            frozen = any(fnmatchcase(name, pattern) for pattern in self.frozen)
+            parameter.requires_grad_(not frozen)
 
     def parameters(self) -> list[nn.Parameter]:
         """What is trained of the restorer, in the network's order."""
@@ -251,5 +254,5 @@ def _bce(logits: Tensor, label: float) -> Tensor:
 
 def _in_words(parts: dict[str, float], frozen: tuple[str, ...]) -> str:
     losses = " + ".join(f"{name} × {weight:g}" for name, weight in parts.items() if weight)
-    kept = ", ".join(name.rstrip(".") for name in frozen)
+    kept = ", ".join(pattern.removesuffix(".*") for pattern in frozen)
     return f"{losses}; frozen: {kept}" if kept else losses

@@ -62,8 +62,8 @@ def pyramid_distance(images: Tensor, reference: Tensor) -> Tensor:
     After Laparra, Ballé, Berardino and Simoncelli, "Perceptual image quality assessment using a
     normalized Laplacian pyramid" (Human Vision and Electronic Imaging 2016), with their filters
     and constants: each band z of the pyramid is divided by a constant and the amplitudes nearby,
-    ``y = z / (σ + p * |z|)`` (eq. 2), as the eye adapts to contrast; the distance is the mean
-    over the bands of the root mean square of ``y - y_reference`` (eq. 3). Different from theirs:
+    ``y = z / (σ + p * |z|)``, as the eye adapts to contrast; the distance is the mean over the
+    bands of the root mean square of ``y - y_reference``. Different from theirs:
     the filters are made symmetric, so that mirrored images measure alike, images smaller than
     128 px have fewer bands, and colour counts: luma six eighths, both chromas (BT.601) one each.
 

@@ -1,0 +1,58 @@
+"""Tiny restorers of each architecture that can be trained, with weights by rule."""
+
+from __future__ import annotations
+
+from spandrel import ImageModelDescriptor
+from spandrel.architectures.GFPGAN import GFPGAN
+from spandrel.architectures.NAFNet import NAFNet
+from spandrel.architectures.RestoreFormer import RestoreFormer
+from spandrel.architectures.SwinIR import SwinIR
+from torch import nn
+
+from tests.pair_sets import Known
+from tests.rule_weights import fill_by_rule
+
+
+def describe(network: nn.Module, architecture: str) -> ImageModelDescriptor:
+    """A descriptor as spandrel's loader makes it, without the loader."""
+    return ImageModelDescriptor(
+        network, network.state_dict(), Known(architecture), "SR", [], True, True, 1, 3, 3
+    )
+
+
+def nafnet(width: int = 4, seed: int = 0) -> ImageModelDescriptor:
+    """Some 2000 parameters; changes its input a little. Sides are multiples of 4."""
+    network = NAFNet(width=width, middle_blk_num=1, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1])
+    fill_by_rule(network, seed)
+    network.ending.weight.data.mul_(0.05)
+    return describe(network, "NAFNet")
+
+
+def swinir(drop_path_rate: float = 0.0) -> ImageModelDescriptor:
+    """Two stages of two blocks; sides are multiples of 8."""
+    network = SwinIR(
+        img_size=8,
+        embed_dim=8,
+        depths=[2, 2],
+        num_heads=[2, 2],
+        window_size=8,
+        upsampler="",
+        mlp_ratio=2,
+        upscale=1,
+        drop_path_rate=drop_path_rate,
+    )
+    return describe(fill_by_rule(network), "SwinIR")
+
+
+def gfpgan() -> ImageModelDescriptor:
+    """A sixteenth of the channels; 512 px faces, slow."""
+    network = GFPGAN(narrow=0.0625, num_style_feat=16)  # type: ignore[arg-type]
+    return describe(fill_by_rule(network), "GFPGAN")
+
+
+def restoreformer() -> ImageModelDescriptor:
+    """32 channels throughout; 512 px faces, slow."""
+    network = RestoreFormer(
+        n_embed=16, embed_dim=32, ch=32, ch_mult=(1, 1, 1, 1, 1, 1), num_res_blocks=1, z_channels=32
+    )
+    return describe(fill_by_rule(network), "RestoreFormer")
