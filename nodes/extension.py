@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import consistency, example, faces, folders, loaders, pairs, restore, review, sampling
+from . import (
+    consistency,
+    degrade,
+    example,
+    faces,
+    finetune,
+    folders,
+    loaders,
+    measure,
+    pairs,
+    restore,
+    review,
+    sampling,
+)
 
 
 class FaceRestorationExtension(ComfyExtension):
@@ -32,4 +45,8 @@ class FaceRestorationExtension(ComfyExtension):
             review.LoadTrainingPairs,
             review.ReviewTrainingPairs,
             consistency.ApplyConsistency,
+            finetune.FinetuneRestorer,
+            finetune.SaveRestorer,
+            degrade.DegradeFaces,
+            measure.MeasureFaces,
         ]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import comfy.model_management as model_management
 import comfy.utils
+import torch
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
 from PIL import Image
 from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
+from ..bfr.errors import CancelledError
 from ..bfr.prior import Prior
+from ..bfr.recipes import FinetuneSettings
 from ..bfr.records import OnStep
+from ..bfr.restorer import native_size, run_restorer
 
 _PREVIEW_SIDE = 512
 _FACE_BYTES = 6 * 64 * 512 * 512 * 4  # six float32 layers of 64 channels at 512 px
@@ -27,6 +34,11 @@ def manage(network: nn.Module) -> ModelPatcher:
         load_device=model_management.get_torch_device(),
         offload_device=model_management.unet_offload_device(),
     )
+
+
+_PAPER_SIDE = 512  # of faces for a restorer that takes any
+_CRITIC_LAYERS = 16  # of a U-Net discriminator, as large as its first one
+_DISTANCE_LAYERS = 512  # values a pixel that a perceptual distance keeps; of VGG's layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,13 @@ def restorer_patcher(restorer: ImageModelDescriptor) -> ModelPatcher:
     return patcher
 
 
+def unmanaged(restorer: ImageModelDescriptor) -> ImageModelDescriptor:
+    """The same restorer without its patcher, so that a copy of it is a restorer of its own."""
+    bare = copy.copy(restorer)
+    vars(bare).pop("patcher", None)
+    return bare
+
+
 def load(*patchers: ModelPatcher, faces: int = 0, needed: int = 0) -> None:
     """Moves networks to the computing device, making room for the work to come.
 
@@ -67,6 +86,63 @@ def sampling_bytes(prior: Prior, faces: int) -> int:
     first = next(m for m in prior.network.modules() if isinstance(m, nn.Conv2d))
     channels = 3 * first.out_channels / first.in_channels  # a pixel, if pixels are folded or not
     return int(4 * faces * prior.size**2 * channels * _PRIOR_LAYERS)
+
+
+def training_bytes(restorer: ImageModelDescriptor, settings: FinetuneSettings) -> int:
+    """The memory that fine-tuning takes beside the caller's own restorer, about.
+
+    The copy's parameters, gradients, both moments of Adam and the average; what a forward pass
+    of a micro-batch keeps for the backward pass, which is counted on a network without memory;
+    and the same of the discriminator and the perceptual distance, by their layers.
+    """
+    side = settings.patch or native_size(restorer) or _PAPER_SIDE
+    kept = 0
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        kept += tensor.nbytes
+        return tensor
+
+    ghost = unmanaged(restorer)
+    with torch.inference_mode(False), torch.enable_grad():
+        ghost._model = copy.deepcopy(restorer.model).to("meta", torch.float32)
+        ghost.model.requires_grad_(True)
+        faces = torch.empty(1, 3, side, side, device="meta", requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            run_restorer(ghost, faces)
+    layers = _DISTANCE_LAYERS * (settings.perceptual > 0)
+    layers += _CRITIC_LAYERS * settings.discriminator_channels * (settings.adversarial > 0)
+    if settings.checkpointing:
+        kept //= 4
+    weights = sum(parameter.numel() for parameter in restorer.model.parameters())
+    return 4 * 5 * weights + settings.micro_batch * (kept + 4 * layers * side**2)
+
+
+@contextlib.contextmanager
+def room(needed: int) -> Iterator[None]:
+    """Lets other networks leave the computing device for work that ComfyUI does not see.
+
+    Args:
+        needed: bytes of that work; what it has left in torch's cache is given back after.
+    """
+    model_management.free_memory(needed, model_management.get_torch_device())
+    try:
+        yield
+    finally:
+        model_management.soft_empty_cache()
+
+
+def saving_progress() -> OnStep:
+    """`progress`, with Cancel as the core's own, which saves and gives what there is so far."""
+    tell = progress()
+
+    def on_step(done: int, total: int, preview: Tensor | None = None) -> None:
+        try:
+            tell(done, total, preview)
+        except model_management.InterruptProcessingException as interrupt:
+            raise CancelledError("It was cancelled in ComfyUI.") from interrupt
+
+    return on_step
 
 
 def progress() -> OnStep:

@@ -13,16 +13,20 @@ import json
 import sys
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from spandrel.architectures.NAFNet import NAFNet
 
 from bfr.consistency import Constraint
+from bfr.recipes import PRESETS, FinetuneSettings, shortened
 from bfr.records import Face, FaceSet
 from bfr.sample import SampleSettings
 from tests.comfy_cli import run_comfy_cli
+from tests.pair_sets import restorer as described
 from tests.priors import tiny_prior
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -136,19 +140,29 @@ def test_comfy_cli_finds_no_fault_with_the_pack(tmp_path: Path):
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], Any]]:
     """Imports a module of ``nodes`` as ComfyUI does, with as much of ComfyUI as it needs."""
-    management = types.ModuleType("comfy.model_management")
-    management.intermediate_device = lambda: torch.device("cpu")  # pyright: ignore
-    management.intermediate_dtype = lambda: torch.float32  # pyright: ignore
-    comfy = types.ModuleType("comfy")
-    comfy.model_management = management  # pyright: ignore
-    latest = types.ModuleType("comfy_api.latest")
-    latest.io = types.SimpleNamespace(ComfyNode=object, Custom=str)  # pyright: ignore
-    monkeypatch.setitem(sys.modules, "comfy", comfy)
-    monkeypatch.setitem(sys.modules, "comfy.model_management", management)
-    monkeypatch.setitem(sys.modules, "comfy_api", types.ModuleType("comfy_api"))
-    monkeypatch.setitem(sys.modules, "comfy_api.latest", latest)
+
+    def stand_in(name: str, **contents: Any) -> types.ModuleType:
+        module = types.ModuleType(name)
+        module.__dict__.update(contents)
+        monkeypatch.setitem(sys.modules, name, module)
+        return module
+
+    management = stand_in(
+        "comfy.model_management",
+        intermediate_device=lambda: torch.device("cpu"),
+        intermediate_dtype=lambda: torch.float32,
+    )
+    stand_in("comfy", model_management=management, utils=stand_in("comfy.utils"))
+    stand_in("comfy.model_patcher", CoreModelPatcher=object, ModelPatcher=object)
+    stand_in("comfy_api")
+    stand_in("comfy_api.latest", io=types.SimpleNamespace(ComfyNode=object, Custom=str))
+    stand_in(
+        "folder_paths",
+        get_output_directory=lambda: str(tmp_path / "output"),
+        get_folder_paths=lambda key: [str(tmp_path / "models" / key)],
+    )
     name = "face-restoration-tuner"
     spec = importlib.util.spec_from_file_location(
         name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
@@ -362,3 +376,96 @@ def test_one_reference_serves_a_batch_and_keeps_the_type(constrain_clean):
 def test_reference_that_does_not_fit_is_refused(constrain_clean, shape, factor: int, message: str):
     with pytest.raises(Exception, match=message):
         constrain_clean(torch.zeros(2, 4, 16, 16), torch.zeros(shape), factor, 1.0)
+
+
+@pytest.fixture
+def tuning(load: Callable[[str], Any]) -> Any:
+    return load("finetune")
+
+
+AS_THE_PRESET = {
+    "preset": "auto",
+    "steps": 0,
+    "seed": 0,
+    "learning_rate": 0.0,
+    "batch": 0,
+    "micro_batch": 0,
+    "patch": 0,
+    "distance": "auto",
+    "pixel": -1.0,
+    "perceptual": -1.0,
+    "adversarial": -1.0,
+    "ema": -1.0,
+    "precision": "float32",
+    "checkpointing": False,
+    "held_back": 0.1,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, PRESETS["quick"]),
+        ({"preset": "SwinIR (paper)"}, PRESETS["SwinIR (paper)"]),
+        ({"steps": 40}, shortened(PRESETS["quick"], 40)),
+        ({"batch": 6}, replace(PRESETS["quick"], batch=6, micro_batch=3)),
+        ({"patch": -1, "adversarial": 0}, replace(PRESETS["quick"], patch=None, adversarial=0)),
+        ({"learning_rate": 2e-4}, replace(PRESETS["quick"], lr=2e-4, lr_end=2e-4 * 1e-5 / 1e-4)),
+    ],
+)
+def test_what_is_not_set_is_the_presets(tuning, changes: dict, expected: FinetuneSettings):
+    restorer = described(architecture="NAFNet")
+    settings = tuning.make_settings(restorer, **{**AS_THE_PRESET, **changes})
+    assert settings.as_dict() == expected.as_dict()
+
+
+def test_auto_goes_by_the_architecture(tuning):
+    settings = tuning.make_settings(described(architecture="CodeFormer"), **AS_THE_PRESET)
+    assert settings.as_dict() == PRESETS["CodeFormer (paper)"].as_dict()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preset": "slow"}, "preset must be auto or one of"),
+        ({"batch": 6, "micro_batch": 4}, "4 does not divide 6"),
+        ({"distance": "none"}, "distance must be one of"),
+        ({"pixel": 0, "perceptual": 0, "adversarial": 0}, "must be above 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(tuning, changes: dict, message: str):
+    with pytest.raises(Exception, match=message):
+        tuning.make_settings(described(architecture="NAFNet"), **{**AS_THE_PRESET, **changes})
+
+
+def test_a_result_never_takes_the_place_of_another_unasked(tuning, tmp_path: Path):
+    folder = tmp_path / "models" / "facerestore_models"
+    assert tuning.result_file("mine", False) == folder / "mine.safetensors"
+    folder.mkdir(parents=True)
+    for name in ("mine", "mine_2"):
+        (folder / f"{name}.safetensors").touch()
+    assert tuning.result_file("mine.safetensors", False) == folder / "mine_3.safetensors"
+    assert tuning.result_file("mine", True) == folder / "mine.safetensors"
+
+
+def test_names_that_lead_elsewhere_are_refused(tuning):
+    for name in ("", " ", "..", "../mine", "/mine", ".safetensors", "more/"):
+        with pytest.raises(Exception, match="needs a file name such as"):
+            tuning.result_file(name, False)
+    for name in ("", " ", "..", "../mine", "/mine", "more/.."):
+        with pytest.raises(Exception, match="needs a name such as"):
+            tuning.run_folder(name)
+
+
+def test_memory_for_training_grows_with_what_is_trained(load):
+    restorer, settings = described(architecture="NAFNet"), replace(PRESETS["quick"], patch=64)
+    restorer._model = NAFNet(width=4, middle_blk_num=1, enc_blk_nums=[1], dec_blk_nums=[1])
+    memory = load("memory")
+    whole = memory.training_bytes(restorer, settings)
+    weights = sum(parameter.numel() for parameter in restorer.model.parameters())
+    kept = whole - 20 * weights
+    twice = replace(settings, batch=8, micro_batch=8)
+    assert memory.training_bytes(restorer, twice) - 20 * weights == 2 * kept > 0
+    for less in ({"adversarial": 0}, {"perceptual": 0}, {"checkpointing": True}, {"patch": 32}):
+        assert memory.training_bytes(restorer, replace(settings, **less)) < whole
+    assert all(parameter.device.type == "cpu" for parameter in restorer.model.parameters())

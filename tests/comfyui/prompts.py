@@ -125,3 +125,30 @@ def build(name: str, prior: str, **changes: Any):
     inputs = {**GUIDANCE, "batch_size": 4, "fidelity": 0.5, "score": 0.5, "min_size": 0}
     inputs |= {"pairs_name": name, "folder": "", "guess_folder": "", "crop_size": 0}
     return node("BFR_BuildTrainingPairs", **{**inputs, "prior": [prior, 0], **changes})
+
+
+def degrade(image: str, damage: str = "gfpgan", seed: int = 0, **changes: Any):
+    own = ("blur", "downscale", "noise", "iso", "jpeg", "screen", "fade", "tint")
+    inputs = {**dict.fromkeys(own, -1.0), "damage": damage, "seed": seed, **changes}
+    return node("BFR_DegradeFaces", image=[image, 0], **inputs)
+
+
+def finetune(name: str, pairs: str, **changes: Any):
+    """A few steps of small patches, without a discriminator."""
+    inputs = {"preset": "quick", "steps": 4, "seed": 0, "learning_rate": 0.001, "batch": 2}
+    inputs |= {"micro_batch": 0, "patch": 32, "distance": "pyramid", "pixel": -1.0}
+    inputs |= {"perceptual": -1.0, "adversarial": 0.0, "ema": 0.0, "precision": "float32"}
+    inputs |= {"checkpointing": False, "held_back": 0.3, "validate_every": 2, "save_every": 2}
+    inputs |= {"existing_run": "continue", "keep_worse": True, "clean_folder": ""}
+    links = {"pairs": [pairs, 0]}
+    return node("BFR_FinetuneRestorer", run_name=name, **{**inputs, **links, **changes})
+
+
+def save_restorer(restorer: str, name: str, **changes: Any):
+    inputs = {"file_name": name, "half": False, "overwrite": False, "restorer": [restorer, 0]}
+    return node("BFR_SaveRestorer", **{**inputs, **changes})
+
+
+def measure(restored: str, **changes: Any):
+    inputs = {"name": "first", "compared_name": "second", "extra": "", "restored": [restored, 0]}
+    return node("BFR_MeasureFaces", **{**inputs, **changes})

@@ -157,6 +157,7 @@ class Server:
     def free(self) -> None:
         """What the editor's 'unload models and clear cache' does, waited for."""
         self.post("/free", {"unload_models": True, "free_memory": True})
+        time.sleep(1)  # a probe during the unloading holds what is just let go
         end = time.monotonic() + 30
         while self.get("/probe/loaded")["cached"] and time.monotonic() < end:
             time.sleep(0.1)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import math
 import os
-import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +13,14 @@ from PIL import Image
 
 from bfr.prior import save_prior
 from tests.comfyui import prompts
+from tests.comfyui.previews import listening
 from tests.comfyui.prompts import node
 from tests.comfyui.server import PACK, Server
 from tests.priors import tiny_prior
 
-websocket = pytest.importorskip("websocket")
-
 pytestmark = pytest.mark.comfyui
 
 SIZE = 64
-_PREVIEW = 4  # the event of a preview with its metadata, in the binary protocol
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,25 +77,6 @@ def sampling(prior: str, count: int = 1, **changes) -> prompts.Prompt:
         "reference": prompts.save("sample", 1),
         "report": prompts.show("sample", 2),
     }
-
-
-@contextlib.contextmanager
-def listening(server: Server) -> Iterator[list[tuple[dict, Image.Image]]]:
-    """The previews that the editor gets during the block: what they belong to, and the picture."""
-    seen: list[tuple[dict, Image.Image]] = []
-    socket = websocket.create_connection(f"ws{server.url[4:]}/ws?clientId=test", timeout=0.5)
-    socket.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
-    try:
-        yield seen
-        with contextlib.suppress(websocket.WebSocketTimeoutException):
-            while True:
-                message = socket.recv()
-                if isinstance(message, bytes) and struct.unpack(">I", message[:4])[0] == _PREVIEW:
-                    end = 8 + struct.unpack(">I", message[4:8])[0]
-                    picture = Image.open(io.BytesIO(message[end:]))
-                    seen.append((json.loads(message[8:end]), picture))
-    finally:
-        socket.close()
 
 
 def test_targets_reference_and_report(server: Server, prior: str):

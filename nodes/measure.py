@@ -1,0 +1,129 @@
+"""The node that measures restored faces, one result or two side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management as model_management
+from comfy_api.latest import io
+
+from ..bfr.errors import InputError
+from ..bfr.measure import compare, measure_faces
+from ..bfr.perceptual import load_distance
+from . import memory, schemas
+from .convert import to_comfy, to_core
+from .review import words
+
+
+def _name_input(id: str, default: str, of: str) -> io.String.Input:
+    return io.String.Input(
+        id,
+        display_name=id.replace("_", " "),
+        default=default,
+        tooltip=f"What {of} are called in the table and the plot.",
+    )
+
+
+class MeasureFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_MeasureFaces",
+            display_name="Measure Faces",
+            category=schemas.CATEGORY,
+            description="Measures restored faces, and compares two results for the same faces: "
+            "sharpness and naturalness alone, likeness with the damaged faces, and closeness with "
+            "clean originals.",
+            search_aliases=["psnr", "ssim", "lpips", "image quality", "evaluate", "niqe", "fid"],
+            is_output_node=True,
+            inputs=[
+                io.Image.Input(
+                    "restored",
+                    display_name="restored",
+                    tooltip="Restored aligned faces, all of one size.",
+                ),
+                _name_input("name", "first", "they"),
+                _name_input("compared_name", "second", "the compared faces"),
+                io.String.Input(
+                    "extra",
+                    display_name="extra figures",
+                    default="",
+                    placeholder="musiq, fid",
+                    tooltip="More figures by their names in the pyiqa package, which must be "
+                    "installed: fid, musiq, maniqa … Its licence and those of many of its networks "
+                    "forbid commercial use.",
+                    advanced=True,
+                ),
+                io.Image.Input(
+                    "compared",
+                    display_name="compared",
+                    optional=True,
+                    tooltip="The same faces by another restorer or with other settings.",
+                ),
+                io.Image.Input(
+                    "reference",
+                    display_name="reference",
+                    optional=True,
+                    tooltip="The clean originals of the same faces, where there are any: PSNR, "
+                    "SSIM and the perceptual distance are measured to them.",
+                ),
+                io.Image.Input(
+                    "given",
+                    display_name="input",
+                    optional=True,
+                    tooltip="The damaged faces: shows how true colours and coarse shapes are to "
+                    "them.",
+                ),
+                schemas.Detector.Input(
+                    "detector",
+                    display_name="detector",
+                    optional=True,
+                    tooltip="From Load Face Detector: also measures how far eyes, nose and mouth "
+                    "are from those of the reference, or else of the input.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    "table",
+                    display_name="table",
+                    tooltip="The mean figures, and which way is better; show it with Preview as "
+                    "Text.",
+                ),
+                io.Image.Output("plot", display_name="plot", tooltip="The figures as bars."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        restored,
+        name,
+        compared_name,
+        extra,
+        compared=None,
+        reference=None,
+        given=None,
+        detector=None,
+    ) -> io.NodeOutput:
+        sets = {name: restored}
+        if compared is not None:
+            if compared_name == name:
+                raise InputError(f"The two results need two names, and both are {name!r}.")
+            sets[compared_name] = compared
+        if detector is not None:
+            memory.load(detector)
+        device = model_management.get_torch_device()
+        shared: dict[str, Any] = {
+            "reference": None if reference is None else to_core(reference, "reference")[0],
+            "given": None if given is None else to_core(given, "input")[0],
+            "detector": None if detector is None else detector.model,
+            "distance": load_distance("auto", device),
+            "extra": words(extra),
+            "device": device,
+        }
+        tables = {
+            called: measure_faces(to_core(faces, called)[0], **shared, on_step=memory.progress())
+            for called, faces in sets.items()
+        }
+        comparison = compare(tables)
+        return io.NodeOutput(comparison.as_markdown(), to_comfy(comparison.plot()))
