@@ -212,7 +212,10 @@ def tabulate(args: argparse.Namespace) -> str:
 
 def markdown(tables: dict[str, Table], base: Table) -> list[str]:
     titles = [column.title for column in base.columns]
-    lines = [f"| {len(base.names)} faces | {' | '.join(titles)} |", "|---" + "|---:" * len(titles)]
+    lines = [
+        f"| {len(base.names)} faces | {' | '.join(titles)} |",
+        "|---" + "|---:" * len(titles) + "|",
+    ]
     for name, table in tables.items():
         cells = [
             f"{column.shown(table.mean(column))} {_mark(table, base, column)}".strip()
