@@ -176,7 +176,8 @@ class Codebook(Objective):
         """B×256 numbers of the codes nearest to a target's features."""
         with torch.autocast(target.device.type, enabled=False):
             features = self.encoder(target * 2 - 1).flatten(2).mT
-            return torch.cdist(features, self.codes.expand(len(features), -1, -1)).argmin(2)
+            # ‖z - e‖² without ‖z‖², which is the same for all codes e
+            return (self.codes.square().sum(1) - 2 * features @ self.codes.mT).argmin(2)
 
     def describe(self) -> str:
         parts = {"code cross-entropy": self.settings.code, "features": self.settings.feature}

@@ -39,6 +39,7 @@ _NEIGHBOURS = (
 )
 _CONSTANTS = (0.0248, 0.0185, 0.0179, 0.0191, 0.0220, 0.2782)
 _SMALLEST = 4  # pixels a side of the coarsest band
+_PATCH = 8  # pixels of a band in which its mean amplitude is taken; they overlap by half
 _TINY = 1e-6  # squared, under the root: identical images have a gradient, of 0
 
 
@@ -62,17 +63,22 @@ def pyramid_distance(images: Tensor, reference: Tensor) -> Tensor:
     After Laparra, Ballé, Berardino and Simoncelli, "Perceptual image quality assessment using a
     normalized Laplacian pyramid" (Human Vision and Electronic Imaging 2016), with their filters
     and constants: each band z of the pyramid is divided by a constant and the amplitudes nearby,
-    ``y = z / (σ + p * |z|)``, as the eye adapts to contrast; the distance is the mean over the
-    bands of the root mean square of ``y - y_reference``. Different from theirs:
-    the filters are made symmetric, so that mirrored images measure alike, images smaller than
-    128 px have fewer bands, and colour counts: luma six eighths, both chromas (BT.601) one each.
+    ``y = z / (σ + p * |z|)``, as the eye adapts to contrast, and the distance is the mean over
+    the bands of the root mean square of ``y - y_reference``. Different from theirs: the filters
+    are made symmetric, so that mirrored images measure alike; images smaller than 128 px have
+    fewer bands; and colour counts: luma six eighths, both chromas (BT.601) one each.
+
+    To that is added the same distance of the bands' mean amplitudes in patches of 8×8, which asks
+    for as much detail as the reference has, wherever it lies. Without it the distance is least
+    for a blur where detail cannot be foretold, as a squared error is, and who trains with it
+    learns to blur.
 
     Args:
         images: B×3×H×W RGB, nominally in [0, 1], at least 16 px high and wide.
         reference: B×3×H×W RGB, the same.
 
     Returns:
-        B values from 0, in at least float32; some 0.1 for a slight blur, 0.5 for ruins.
+        B values from 0, in at least float32; about 0.2 for a slight blur, 1 for another face.
 
     Raises:
         InputError: if the shapes differ, or are none of images of that size.
@@ -88,10 +94,11 @@ def pyramid_distance(images: Tensor, reference: Tensor) -> Tensor:
             f"{images.shape[-1]}×{images.shape[-2]} came."
         )
     with torch.autocast(images.device.type, enabled=False):
-        bands = zip(_normalized_bands(images), _normalized_bands(reference), strict=True)
-        errors = [(a - b).square().mean((2, 3)) for a, b in bands]
-        roots = (torch.stack(errors) + _TINY**2).sqrt() - _TINY
-        return (roots.mean(0) * roots.new_tensor(_SHARES)).sum(1)
+        pair = _normalized_bands(images), _normalized_bands(reference)
+        amplitudes = (
+            [_amplitude(x) for x in bands if min(x.shape[-2:]) >= _PATCH] for bands in pair
+        )
+        return _apart(*pair) + _apart(*amplitudes)
 
 
 def lpips_available() -> bool:
@@ -179,6 +186,17 @@ def _normalized_bands(images: Tensor) -> list[Tensor]:
         bands.append(_normalized(x - up_rows @ small @ up_columns.mT, len(bands)))
         x = small
     return [*bands, _normalized(x, -1)]
+
+
+def _amplitude(band: Tensor) -> Tensor:
+    return F.avg_pool2d(band.abs(), _PATCH, _PATCH // 2)
+
+
+def _apart(bands: list[Tensor], reference: list[Tensor]) -> Tensor:
+    """B root mean square differences, averaged over bands and channels."""
+    squares = [(a - b).square().mean((2, 3)) for a, b in zip(bands, reference, strict=True)]
+    roots = (torch.stack(squares) + _TINY**2).sqrt() - _TINY
+    return (roots.mean(0) * roots.new_tensor(_SHARES)).sum(1)
 
 
 def _normalized(band: Tensor, level: int) -> Tensor:

