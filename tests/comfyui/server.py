@@ -155,12 +155,17 @@ class Server:
         return bool(self.get("/queue")["queue_running"])
 
     def free(self) -> None:
-        """What the editor's 'unload models and clear cache' does, waited for."""
-        self.post("/free", {"unload_models": True, "free_memory": True})
-        time.sleep(1)  # a probe during the unloading holds what is just let go
-        end = time.monotonic() + 30
-        while self.get("/probe/loaded")["cached"] and time.monotonic() < end:
-            time.sleep(0.1)
+        """What the editor's 'unload models and clear cache' does, waited for.
+
+        It is asked for until it is done: a busy ComfyUI may miss it. A probe in the middle of it
+        would hold what is just let go, so each time it gets a second.
+        """
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            self.post("/free", {"unload_models": True, "free_memory": True})
+            time.sleep(1)
+            if not self.get("/probe/loaded")["cached"]:
+                break
 
 
 def free_port() -> int:

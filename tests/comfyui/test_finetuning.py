@@ -135,7 +135,7 @@ def test_only_a_change_trains_again(server: Server):
 
 
 def test_interrupt_keeps_the_run_and_it_goes_on(server: Server):
-    steps = {"steps": 60, "save_every": 1000, "validate_every": 1000, "seed": 3}
+    steps: dict = {"steps": 60, "save_every": 1000, "validate_every": 1000, "seed": 3}
     prompt_id = server.queue(tuning("stopped", **steps))
     log = server.base / "output" / RUNS / "stopped" / "log.jsonl"
     end = time.monotonic() + 60
