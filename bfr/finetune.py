@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 from spandrel import ImageModelDescriptor
-from torch import Tensor, nn
+from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import AdamW
 
 from .discriminator import refresh
 from .errors import (
@@ -28,27 +27,26 @@ from .errors import (
     MissingPackageError,
     OutputError,
 )
-from .keep import pairs_sha256, provenance, save_restorer
+from .keep import provenance, save_restorer
+from .learner import Learner, follow, make_learner
 from .memory import OutOfMemoryError, is_out_of_memory
-from .objectives import Batch, Objective, make_objective
-from .pairs import PairSet, network_sha256
-from .perceptual import Distance, load_distance
+from .objectives import Batch
+from .pairs import PairSet
+from .perceptual import load_distance
 from .plots import curves
 from .progress import in_words
 from .recipes import FinetuneSettings
 from .records import OnStep
 from .restorer import native_size
-from .runs import BEST, LOSS, SAMPLES, RunFolder, State, check_same, pack, part_of, unpack
+from .runs import BEST, LOSS, SAMPLES, RunFolder, identify
 from .share import Share
 from .trainset import MOST_HELD, TrainingSet
-from .validate import Figures, Panel, gain, make_panel, score, strip, table
+from .validate import Panel, make_panel, report, score, strip
 
 log = logging.getLogger(__name__)
 
 _SAVE_AFTER = 300.0  # seconds after which the state is saved, however few steps they were
 _SAY_AFTER = 10.0  # seconds between two lines of progress
-_FEW = 8  # faces: a score on fewer says little
-_FREE = ("micro_batch", "checkpointing")  # settings that change rounding alone
 _LOWER = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -143,14 +141,13 @@ def finetune(
     mine, part = _micro_batches(settings, share)
     panel = make_panel(pairs, data.held or data.train[:MOST_HELD], evaluation, MOST_HELD)
     distance = load_distance(settings.distance, device)
-    identity = _identity(restorer, data, evaluation, distance)
+    identity = identify(restorer, data, evaluation, distance.name)
+    learner = make_learner(restorer, settings, distance, device)
     folder = RunFolder(Path(run), writes=share.rank == 0)
-    state = _begin(folder, identity, resume, share)
-    learner = _learner(restorer, settings, distance, device)
-    if state is not None:
+    if (state := folder.open(identity, resume, share.wait)) is not None:
         learner.load(state)
         folder.rewind(learner.step, learner.validated)
-    course = _Course(settings, data, panel, identity, folder, learner)
+    course = _Course(data, panel, identity, folder, learner)
     pace = _Pace(say, on_step, learner.step, settings.steps)
     board = _board(folder, learner.step) if tensorboard and folder.writes else None
 
@@ -164,7 +161,7 @@ def finetune(
             if learner.validated < step and (at_end or step % validate_every == 0):
                 pace.show(course.validate(pace.interrupt), learner.validations[-1]["gain"])
                 course.save()
-            elif step % save_every == 0 or time.monotonic() - course.saved > _SAVE_AFTER:
+            elif course.is_save_due(save_every):
                 course.save()
             if at_end:
                 break
@@ -189,7 +186,7 @@ def finetune(
             for optimizer in optimizers:
                 scaler.unscale_(optimizer)
             norm = clip_grad_norm_(objective.parameters(), settings.clip or math.inf)
-            _check_finite(losses, norm, scaler, step, data, course)
+            _check_finite(losses, norm, scaler, step, data)
 
             with learner.changing():
                 for optimizer in optimizers:
@@ -199,7 +196,7 @@ def finetune(
                     optimizer.zero_grad(set_to_none=True)
                 scaler.update()
                 if settings.ema:
-                    _follow(learner.scored.model, network, settings.ema)
+                    follow(learner.scored.model, network, settings.ema)
                 if discriminator is not None:
                     refresh(discriminator)
                 learner.step = step + 1
@@ -209,6 +206,7 @@ def finetune(
                 for name, value in line.items():
                     board.add_scalar(name, value, step + 1)
             pace.tell(step + 1, sum(line.values()))
+        share.wait()
         finished = True
     except CancelledError:
         course.save()
@@ -232,207 +230,72 @@ def finetune(
 
 
 @dataclass(slots=True, eq=False)
-class _Learner:
-    """All that changes in a run.
-
-    Attributes:
-        training: the restorer that is trained.
-        scored: the moving average of its weights, or the same restorer.
-        objective: its losses, with the discriminator.
-        optimizers: the restorer's, and the discriminator's.
-        scaler: of the losses, for float16.
-        step: steps done.
-        validations: the figures, their gain and the step of each.
-        best: the weights of the best restorer; empty while that is the base.
-        faces: the panel's first faces by the "base" and by the "best" restorer.
-        whole: whether no step is half done.
-    """
-
-    training: ImageModelDescriptor
-    scored: ImageModelDescriptor
-    objective: Objective
-    optimizers: dict[str, AdamW]
-    scaler: GradScaler
-    step: int = 0
-    validations: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
-    faces: dict[str, Tensor] = field(default_factory=dict)
-    whole: bool = True
-
-    @property
-    def validated(self) -> int:
-        """The step of the last validation."""
-        return self.validations[-1]["step"] if self.validations else -1
-
-    @property
-    def best_validation(self) -> dict[str, Any]:
-        """That of the greatest gain: the base's, if no step's is above 0."""
-        gains = [entry["gain"] for entry in self.validations]
-        return self.validations[gains.index(max(gains))]
-
-    def modules(self) -> dict[str, nn.Module]:
-        found: dict[str, nn.Module | None] = {
-            "network": self.training.model,
-            "average": None if self.scored is self.training else self.scored.model,
-            "discriminator": self.objective.discriminator,
-        }
-        return {name: module for name, module in found.items() if module is not None}
-
-    def gradients(self) -> list[Tensor]:
-        """The gradients of all that is trained, in one order in all processes."""
-        return [
-            parameter.grad
-            for optimizer in self.optimizers.values()
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None
-        ]
-
-    @contextmanager
-    def changing(self) -> Iterator[None]:
-        """While this lasts, what is changed belongs to no step, and is not saved."""
-        self.whole = False
-        yield
-        self.whole = True
-
-    def judge(self, figures: Figures, faces: Tensor) -> bool:
-        """Takes down a validation; whether these are the best weights so far, and not the base."""
-        base = self.validations[0]["figures"] if self.validations else figures
-        better = gain(figures, base)
-        self.validations.append({"step": self.step, "gain": better, "figures": figures})
-        if self.best_validation["step"] != self.step:
-            return False
-        if self.step == 0:
-            self.faces["base"] = faces
-            return False
-        self.faces["best"] = faces
-        self.best = {
-            name: tensor.detach().to("cpu", copy=True)
-            for name, tensor in self.scored.model.state_dict().items()
-        }
-        return True
-
-    def state(self, identity: dict[str, Any]) -> State:
-        """All of it, as a run's folder keeps it."""
-        tensors = pack(self.modules(), self.optimizers)
-        tensors |= {f"best {name}": tensor for name, tensor in self.best.items()}
-        tensors |= {f"faces {name}": tensor for name, tensor in self.faces.items()}
-        facts = {
-            "step": self.step,
-            "run": identity,
-            "validations": self.validations,
-            "scaler": self.scaler.state_dict(),
-        }
-        return State(tensors, facts)
-
-    def load(self, state: State) -> None:
-        """Becomes what `state` was."""
-        unpack(state.tensors, self.modules(), self.optimizers)
-        self.best, self.faces = (part_of(state.tensors, part) for part in ("best", "faces"))
-        self.step, self.validations = state.facts["step"], state.facts["validations"]
-        self.scaler.load_state_dict(state.facts["scaler"])
-
-    def release(self) -> None:
-        """Leaves nothing on the device."""
-        for module in self.modules().values():
-            module.zero_grad(set_to_none=True)
-            module.to("cpu")
-        for optimizer in self.optimizers.values():
-            optimizer.state.clear()
-
-
-def _learner(
-    restorer: ImageModelDescriptor,
-    settings: FinetuneSettings,
-    distance: Distance,
-    device: torch.device,
-) -> _Learner:
-    """The base's copy, ready to learn."""
-    training = deepcopy(restorer).float().to(device).eval()
-    scored = deepcopy(training) if settings.ema else training
-    objective = make_objective(training, settings, distance, device, settings.seed)
-    if settings.checkpointing:
-        from .checkpointing import checkpoint_blocks
-
-        checkpoint_blocks(training.model)
-    trained = {"optimizer": objective.parameters()}
-    if objective.discriminator is not None:
-        refresh(objective.discriminator)
-        trained["critic"] = list(objective.discriminator.parameters())
-    optimizers = {
-        name: AdamW(
-            parameters,
-            lr=settings.lr,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-        )
-        for name, parameters in trained.items()
-    }
-    scaler = GradScaler(device.type, enabled=settings.precision == "float16")
-    return _Learner(training, scored, objective, optimizers, scaler)
-
-
-@dataclass(slots=True, eq=False)
 class _Course:
     """A run under way: what it writes down, and what it comes to."""
 
-    settings: FinetuneSettings
     data: TrainingSet
     panel: Panel
     identity: dict[str, Any]
     folder: RunFolder
-    learner: _Learner
+    learner: Learner
     saved: float = field(default_factory=time.monotonic)
+    saved_step: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.saved_step = self.learner.step
+
+    def is_save_due(self, every: int) -> bool:
+        """Whether there are new steps, and so many of them or minutes since the last save."""
+        step, late = self.learner.step, time.monotonic() - self.saved > _SAVE_AFTER
+        return step > self.saved_step and (step % every == 0 or late)
 
     def save(self) -> None:
         """Saves the state, if no step is half done; then the last one saved counts."""
-        if self.learner.whole:
-            self.folder.save(self.learner.state(self.identity))
-            self.saved = time.monotonic()
-        else:
+        if not self.learner.whole:
             log.warning("Stopped in the middle of a step: the last state that was saved counts.")
+            return
+        self.folder.save(self.learner.state(self.identity))
+        self.saved, self.saved_step = time.monotonic(), self.learner.step
 
     def validate(self, on_step: OnStep) -> Tensor:
-        """Scores the restorer as it is, and keeps it if it is the best; the strip."""
+        """Scores the restorer as it is, and keeps it if it is the best; the strip, 1×3×H×W."""
         learner, folder = self.learner, self.folder
         figures, faces = score(learner.scored, self.panel, on_step)
         if learner.judge(figures, faces) and folder.writes:
-            save_restorer(folder.folder / BEST, learner.scored, self.provenance(learner.step))
-        entry = learner.validations[-1]
-        folder.add({"step": learner.step, "gain": entry["gain"], **figures})
+            facts = provenance(
+                self.identity["base"],
+                self.data.train,
+                self.data.settings,
+                step=learner.step,
+                loss=learner.objective.describe(),
+            )
+            save_restorer(folder.folder / BEST, learner.scored, facts)
+        gained = learner.validations[-1]["gain"]
+        folder.add({"step": learner.step, "gain": gained, **figures})
         picture = strip(self.panel, base=learner.faces["base"], now=faces)
         folder.draw(f"{SAMPLES}/step_{learner.step:06d}.png", picture)
-        folder.draw(LOSS, self.plot())
+        if learner.step:
+            folder.draw(LOSS, self.plot())
         return picture
 
-    def provenance(self, step: int) -> dict[str, str]:
-        """What the file of a tuned restorer says about where it is from."""
-        return provenance(
-            self.identity["base"],
-            self.data.train,
-            self.settings,
-            step=step,
-            loss=self.learner.objective.describe(),
-        )
-
     def plot(self) -> Tensor:
-        """The losses by step, 1×3×H×W; before the first step the gain instead."""
+        """The losses by step, 1×3×H×W RGB in [0, 1]."""
         series: dict[str, tuple[list[float], list[float]]] = {}
         for line in self.folder.lines():
             if "gain" not in line:
-                for name in line.keys() - {"step", "rate"}:
+                for name in sorted(line.keys() - {"step", "rate"}):
                     steps, values = series.setdefault(name, ([], []))
                     steps.append(line["step"])
                     values.append(line[name])
         if not series:
             return curves({"loss": ([0.0], [0.0])}, "No step is done yet")
-        return curves(dict(sorted(series.items())), "Losses", log=True)
+        return curves(series, "Losses", log=True)
 
     def result(self, restorer: ImageModelDescriptor, finished: bool, keep_worse: bool) -> Finetuned:
         """What the run came to."""
         learner, tuned = self.learner, deepcopy(restorer).cpu().eval()
-        improved, best_step = bool(learner.best), 0
-        if improved:
+        best_step = 0
+        if learner.best:
             best_step = learner.best_validation["step"]
             tuned.model.load_state_dict(learner.best)
         elif keep_worse:
@@ -440,53 +303,29 @@ class _Course:
             tuned.model.load_state_dict(learner.scored.model.state_dict())
         return Finetuned(
             restorer=tuned,
-            improved=improved,
+            improved=bool(learner.best),
             best_step=best_step,
             steps=learner.step,
             finished=finished,
-            report=self.report(keep_worse, finished),
+            report=self.report(finished, keep_worse),
             strip=strip(self.panel, **learner.faces),
             plot=self.plot(),
         )
 
-    def report(self, keep_worse: bool, finished: bool) -> str:
+    def report(self, finished: bool, keep_worse: bool) -> str:
         """The result in plain words, with the figures of base and best."""
-        learner, settings = self.learner, self.settings
-        lines = []
-        if not learner.validations:
-            lines.append("Stopped before the base was scored: the base is returned.")
-        else:
-            base, best = learner.validations[0], learner.best_validation
-            shown = best
-            if learner.best:
-                lines.append(
-                    f"Better than the base: {best['gain']:+.1%} over its figures on average, at "
-                    f"step {best['step']}."
-                )
-            else:
-                shown = learner.validations[-1]
-                returned = (
-                    "the last one is returned, as asked" if keep_worse else "the base is returned"
-                )
-                lines.append(f"WARNING: no step scored better than the base; {returned}.")
-            lines.append(table(base["figures"], shown["figures"]))
-        done = f"{learner.step} of {settings.steps} steps"
-        lines.append(f"{done} done." if finished else f"Stopped after {done}; it can go on.")
-        lines.append(self.evidence())
-        lines.append(f"Loss: {learner.objective.describe()}.")
-        return "\n".join(lines)
-
-    def evidence(self) -> str:
-        """On what the figures rest."""
-        count = len(self.panel.lq)
-        pairs = f"{count} pair{'s' if count > 1 else ''}"
-        words = f"Trained with {len(self.data.train)} pairs; scored on {pairs} held back"
-        if not self.data.held:
-            words = f"Trained with {len(self.data.train)} pairs; scored on {pairs} of these"
-        if self.panel.faces is not None:
-            words += f" and {len(self.panel.faces)} evaluation faces"
-        few = count + (0 if self.panel.faces is None else len(self.panel.faces)) < _FEW
-        return f"{words}.{' So few faces say little.' if few else ''}"
+        learner, train = self.learner, len(self.data.train)
+        best = learner.best_validation if learner.validations else {}
+        done = f"{learner.step} of {self.data.settings.steps} steps"
+        held = "held back" if self.data.held else "of these, which flatters"
+        return "\n".join(
+            [
+                report(learner.validations, best, keep_worse),
+                f"{done} done." if finished else f"Stopped after {done}; the run can go on.",
+                f"Trained with {train} pairs; scored on {self.panel.describe()} {held}.",
+                f"Loss: {learner.objective.describe()}.",
+            ]
+        )
 
 
 class _Pace:
@@ -506,10 +345,10 @@ class _Pace:
         if self._on_step is not None:
             self._on_step(self._done, self._total, None)
 
-    def show(self, picture: Tensor, gained: float) -> None:
+    def show(self, picture: Tensor, gained: float | None) -> None:
         """Shows a validation."""
         if self._done:
-            verdict = f"{gained:+.1%} against the base" if math.isfinite(gained) else "drifted"
+            verdict = "drifted" if gained is None else f"{gained:+.1%} against the base"
             self._say(f"step {self._done} of {self._total}: {verdict}")
         if self._on_step is not None:
             self._on_step(self._done, self._total, picture)
@@ -522,49 +361,6 @@ class _Pace:
             left = (now - self._began) / (done - self._first) * (self._total - done)
             self._say(f"step {done} of {self._total}, loss {loss:.4f}, about {in_words(left)} left")
         self.interrupt()
-
-
-def _begin(
-    folder: RunFolder, identity: dict[str, Any], resume: bool | None, share: Share
-) -> State | None:
-    """The state to go on from; None to begin."""
-    folder.prepare()
-    if resume is False:
-        folder.clear()
-    share.wait()
-    state = folder.read()
-    share.wait()
-    if state is not None:
-        check_same(state.facts["run"], identity, folder.folder)
-    elif resume:
-        raise InputError(f"{folder.folder} holds no run to resume. Begin one there.")
-    elif (folder.folder / BEST).exists():
-        raise InputError(
-            f"{folder.folder} holds the {BEST} of an earlier run, whose state is gone. Move it "
-            "elsewhere, choose another folder, or begin anew in its place (no resume)."
-        )
-    else:
-        folder.clear()
-    return state
-
-
-def _identity(
-    restorer: ImageModelDescriptor, data: TrainingSet, evaluation: Tensor | None, distance: Distance
-) -> dict[str, Any]:
-    """What must not change in a run: all that its numbers depend on."""
-    settings = data.settings.as_dict()
-    clean = "".join(f"{path.name} {path.stat().st_size}\n" for path in data.clean)
-    return {
-        "settings": {name: value for name, value in settings.items() if name not in _FREE},
-        "distance": distance.name,
-        "base": network_sha256(restorer.model),
-        "pairs": len(data.pairs.kept),
-        "pairs' checksum": pairs_sha256(data.pairs.kept),
-        "clean faces": _sha256(clean.encode()) if data.clean else None,
-        "evaluation": None
-        if evaluation is None
-        else _sha256(evaluation.detach().cpu().float().contiguous().numpy().tobytes()),
-    }
 
 
 def _micro_batches(settings: FinetuneSettings, share: Share) -> tuple[list[int], float]:
@@ -580,24 +376,19 @@ def _micro_batches(settings: FinetuneSettings, share: Share) -> tuple[list[int],
 
 
 def _check_finite(
-    losses: dict[str, Tensor],
-    norm: Tensor,
-    scaler: GradScaler,
-    step: int,
-    data: TrainingSet,
-    course: _Course,
+    losses: dict[str, Tensor], norm: Tensor, scaler: GradScaler, step: int, data: TrainingSet
 ) -> None:
     """Stops a run that has gone astray, before it changes a weight."""
-    # In float16 a gradient may overflow: the scaler then leaves out the step.
     astray = [name for name, loss in losses.items() if not math.isfinite(loss)]
-    if not astray and not math.isfinite(norm) and not scaler.is_enabled():
-        astray = ["gradient"]
+    # In float16 gradients overflow now and then: the scaler leaves out that step and lowers them.
+    if not math.isfinite(norm) and (not scaler.is_enabled() or scaler.get_scale() < 1):
+        astray.append("gradient")
     if astray:
         raise LossError(
             f"Step {step + 1}: {' and '.join(astray)} not finite, with the pairs "
-            f"{', '.join(data.names(step))}. Nothing was changed by this step, and the state of "
-            f"the last save is in {course.folder.folder}. Lower lr, set clip to 1 or precision to "
-            "float32, or reject these pairs if they look broken, and begin a new run."
+            f"{', '.join(data.names(step))}. This step changed nothing, and the run's folder "
+            "keeps the state of the last save. Lower lr, set clip to 1 or precision to float32, "
+            "or reject these pairs if they look broken, and begin a new run."
         )
 
 
@@ -619,20 +410,10 @@ def _autocast(settings: FinetuneSettings, device: torch.device) -> torch.autocas
 def _randomness(device: torch.device, *words: object) -> Iterator[None]:
     """PyTorch's own random numbers, which dropout draws, follow from the words for a while."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(int(_sha256(" ".join(map(str, words)).encode())[:15], 16))
+        torch.manual_seed(
+            int(hashlib.sha256(" ".join(map(str, words)).encode()).hexdigest()[:15], 16)
+        )
         yield
-
-
-@torch.no_grad()
-def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Moves the average towards the network: ``a ← decay·a + (1 - decay)·n``."""
-    for mean, value in zip(
-        average.state_dict().values(), network.state_dict().values(), strict=True
-    ):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - decay)
-        else:
-            mean.copy_(value)
 
 
 def _board(folder: RunFolder, step: int) -> Any:
@@ -645,7 +426,3 @@ def _board(folder: RunFolder, step: int) -> Any:
             "figures are in log.jsonl and loss.png."
         ) from error
     return SummaryWriter(str(folder.folder / "tensorboard"), purge_step=step + 1)
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

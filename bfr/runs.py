@@ -17,21 +17,26 @@ numbers is needed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .batch import check_writable
 from .errors import CorruptWeightsError, InputError, OutputError
 from .images import Photo, atomic_path, write_photo
+from .keep import pairs_sha256
+from .pairs import network_sha256
+from .trainset import TrainingSet
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +47,7 @@ STATE, BEST, LOG, LOSS, SAMPLES = (
     "loss.png",
     "samples",
 )
+_FREE = ("micro_batch", "checkpointing")  # settings that change no more than rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,15 +75,44 @@ class RunFolder:
     folder: Path
     writes: bool = True
 
-    def prepare(self) -> None:
-        """Makes the folder, and checks that it can be written to.
+    def open(
+        self, identity: Mapping[str, Any], resume: bool | None, wait: Callable[[], None]
+    ) -> State | None:
+        """Makes the folder, or finds the run that it holds.
+
+        Args:
+            identity: of `identify`.
+            resume: True goes on, False begins anew, None goes on where there is a run.
+            wait: returns when all processes have called it.
+
+        Returns:
+            The state to go on from; None to begin.
 
         Raises:
-            OutputError: if it cannot; also of all methods that write.
+            InputError: if the folder holds another run, or none that could be resumed.
+            CorruptWeightsError: if its state was damaged.
+            OutputError: if it cannot be written to; also of all methods that write.
         """
         if self.writes:
             check_writable(self.folder)
             check_writable(self.folder / SAMPLES)
+        if resume is False:
+            self.clear()
+        wait()
+        state = self.read()
+        wait()
+        if state is not None:
+            check_same(state.facts["run"], identity, self.folder)
+        elif resume:
+            raise InputError(f"{self.folder} holds no run to resume. Begin one there.")
+        elif (self.folder / BEST).exists():
+            raise InputError(
+                f"{self.folder} holds the {BEST} of an earlier run, whose state is gone. Move it "
+                "elsewhere, choose another folder, or begin anew in its place (no resume)."
+            )
+        else:
+            self.clear()
+        return state
 
     def read(self) -> State | None:
         """The state; None where no run was begun.
@@ -167,6 +202,31 @@ class RunFolder:
             write_photo(self.folder / name, Photo(picture))
 
 
+def identify(
+    restorer: ImageModelDescriptor, data: TrainingSet, evaluation: Tensor | None, distance: str
+) -> dict[str, Any]:
+    """What must stay as it is in a run: all that its numbers depend on, but for rounding.
+
+    Args:
+        restorer: the base.
+        data: pairs, settings and clean faces.
+        evaluation: N×3×S×S faces that are scored, or None.
+        distance: the name of the perceptual distance.
+    """
+    settings = data.settings.as_dict()
+    clean = "".join(f"{path.name} {path.stat().st_size}\n" for path in data.clean)
+    shown = None if evaluation is None else evaluation.detach().cpu().float().contiguous()
+    return {
+        "settings": {name: value for name, value in settings.items() if name not in _FREE},
+        "distance": distance,
+        "base": network_sha256(restorer.model),
+        "pairs": len(data.pairs.kept),
+        "pairs' checksum": pairs_sha256(data.pairs.kept),
+        "clean faces": _sha256(clean.encode()) if clean else None,
+        "evaluation": None if shown is None else _sha256(shown.numpy().tobytes()),
+    }
+
+
 def check_same(stored: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
     """Checks that a run that goes on is the one that was begun.
 
@@ -228,6 +288,10 @@ def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
         for name, tensor in tensors.items()
         if name.startswith(f"{part} ")
     }
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

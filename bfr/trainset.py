@@ -7,7 +7,7 @@ sees what an unbroken one sees, and several processes agree on who reads what wi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -91,7 +91,7 @@ class TrainingSet:
                 real.append(self._cut(self._resized(face), "cut clean", n))
         return Batch(torch.cat(lq), torch.cat(target), torch.cat(real) if real else None)
 
-    def batches(self, steps: Iterable[int], micros: Sequence[int]) -> Iterator[list[Batch]]:
+    def batches(self, steps: Iterable[int], micros: Sequence[int]) -> Generator[list[Batch]]:
         """The micro-batches ``micros`` of each step; the next is read while one is used."""
         with ThreadPoolExecutor(1) as reader:
             coming = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from spandrel import ImageModelDescriptor
@@ -32,6 +33,7 @@ changes colours and shapes: it never counts as better."""
 
 _AT_ONCE = 8  # faces that are measured together: bounds the memory
 _EXACT = 100.0  # decibels that stand for equal images
+_FEW = 8  # faces: figures of fewer say little
 _CELL = 256  # pixels of a face in a strip, at most
 _MEASURES = {
     "distance": ("distance to pseudo targets", -1),
@@ -59,6 +61,13 @@ class Panel:
     target: Tensor
     guess: Tensor
     faces: Tensor | None = None
+
+    def describe(self) -> str:
+        """How many faces the figures rest on."""
+        count, more = len(self.lq), 0 if self.faces is None else len(self.faces)
+        words = f"{count} pair{'s' if count > 1 else ''}"
+        words += f" and {more} evaluation face{'s' if more > 1 else ''}" if more else ""
+        return f"{words} (so few say little)" if count + more < _FEW else words
 
 
 def make_panel(pairs: PairSet, scored: tuple[Pair, ...], faces: Tensor | None, most: int) -> Panel:
@@ -173,6 +182,33 @@ def table(base: Mapping[str, float | None], tuned: Mapping[str, float | None]) -
         f"{label:<{wide}}  {before:>8}  {after:>8}  {verdict}".rstrip()
         for label, before, after, verdict in rows
     )
+
+
+def report(validations: Sequence[Mapping[str, Any]], best: Mapping[str, Any], last: bool) -> str:
+    """Whether and how the best restorer of a run beats its base, in words and a table.
+
+    Args:
+        validations: the "step", "figures" and "gain" of each, the base's first.
+        best: which of them is the best.
+        last: whether the last one is returned even if the base scored better.
+    """
+    if not validations:
+        return "Stopped before the base was scored: the base is returned."
+    base, shown = validations[0], best
+    if best is not base:
+        words = (
+            f"Better than the base: {best['gain']:+.1%} over the figures on average, at step "
+            f"{best['step']}."
+        )
+    else:
+        shown = validations[-1]
+        returned = "the last one is returned, as asked" if last else "the base is returned"
+        words = f"WARNING: no step scored better than the base; {returned}."
+        if shown is not base and shown["gain"] is None:
+            words += " The last one drifted from its input, or gives pictures without content."
+        elif shown is not base:
+            words += f" The last one: {shown['gain']:+.1%} over the figures on average."
+    return f"{words}\n{table(base['figures'], shown['figures'])}"
 
 
 def strip(panel: Panel, **restored: Tensor) -> Tensor:

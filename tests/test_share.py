@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from bfr.errors import MissingPackageError
 from bfr.pairs import read_pairs
@@ -21,6 +22,9 @@ def test_one_process_does_all():
     assert (share.rank, share.count, share.device) == (0, 1, None)
     assert share.of([1, 2, 3]) == [1, 2, 3]
     share.wait()
+    values = torch.tensor([1.0, 3.0])
+    share.average([values])
+    assert values.tolist() == [1, 3]
 
 
 def test_shares_are_disjoint_and_cover_all():
@@ -39,10 +43,13 @@ def test_accelerate_is_needed_for_several_only(monkeypatch: pytest.MonkeyPatch):
 
 
 WORKER = """
-import pathlib, sys, pytest, tests.pair_sets as sets
+import pathlib, sys, pytest, torch, tests.pair_sets as sets
 from bfr.share import launched_share
 share = launched_share(cpu=True)
 assert share.count == 2 and share.device.startswith("cpu"), share
+means = [torch.tensor([1.0 + share.rank, 4.0]), torch.tensor(10.0 * share.rank)]
+share.average(means)
+assert means[0].tolist() == [1.5, 4] and float(means[1]) == 5
 sets.stand_in(pytest.MonkeyPatch())
 report = sets.build(*map(pathlib.Path, sys.argv[1:]), share=share)
 assert len(report.pairs.kept) == 6, "each knows the whole set"
