@@ -51,11 +51,12 @@ from bfr.targets import PairSettings, build_pairs_from_crops
 SIZE = 256
 SCANS = "real scans"
 DAMAGES = ("camera noise ISO 1500", "camera noise ISO 3000", SCANS)
-CONSTRAINTS = {
-    "paper": Constraint(),
-    "full": Constraint(stop=0),
-    "none": Constraint(strength=0.0),
+CONSTRAINTS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "full": {"stop": 0},
+    "none": {"strength": 0.0},
 }
+PAPER = Constraint()
 TUNE_SEED, EVALUATION_SEED = 10_000, 20_000
 
 
@@ -103,10 +104,11 @@ def evaluation_faces(data: Path, out: Path, damage: str, count: int) -> Faces:
     return Faces(_written(degrade_faces(clean, damage, EVALUATION_SEED)), clean)
 
 
-def sampling(prior: Prior, constraint: str, calls: int) -> SampleSettings:
+def sampling(prior: Prior, constraint: str, args: argparse.Namespace) -> SampleSettings:
     """How pseudo targets are sampled: the paper's way, but for the calls and the ablation."""
-    paper = SampleSettings(CONSTRAINTS[constraint], sampler="dpm-solver++", calls=calls)
-    return for_prior(paper, prior)
+    paper = Constraint(start=args.start, stop=args.stop, factor=args.factor)
+    varied = replace(paper, **CONSTRAINTS[constraint])
+    return for_prior(SampleSettings(varied, sampler="dpm-solver++", calls=args.calls), prior)
 
 
 def tune(damage: str, constraint: str, args: argparse.Namespace) -> None:
@@ -120,7 +122,7 @@ def tune(damage: str, constraint: str, args: argparse.Namespace) -> None:
     base, prior, say = load_restorer(), load_prior(args.prior), _sayer(f"{damage}/{constraint}")
     prior.network.to(args.device)
     faces = tuning_faces(args.data, args.out, damage, args.faces)
-    settings = PairSettings(sample=sampling(prior, constraint, args.calls))
+    settings = PairSettings(sample=sampling(prior, constraint, args))
     build_pairs_from_crops(faces.given, folder / "pairs", base, prior, settings, say=say)
     pairs = read_pairs(folder / "pairs")
     recipe = shortened(replace(PRESETS["quick"], seed=args.seed), args.steps)
@@ -293,6 +295,11 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", help='"DAMAGE/CONSTRAINT", or "table"')
     parser.add_argument("--prior", type=Path, help="a file; the embedded one if none is named")
     parser.add_argument("--calls", type=int, default=25, help="of the prior, a face")
+    parser.add_argument(
+        "--start", type=int, default=PAPER.start, help="for 512 px, as the next two"
+    )
+    parser.add_argument("--stop", type=int, default=PAPER.stop, help="as for 512 px")
+    parser.add_argument("--factor", type=int, default=PAPER.factor, help="as for 512 px")
     parser.add_argument("--seed", type=int, default=0, help="of the training")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
@@ -310,7 +317,7 @@ def check_same(args: argparse.Namespace) -> None:
     Raises:
         SystemExit: if OUT was begun with something else.
     """
-    names = ("faces", "steps", "evaluated", "calls", "seed")
+    names = ("faces", "steps", "evaluated", "calls", "start", "stop", "factor", "seed")
     wanted = {
         **{name: getattr(args, name) for name in names},
         "prior": load_prior(args.prior).sha256,
