@@ -1,4 +1,4 @@
-"""The command line: ``python -m bfr restore|detect|models|targets|review``.
+"""The command line: ``python -m bfr restore|detect|targets|review|finetune|evaluate|models``.
 
 torch is imported inside the commands, so that ``--help`` and wrong options answer at once.
 """
@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import models, tuning
+from . import measuring, models, training, tuning
 from .errors import FaceRestorationError
 from .models import DONE, SOME_FAILED, say
 from .options import count, fraction, half, length, pick_device
@@ -65,6 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
     for name, add, help in (
         ("targets", tuning.add_targets, "make pseudo targets, to tune a restorer with"),
         ("review", tuning.add_review, "look through pseudo targets, and reject some"),
+        ("finetune", training.add_finetune, "tune a restorer to its pseudo targets"),
+        ("evaluate", measuring.add_evaluate, "measure restored faces, and compare restorers"),
     ):
         add(commands.add_parser(name, parents=[shared], help=help))
     published = commands.add_parser(

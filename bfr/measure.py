@@ -257,6 +257,16 @@ def compare(tables: Mapping[str, Table]) -> Comparison:
     )
 
 
+def join(tables: Sequence[Table]) -> Table:
+    """One table of all the faces, where each has the same figures, none of them ``whole``."""
+    columns = tables[0].columns
+    return Table(
+        tuple(name for table in tables for name in table.names),
+        columns,
+        {c.key: tuple(value for table in tables for value in table.values[c.key]) for c in columns},
+    )
+
+
 @torch.no_grad()
 def measure_faces(
     restored: Tensor,

@@ -136,7 +136,7 @@ def test_scores_of_pyiqa_join_the_table(monkeypatch: pytest.MonkeyPatch):
 
 def test_what_cannot_be_measured_is_refused():
     clean = faces()
-    cases: tuple[tuple[Tensor, Any, str], ...] = (
+    cases: list[tuple[Tensor, Any, str]] = [
         (torch.zeros(0, 3, 64, 64), {}, "square faces"),
         (clean[..., :32], {}, "Align"),
         (clean, {"reference": clean[:2]}, "as many and as large reference"),
@@ -144,7 +144,7 @@ def test_what_cannot_be_measured_is_refused():
         (clean + 0.5, {}, r"in \[0, 1\]"),
         (clean, {"reference": clean * math.nan}, "finite"),
         (clean, {"names": ["a"]}, "names"),
-    )
+    ]
     for restored, given, message in cases:
         with pytest.raises(InputError, match=message):
             measure_faces(restored, **given)
