@@ -1,0 +1,215 @@
+"""Steps a second and peak memory of fine-tuning, against a plain float32 loop in one run.
+
+    python -m benchmarks.finetuning [--restorer FILE] [--patch 128] [--batch 8]
+                                    [--channels 32] [--steps 6] [--precisions float32 bfloat16]
+                                    [--device cpu] [--threads N] [--json FILE]
+
+The baseline is the loop that anyone would write: the whole batch at once, in float32, from
+memory, with nothing read, scored, checked or written. Ours is `bfr.finetune.finetune` itself on a
+pairs folder of noise. A step's time is the median of those after the first. Each case runs in a
+process of its own, so that its peak memory is its own: on a CPU what it is above that with the
+restorer loaded, on a GPU that of all tensors. Random weights or noise instead of faces change
+neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bfr.errors import CancelledError
+from bfr.finetune import finetune
+from bfr.images import Photo, write_photo
+from bfr.ledger import write_list
+from bfr.objectives import Batch, make_objective
+from bfr.pairs import Pair, file_sha256, image_path, read_pairs
+from bfr.perceptual import load_distance
+from bfr.recipes import PRESETS, FinetuneSettings, preset_for
+from bfr.restorer import load_restorer, native_size
+
+_PAIRS = 12
+Figures = tuple[float, float]
+"""Seconds a step, and the peak memory in MB."""
+
+
+class Clock:
+    """Times steps and remembers how much memory there was before them."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.start, self.ticks = device, _resident(), [time.perf_counter()]
+
+    def tick(self) -> None:
+        """A step is done."""
+        if self.device != "cpu":
+            torch.cuda.synchronize(self.device)
+        self.ticks.append(time.perf_counter())
+
+    def figures(self) -> Figures:
+        if self.device == "cpu":
+            memory = _resident() - self.start
+        else:
+            memory = torch.cuda.max_memory_allocated(self.device) / 2**20
+        return statistics.median(b - a for a, b in pairwise(self.ticks[1:])), memory
+
+
+def plain_case(
+    path: Path | None, settings: FinetuneSettings, size: int, device: str, threads: int
+) -> Figures:
+    """The baseline."""
+    torch.set_num_threads(threads)
+    restorer, clock = load_restorer(path), Clock(device)
+    restorer.to(device).train()
+    objective = make_objective(restorer, settings, load_distance("pyramid"), device, 0)
+    networks = [objective.parameters()]
+    if objective.discriminator is not None:
+        networks.append(list(objective.discriminator.parameters()))
+    optimizers = [torch.optim.AdamW(parameters, settings.lr) for parameters in networks]
+    side = settings.patch or size
+    lq, target = (torch.rand(settings.batch, 3, side, side, device=device) for _ in range(2))
+    for _ in range(settings.steps):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        terms, restored = objective.terms(Batch(lq, target))
+        torch.stack(list(terms.values())).sum().backward()
+        if objective.discriminator is not None and restored is not None:
+            critic = objective.critic_terms(Batch(lq, target), restored)
+            torch.stack(list(critic.values())).sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        clock.tick()
+    return clock.figures()
+
+
+def tuned_case(
+    path: Path | None, settings: FinetuneSettings, size: int, device: str, threads: int
+) -> Figures:
+    """The loop of the package, from the end of the first validation to the last step."""
+    torch.set_num_threads(threads)
+    restorer, clock, last = load_restorer(path), Clock(device), 0
+
+    def on_step(done: int, total: int, preview: Tensor | None) -> None:
+        nonlocal last
+        if preview is not None and done == 0:
+            clock.ticks = [time.perf_counter()]
+        if done > last:
+            last = done
+            clock.tick()
+        if done == total:
+            raise CancelledError("the rest is not timed")
+
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = read_pairs(noise_pairs(Path(folder) / "pairs", size))
+        finetune(restorer, pairs, Path(folder) / "run", settings, device=device, on_step=on_step)
+    return clock.figures()
+
+
+def noise_pairs(folder: Path, size: int) -> Path:
+    """A finished pairs folder of noise."""
+    random, pairs = torch.Generator().manual_seed(0), []
+    for number in range(_PAIRS):
+        sha256 = {}
+        for kind in ("lq", "guess", "target"):
+            path = image_path(folder, kind, f"face-{number}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_photo(path, Photo(torch.rand(1, 3, size, size, generator=random)))
+            sha256[kind] = file_sha256(path)
+        pairs.append(
+            Pair(
+                name=f"face-{number}",
+                source=f"face-{number}.png",
+                source_sha256="0" * 64,
+                face=0,
+                image_to_crop=((1, 0, 0), (0, 1, 0)),
+                landmarks=(),
+                score=1.0,
+                guess={"lq": sha256["lq"]},
+                target={"guess": sha256["guess"]},
+                sha256=sha256,
+            )
+        )
+    write_list(folder / "manifest.jsonl", pairs)
+    return folder
+
+
+def ways(settings: FinetuneSettings, precisions: Sequence[str]) -> dict[str, FinetuneSettings]:
+    """What is measured of ours, by name."""
+    whole = replace(settings, micro_batch=settings.batch)
+    found = {
+        "ours, the whole batch at once": whole,
+        f"ours, micro-batches of {settings.micro_batch}": settings,
+        "ours, micro-batches of 1": replace(settings, micro_batch=1),
+        "ours, at once, checkpointing": replace(whole, checkpointing=True),
+        "ours, 1 at a time, checkpointing": replace(settings, micro_batch=1, checkpointing=True),
+        "ours, without the adversarial loss": replace(settings, adversarial=0.0),
+    }
+    for precision in precisions:
+        if precision != "float32":
+            found[f"ours, the whole batch at once, {precision}"] = replace(
+                whole, precision=precision
+            )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--restorer", type=Path, help="weights; default: the embedded ones")
+    parser.add_argument("--patch", type=int, default=128, help="0: whole faces")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--channels", type=int, default=32, help="of the discriminator")
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--precisions", nargs="+", default=["float32"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    args = parser.parse_args()
+    restorer = load_restorer(args.restorer)
+    size = native_size(restorer) or 512
+    settings = replace(
+        PRESETS[preset_for(restorer)],
+        steps=args.steps,
+        batch=args.batch,
+        micro_batch=max(args.batch // 2, 1),
+        patch=args.patch or None,
+        discriminator_channels=args.channels,
+        distance="pyramid",
+    )
+    cases = {"plain float32 loop": (plain_case, settings)}
+    cases |= {name: (tuned_case, way) for name, way in ways(settings, args.precisions).items()}
+    rows: dict[str, Figures] = {}
+    print(f"{'':40}{'steps/s':>9}{'MB':>8}{'speed':>8}{'memory':>8}")
+    for name, (case, way) in cases.items():
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            rows[name] = pool.submit(
+                case, args.restorer, way, size, args.device, args.threads
+            ).result()
+        (seconds, memory), (base, most) = rows[name], rows["plain float32 loop"]
+        print(
+            f"{name:40}{1 / seconds:9.3f}{memory:8.0f}{base / seconds:8.2f}{memory / most:8.2f}",
+            flush=True,
+        )
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1))
+
+
+def _resident() -> float:
+    """The most memory that this process had so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
