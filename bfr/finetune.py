@@ -317,12 +317,12 @@ class _Course:
         learner, train = self.learner, len(self.data.train)
         best = learner.best_validation if learner.validations else {}
         done = f"{learner.step} of {self.data.settings.steps} steps"
-        held = "held back" if self.data.held else "of these, which flatters"
+        scored = self.panel.describe(held=bool(self.data.held))
         return "\n".join(
             [
                 report(learner.validations, best, keep_worse),
                 f"{done} done." if finished else f"Stopped after {done}; the run can go on.",
-                f"Trained with {train} pairs; scored on {self.panel.describe()} {held}.",
+                f"Trained with {train} pairs; scored on {scored}.",
                 f"Loss: {learner.objective.describe()}.",
             ]
         )

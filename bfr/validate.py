@@ -62,12 +62,13 @@ class Panel:
     guess: Tensor
     faces: Tensor | None = None
 
-    def describe(self) -> str:
-        """How many faces the figures rest on."""
+    def describe(self, held: bool) -> str:
+        """What the figures rest on; ``held`` says whether the pairs were held back."""
         count, more = len(self.lq), 0 if self.faces is None else len(self.faces)
-        words = f"{count} pair{'s' if count > 1 else ''}"
-        words += f" and {more} evaluation face{'s' if more > 1 else ''}" if more else ""
-        return f"{words} (so few say little)" if count + more < _FEW else words
+        words = f"{count} pair{'s' if count > 1 else ''} "
+        words += "held back" if held else "of these, which flatters"
+        words += f", and {more} evaluation face{'s' if more > 1 else ''}" if more else ""
+        return f"{words}: so few say little" if count + more < _FEW else words
 
 
 def make_panel(pairs: PairSet, scored: tuple[Pair, ...], faces: Tensor | None, most: int) -> Panel:

@@ -152,6 +152,6 @@ def test_the_report_warns(panel: Panel):
     assert "the last one is returned, as asked" in report([base, worse], base, True)
     assert "drifted from its input" in report([base, drifted], base, False)
     assert "before the base was scored" in report([], {}, False)
-    assert panel.describe() == "5 pairs and 3 evaluation faces"
+    assert panel.describe(held=True) == "5 pairs held back, and 3 evaluation faces"
     few = replace(panel, lq=panel.lq[:1], faces=None)
-    assert few.describe() == "1 pair (so few say little)"
+    assert few.describe(held=False) == "1 pair of these, which flatters: so few say little"
