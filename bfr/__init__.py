@@ -9,10 +9,10 @@ The modules read in the order data flows, and each imports only from those befor
     -> unet, diffusion -> layouts, diffusers_prior -> prior -> consistency
     -> solvers, noise -> sample
     -> parsing -> paste -> camera, prints -> degrade
-    -> evaluate, niqe, perceptual -> sheets, plots -> measure -> batch
+    -> evaluate, niqe, perceptual -> sheets, plots -> scores -> measure -> batch
     -> share, progress -> pairs -> ledger -> collect, guesses -> targets -> review
     -> recipes, discriminator -> objectives, checkpointing
-    -> trainset -> keep -> runs -> validate -> finetune
+    -> trainset -> keep -> runs -> validate -> learner -> finetune
     -> pipeline -> models, options -> tuning, measuring, training -> cli
 
 Nothing here knows ComfyUI, asks for a device, downloads, prints or works at import.
