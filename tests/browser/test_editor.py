@@ -34,10 +34,14 @@ SAVE = """async () => ({
     api: (await app.graphToPrompt()).output,
 })"""
 QUICK = """(prior) => {
+    const training = {steps: 2, batch: 2, patch: 64};
     for (const node of app.graph.nodes) {
         for (const widget of node.widgets ?? []) {
             if (widget.name === "prior_name") widget.value = prior;
             if (widget.name === "calls") widget.value = 4;
+            if (node.type === "BFR_FinetuneRestorer" && widget.name in training) {
+                widget.value = training[widget.name];
+            }
         }
     }
 }"""
@@ -60,7 +64,8 @@ def page(request, server: Server, browser, tmp_path: Path):
     """The editor, ready, in one of the two renderings."""
     server.post("/settings/Comfy.TutorialCompleted", True)
     server.post("/settings/Comfy.VueNodes.Enabled", request.param == "nodes 2.0")
-    shutil.rmtree(server.base / "datasets", ignore_errors=True)  # else no pair would be made
+    for done in ("datasets", "output/face_restoration_runs"):  # else nothing would be made
+        shutil.rmtree(server.base / done, ignore_errors=True)
     folder = server.base / "models" / "face_priors"
     folder.mkdir(exist_ok=True)
     about = {"licence": "none", "provenance": "made by a rule"}
