@@ -219,7 +219,7 @@ class Comparison:
     def plot(self, title: str = "") -> Tensor:
         """The means as bars with the faces as dots, a panel a figure: 1×3×H×W in [0, 1]."""
         panels = {
-            f"{textwrap.fill(column.title, 24)}\n{column.better} is better": {
+            f"{textwrap.fill(column.title, 26)}\n{column.better} is better": {
                 name: table.values[column.key] for name, table in self.tables.items()
             }
             for column in self.columns
@@ -350,7 +350,7 @@ def _figures(sets: Faces, detector: nn.Module | None, distance: Distance | None)
 
     candidates: list[tuple[Column, Callable[..., Tensor], str | None]] = [
         (Column("psnr", "PSNR, dB", HIGHER), psnr, "reference"),
-        (Column("ssim", "SSIM", HIGHER, 3), ssim, "reference"),
+        (Column("ssim", "SSIM", HIGHER, 4), ssim, "reference"),
         (Column("likeness", "likeness to the input, dB", HIGHER), likeness, "given"),
         (Column("niqe", "NIQE", LOWER), niqe, None),
         (Column("sharpness", "sharpness", HIGHER), sharpness, None),

@@ -21,6 +21,7 @@ _COLOURS = ("#56b4e9", "#e69f00", "#2fbf8f", "#e27ab0", "#f0e442", "#d8703a", "#
 _DPI = 100
 _NOISY = 60  # points from which a curve is drawn as its moving mean
 _SIZE = 9.6, 5.4  # inches of a plot of curves
+_PAD = 0.1  # inches around all that is drawn
 
 Curve = tuple[Sequence[float], Sequence[float]]
 
@@ -76,7 +77,8 @@ def bars(panels: Mapping[str, Mapping[str, Sequence[float]]], title: str = "") -
     """Draws figures of several things side by side: a panel a figure, a bar a thing.
 
     A bar is as high as the mean of its values, which are drawn as dots where there are several.
-    Values that are not finite are left out, a bar without any stays empty.
+    Values that are not finite are left out; a bar without any stays empty, marked ∞ if they are
+    infinite.
 
     Args:
         panels: by the figure's title, the values by the thing's name; each panel has the same
@@ -96,8 +98,8 @@ def bars(panels: Mapping[str, Mapping[str, Sequence[float]]], title: str = "") -
         raise InputError(
             f"All panels must have the bars {names}, and {other!r} has {list(panels[other])}."
         )
-    columns = min(len(panels), 4)
-    rows = -(-len(panels) // columns)
+    rows = -(-len(panels) // 4)
+    columns = -(-len(panels) // rows)
     wide = max(2.4, 0.9 * len(names))
     figure = _figure((columns * wide + 0.4, rows * 2.7 + (0.9 if title else 0.5)))
     for place, (heading, values) in enumerate(panels.items(), 1):
@@ -126,9 +128,9 @@ def bars(panels: Mapping[str, Mapping[str, Sequence[float]]], title: str = "") -
 
 def _bar(axes: Axes, number: int, values: Sequence[float]) -> None:
     known = [value for value in values if math.isfinite(value)]
-    if not known:
+    if not known and math.inf not in values:
         return
-    mean = sum(known) / len(known)
+    mean = sum(known) / len(known) if known else 0.0
     axes.bar(number, mean, width=0.7, color=_COLOURS[number % len(_COLOURS)])
     top = max(mean, 0)
     if len(known) > 1:
@@ -136,7 +138,7 @@ def _bar(axes: Axes, number: int, values: Sequence[float]) -> None:
         axes.scatter(number + spread, known, s=7, color=_INK, alpha=0.55, linewidths=0)
         top = max(*known, 0)
     axes.annotate(
-        f"{mean:.4g}",
+        f"{mean:.4g}" if known else "∞",
         (number, top),
         (0, 3),
         textcoords="offset points",
@@ -155,8 +157,10 @@ def _patch(colour: str, name: str) -> Any:
 def _figure(size: tuple[float, float]) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(size, dpi=_DPI, facecolor=_PAPER, layout="constrained")
+    layout = ConstrainedLayoutEngine(h_pad=_PAD, w_pad=_PAD)
+    figure = Figure(size, dpi=_DPI, facecolor=_PAPER, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

@@ -54,12 +54,14 @@ def test_bars_are_as_high_as_their_means():
 def test_a_bar_without_a_figure_stays_empty():
     drawn = bars({"moved": {"base": [math.nan], "tuned": [1.0]}}, "Faces")
     assert height_of(BLUE, drawn) < 15 < height_of(ORANGE, drawn)
+    infinite = bars({"moved": {"base": [math.inf], "tuned": [1.0]}}, "Faces")
+    assert height_of(BLUE, infinite) < 15 and not torch.equal(infinite, drawn), "but told"
 
 
 def test_many_panels_fill_several_rows():
     panel = {"base": [1.0], "tuned": [2.0]}
     one, many = bars({"a": panel}), bars({str(number): panel for number in range(9)})
-    assert many.shape[2] > 2 * one.shape[2] and many.shape[3] > 3 * one.shape[3]
+    assert many.shape[2] > 2 * one.shape[2] and many.shape[3] > 2 * one.shape[3], "3 by 3"
 
 
 def test_what_cannot_be_drawn_is_refused():
