@@ -25,6 +25,12 @@ def only(prompt: Prompt, class_type: str) -> str:
     return key
 
 
+def titled(prompt: Prompt, title: str) -> str:
+    """The id of the one node of that title."""
+    (key,) = (key for key, item in prompt.items() if item["_meta"]["title"] == title)
+    return key
+
+
 def quick(prompt: Prompt, prior: str) -> Prompt:
     """A workflow with another prior and only four network calls a face."""
     for item in prompt.values():

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 from safetensors import safe_open
 
 from bfr.keep import save_restorer
 from bfr.prior import save_prior
 from tests.comfyui import prompts
 from tests.comfyui.previews import listening
-from tests.comfyui.prompts import node
-from tests.comfyui.server import Result, Server
+from tests.comfyui.prompts import node, only
+from tests.comfyui.server import PACK, Result, Server
 from tests.priors import tiny_prior
 from tests.trainable import nafnet
 
@@ -39,6 +41,48 @@ def models(server: Server) -> None:
     restorer.tags.append(f"{SIZE}px")
     save_restorer(folder / "tiny.safetensors", restorer)
     build(server, "tuning")
+
+
+def thumbnail(panels: list[np.ndarray], path: Path) -> None:
+    """The gallery's picture: the panels side by side."""
+    picture = Image.new("RGB", (384 * len(panels), 384), "#232323")
+    for place, panel in enumerate(panels):
+        view = ImageOps.contain(Image.fromarray(panel), (384, 384), Image.Resampling.LANCZOS)
+        picture.paste(view, (384 * place, (384 - view.height) // 2))
+    picture.save(path, quality=85)
+
+
+def test_workflow_tune_restorer(server: Server):
+    prompt = prompts.workflow("tune_restorer")
+    tune, save = only(prompt, "BFR_FinetuneRestorer"), only(prompt, "BFR_SaveRestorer")
+    if not os.environ.get("BFR_RECORD"):
+        prompt = prompts.quick(prompt, "tiny.safetensors")
+        prompt[tune]["inputs"] |= {"steps": 2, "patch": 32, "validate_every": 1}
+    views = [prompts.titled(prompt, title) for title in ("Damaged", "As it was", "Fine-tuned")]
+    prompt["path"] = prompts.show(save)
+    result = run(server, prompt)
+    report = result.output(prompts.titled(prompt, "Is it better?"))["text"][0]
+    assert f"{prompt[tune]['inputs']['steps']} steps done" in report
+    assert Path(result.output("path")["text"][0]).is_file()
+    faces = [server.images(result, view)[0] for view in views]
+    assert (faces[0] != faces[1]).any() and faces[0].shape == faces[2].shape
+    if os.environ.get("BFR_RECORD"):
+        centre = slice(40, 360)
+        panels = [face[centre, centre, :3] for face in faces]
+        thumbnail(panels, PACK / "workflows" / "tune_restorer.jpg")
+
+
+def test_workflow_compare_restorers(server: Server):
+    prompt = prompts.workflow("compare_restorers")
+    result = run(server, prompt)
+    table = result.output(prompts.titled(prompt, "Table"))["text"][0]
+    names = prompt[only(prompt, "BFR_MeasureFaces")]["inputs"]
+    assert names["name"] in table and names["compared_name"] in table and "PSNR" in table
+    views = [prompts.titled(prompt, title) for title in ("The first", "The second", "Plot")]
+    panels = [server.images(result, view)[0] for view in views]
+    assert (panels[0] != panels[1]).any()
+    if os.environ.get("BFR_RECORD"):
+        thumbnail(panels, PACK / "workflows" / "compare_restorers.jpg")
 
 
 def damaged(count: int = 1, seed: int = 0, preset: str = "gfpgan") -> prompts.Prompt:
