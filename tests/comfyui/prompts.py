@@ -27,7 +27,7 @@ def only(prompt: Prompt, class_type: str) -> str:
 
 def titled(prompt: Prompt, title: str) -> str:
     """The id of the one node of that title."""
-    (key,) = (key for key, item in prompt.items() if item["_meta"]["title"] == title)
+    (key,) = (key for key, item in prompt.items() if item.get("_meta", {}).get("title") == title)
     return key
 
 
