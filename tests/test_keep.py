@@ -79,7 +79,7 @@ def metadata_of(path: Path) -> dict[str, str]:
         (nafnet, 64),
         (swinir, 128),
         (plain_swinir, 32),
-        pytest.param(restoreformer, 512, marks=pytest.mark.slow),
+        (restoreformer, 512),
         pytest.param(GFPGAN, 512, marks=pytest.mark.slow),
         pytest.param(codeformer, 512, marks=pytest.mark.slow),
     ],
