@@ -147,9 +147,7 @@ _RANGES = (
 
 PRESETS: dict[str, FinetuneSettings] = {
     "quick": FinetuneSettings(batch=4, patch=128, discriminator_channels=16, ema=0.99, clip=1.0),
-    "SwinIR (paper)": FinetuneSettings(
-        steps=20_000, batch=16, lr=2e-5, lr_end=5e-6, weight_decay=0.01
-    ),
+    "SwinIR (paper)": FinetuneSettings(steps=20_000, batch=16, lr=2e-5, lr_end=5e-6),
     "CodeFormer (paper)": FinetuneSettings(
         objective=CODEBOOK,
         steps=40_000,

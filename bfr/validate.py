@@ -12,7 +12,7 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor
 
 from .errors import InputError
-from .evaluate import consistency_psnr, sharpness
+from .evaluate import consistency_psnr, likeness_factor, sharpness
 from .images import check_images
 from .niqe import niqe
 from .pairs import Pair, PairSet, read_image
@@ -234,17 +234,12 @@ def strip(panel: Panel, **restored: Tensor) -> Tensor:
 
 
 def _without_reference(where: str, restored: Tensor, given: Tensor) -> Figures:
-    alike = consistency_psnr(restored, given, _factor(given.shape[-1]))
+    alike = consistency_psnr(restored, given, likeness_factor(given.shape[-1]))
     return {
         f"{where} niqe": _mean(niqe(restored)),
         f"{where} sharpness": _mean(sharpness(restored)),
         f"{where} likeness": _mean(alike.clamp(max=_EXACT)),
     }
-
-
-def _factor(size: int) -> int:
-    """The low-pass factor at which likeness is measured: about a 32nd of the side, a divisor."""
-    return max(n for n in range(1, max(size // 32, 1) + 1) if size % n == 0)
 
 
 def _mean(values: Tensor) -> float | None:
