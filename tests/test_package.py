@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,7 @@ def test_every_import_is_declared():
         IMPORTED_AS.get(name_of(requirement), name_of(requirement))
         for requirement in (
             *PROJECT["project"]["dependencies"],
-            *PROJECT["project"]["optional-dependencies"]["codeformer"],
-            *PROJECT["project"]["optional-dependencies"]["dev"],
+            *chain(*PROJECT["project"]["optional-dependencies"].values()),
         )
     }
     ours = {"bfr", "nodes", "training", "benchmarks", "samples", "tests"}
