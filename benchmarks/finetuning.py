@@ -1,7 +1,7 @@
 """Steps a second and peak memory of fine-tuning, against a plain float32 loop in one run.
 
-    python -m benchmarks.finetuning [--restorer FILE] [--patch 128] [--batch 8]
-                                    [--channels 32] [--steps 6] [--precisions float32 bfloat16]
+    python -m benchmarks.finetuning [--restorer FILE] [--patch 128] [--batch 4]
+                                    [--channels 16] [--steps 6] [--precisions float32 bfloat16]
                                     [--device cpu] [--threads N] [--json FILE]
 
 The baseline is the loop that anyone would write: the whole batch at once, in float32, from
@@ -169,8 +169,8 @@ def main() -> None:
     )
     parser.add_argument("--restorer", type=Path, help="weights; default: the embedded ones")
     parser.add_argument("--patch", type=int, default=128, help="0: whole faces")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--channels", type=int, default=32, help="of the discriminator")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--channels", type=int, default=16, help="of the discriminator")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--precisions", nargs="+", default=["float32"])
     parser.add_argument("--device", default="cpu")

@@ -112,7 +112,7 @@ class Regression(Objective):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 self.discriminator = UNetDiscriminator(settings.discriminator_channels)
-            self.discriminator.to(device)
+            self.discriminator.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         restored, settings = run_restorer(self.restorer, batch.lq), self.settings
