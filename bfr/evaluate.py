@@ -28,6 +28,21 @@ _WINDOW, _SPREAD = 11, 1.5  # of SSIM: side and standard deviation in pixels
 _STEADY = 0.01**2, 0.03**2  # of SSIM: keep its two fractions steady where little is to be seen
 
 
+def check_faces(faces: Tensor, name: str) -> None:
+    """Raises InputError unless ``faces`` are aligned ones, N×3×S×S RGB in [0, 1], N at least 1."""
+    check_images(faces, name)
+    if not len(faces) or faces.shape[-1] != faces.shape[-2]:
+        raise InputError(
+            f"{name} must be square, aligned faces, and {len(faces)} of {faces.shape[-1]}×"
+            f"{faces.shape[-2]} pixels came. Align the faces first."
+        )
+    if faces.min() < 0 or faces.max() > 1:
+        raise InputError(
+            f"{name} must lie in [0, 1], and {float(faces.min()):.3g} to "
+            f"{float(faces.max()):.3g} came. Clamp them first."
+        )
+
+
 def psnr(images: Tensor, reference: Tensor, mask: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio of each image, in decibels: ``-10·log10(MSE)``.
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from .errors import InputError
 from .evaluate import (
+    check_faces,
     consistency_psnr,
     landmark_distance,
     likeness_factor,
@@ -28,7 +29,6 @@ from .evaluate import (
     sharpness,
     ssim,
 )
-from .images import check_images
 from .niqe import niqe
 from .perceptual import Distance
 from .plots import bars
@@ -383,23 +383,13 @@ def _of_score(score: Score) -> Callable[[Faces], Tensor]:
 
 
 def _check(name: str, faces: Tensor, restored: Tensor) -> None:
-    check_images(faces, f"{name} faces")
+    check_faces(faces, f"{name} faces")
     shape, wanted = tuple(faces.shape), tuple(restored.shape)
-    if not len(faces) or shape[-1] != shape[-2]:
-        raise InputError(
-            f"To measure, aligned square faces are needed, and {name} are {len(faces)} of "
-            f"{shape[-1]}×{shape[-2]} pixels. Align the faces first."
-        )
     if shape != wanted:
         raise InputError(
             f"There must be as many and as large {name} as restored faces: {wanted[0]} of "
             f"{wanted[-1]} pixels, and {shape[0]} of {shape[-1]} pixels came. Give the same faces "
             "at the same size."
-        )
-    if faces.min() < 0 or faces.max() > 1:
-        raise InputError(
-            f"The {name} faces must be in [0, 1], and {float(faces.min()):.3g} to "
-            f"{float(faces.max()):.3g} came. Clamp them first."
         )
 
 

@@ -11,9 +11,7 @@ import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
-from .errors import InputError
-from .evaluate import consistency_psnr, likeness_factor, sharpness
-from .images import check_images
+from .evaluate import check_faces, consistency_psnr, likeness_factor, sharpness
 from .niqe import niqe
 from .pairs import Pair, PairSet, read_image
 from .perceptual import pyramid_distance
@@ -85,17 +83,7 @@ def make_panel(pairs: PairSet, scored: tuple[Pair, ...], faces: Tensor | None, m
         ImageError: if an image is missing or damaged.
     """
     if faces is not None:
-        check_images(faces, "evaluation")
-        if not len(faces) or faces.shape[-1] != faces.shape[-2]:
-            raise InputError(
-                f"evaluation must be square, aligned faces, and {tuple(faces.shape)} came. Align "
-                "them first."
-            )
-        if faces.min() < 0 or faces.max() > 1:
-            raise InputError(
-                f"evaluation must lie in [0, 1], and {float(faces.min()):.3g} to "
-                f"{float(faces.max()):.3g} came."
-            )
+        check_faces(faces, "evaluation")
         faces = faces[:most].detach().to("cpu", torch.float32, copy=True)
     lq, target, guess = (
         torch.cat([read_image(pairs.folder, kind, pair) for pair in chosen])

@@ -137,7 +137,7 @@ def test_scores_of_pyiqa_join_the_table(monkeypatch: pytest.MonkeyPatch):
 def test_what_cannot_be_measured_is_refused():
     clean = faces()
     cases: list[tuple[Tensor, Any, str]] = [
-        (torch.zeros(0, 3, 64, 64), {}, "square faces"),
+        (torch.zeros(0, 3, 64, 64), {}, "square, aligned faces"),
         (clean[..., :32], {}, "Align"),
         (clean, {"reference": clean[:2]}, "as many and as large reference"),
         (clean, {"given": F.interpolate(clean, (32, 32))}, "as many and as large given"),
