@@ -101,7 +101,7 @@ def test_a_folder_becomes_a_set_and_is_continued(server: Server, album: Path):
 
 
 def test_a_new_photograph_is_noticed(server: Server, album: Path):
-    prompt = building("growing")
+    prompt = building("watched")
     assert lines(server, prompt)[0].startswith("2 pairs")
     shutil.copy(PACK / "samples" / "grace_hopper.jpg", album / "copy.jpg")
     try:
