@@ -20,7 +20,6 @@ from .discriminator import refresh
 from .objectives import Objective, make_objective
 from .perceptual import Distance
 from .recipes import FinetuneSettings
-from .restorer import CONVENTIONS
 from .runs import State, pack, part_of, unpack
 from .validate import Figures, gain
 
@@ -154,8 +153,6 @@ def make_learner(
         InputError: for patches that it cannot take.
     """
     training = deepcopy(restorer).float().to(device).eval()
-    if (known := CONVENTIONS.get(restorer.architecture.id)) and known.channels_last:
-        training.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     scored = deepcopy(training) if settings.ema else training
     objective = make_objective(training, settings, distance, device, settings.seed)
     if settings.checkpointing:

@@ -42,13 +42,10 @@ class Convention:
     Attributes:
         size: side in pixels of the faces they were trained on; None for any.
         call: ``call(network, faces, fidelity)``, faces and result B×3×H×W in [0, 1].
-        channels_last: whether its code takes weights in that memory format, in which
-            convolutions learn faster.
     """
 
     size: int | None
     call: Call
-    channels_last: bool = False
 
 
 def _plain(network: nn.Module, faces: Tensor, fidelity: float) -> Tensor:
@@ -73,7 +70,7 @@ CONVENTIONS = {
     "RestoreFormer": Convention(512, _restoreformer),
     "CodeFormer": Convention(512, _codeformer),
     "SwinIR": Convention(None, _plain),
-    "NAFNet": Convention(256, _plain, channels_last=True),
+    "NAFNet": Convention(256, _plain),
 }
 """By spandrel's architecture id. Published GFPGAN, RestoreFormer and CodeFormer take and give
 [-1, 1], which spandrel's own call does for RestoreFormer alone."""
