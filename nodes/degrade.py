@@ -84,15 +84,9 @@ class DegradeFaces(io.ComfyNode):
                     "as large as for a face of the picture's size.",
                 ),
                 damage_input("gfpgan"),
-                io.Int.Input(
-                    "seed",
-                    display_name="seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    control_after_generate=io.ControlAfterGenerate.fixed,
-                    tooltip="Draws the damage within its kind; the same seed, the same damage. "
-                    "Picture number n of a batch uses seed + n.",
+                schemas.seed_input(
+                    "Draws the damage within its kind; the same seed, the same damage. "
+                    "Picture number n of a batch uses seed + n."
                 ),
                 *(
                     io.Float.Input(

@@ -170,15 +170,7 @@ def recipe_inputs() -> list[io.Input]:
             "How long it trains, and the time it takes. Some hundreds change the restorer visibly.",
             advanced=False,
         ),
-        io.Int.Input(
-            "seed",
-            display_name="seed",
-            default=0,
-            min=0,
-            max=2**64 - 1,
-            control_after_generate=io.ControlAfterGenerate.fixed,
-            tooltip="Draws the order of the pairs, their patches and mirrorings.",
-        ),
+        schemas.seed_input("Draws the order of the pairs, their patches and mirrorings."),
         io.Float.Input(
             "learning_rate",
             display_name="learning rate",

@@ -119,6 +119,18 @@ def mask_inputs(masks: Sequence[str], advanced: bool | None = None) -> list[io.I
     ]
 
 
+def seed_input(tooltip: str) -> io.Int.Input:
+    return io.Int.Input(
+        "seed",
+        display_name="seed",
+        default=0,
+        min=0,
+        max=2**64 - 1,
+        control_after_generate=io.ControlAfterGenerate.fixed,
+        tooltip=tooltip,
+    )
+
+
 def factor_input(default: int, tooltip: str) -> io.Int.Input:
     return io.Int.Input(
         "factor",
@@ -186,15 +198,9 @@ def guidance_inputs() -> list[io.Input]:
             tooltip="How often the network looks at each face. 0: at every step from start, as "
             "in the paper. Fewer is quicker and coarser; 25 with dpm-solver++ comes close.",
         ),
-        io.Int.Input(
-            "seed",
-            display_name="seed",
-            default=0,
-            min=0,
-            max=2**64 - 1,
-            control_after_generate=io.ControlAfterGenerate.fixed,
-            tooltip="Draws the noise, and with it the invented detail: another seed, other "
-            "hairs and pores on the same face. Face number n of a batch uses seed + n.",
+        seed_input(
+            "Draws the noise, and with it the invented detail: another seed, other "
+            "hairs and pores on the same face. Face number n of a batch uses seed + n."
         ),
         slider(
             "eta",
