@@ -65,6 +65,7 @@ class Finetuned:
         best_step: the step that it is of; 0 is the base.
         steps: steps done, those of earlier parts of the run included.
         finished: whether these are all; False after a cancellation.
+        about: where the restorer is from, as `provenance` tells it; empty for the base.
         report: in plain words, with the figures of base and best.
         strip: 1×3×H×W RGB in [0, 1]: faces as input, guess, pseudo target, by the base and by
             the best restorer, if that is another.
@@ -76,6 +77,7 @@ class Finetuned:
     best_step: int
     steps: int
     finished: bool
+    about: dict[str, str]
     report: str
     strip: Tensor
     plot: Tensor
@@ -262,14 +264,7 @@ class _Course:
         learner, folder = self.learner, self.folder
         figures, faces = score(learner.scored, self.panel, on_step)
         if learner.judge(figures, faces) and folder.writes:
-            facts = provenance(
-                self.identity["base"],
-                self.data.train,
-                self.data.settings,
-                step=learner.step,
-                loss=learner.objective.describe(),
-            )
-            save_restorer(folder.folder / BEST, learner.scored, facts)
+            save_restorer(folder.folder / BEST, learner.scored, self.about(learner.step))
         gained = learner.validations[-1]["gain"]
         folder.add({"step": learner.step, "gain": gained, **figures})
         picture = strip(self.panel, base=learner.faces["base"], now=faces)
@@ -277,6 +272,16 @@ class _Course:
         if learner.step:
             folder.draw(LOSS, self.plot())
         return picture
+
+    def about(self, step: int) -> dict[str, str]:
+        """Where the restorer of a step is from."""
+        return provenance(
+            self.identity["base"],
+            self.data.train,
+            self.data.settings,
+            step=step,
+            loss=self.learner.objective.describe(),
+        )
 
     def plot(self) -> Tensor:
         """The losses by step, 1×3×H×W RGB in [0, 1]."""
@@ -307,6 +312,7 @@ class _Course:
             best_step=best_step,
             steps=learner.step,
             finished=finished,
+            about=self.about(best_step) if learner.best or keep_worse else {},
             report=self.report(finished, keep_worse),
             strip=strip(self.panel, **learner.faces),
             plot=self.plot(),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import models
 from .errors import FaceRestorationError, InputError
+from .measuring import DISTANCES
 from .models import DONE, SOME_FAILED, say
 from .options import fraction, number, pick_device, tell
 from .tuning import AUTO, PRECISIONS
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from .recipes import FinetuneSettings
 
 PRESETS = {"quick": "quick", "swinir": "SwinIR (paper)", "codeformer": "CodeFormer (paper)"}
-DISTANCES = ("auto", "lpips", "pyramid")
 SCHEDULES = ("cosine", "steps", "constant")
 RESULT = "restorer.safetensors"
 WHOLE = "whole"
@@ -191,7 +191,7 @@ def finetune(options: argparse.Namespace) -> int:
         raise
     if share.rank == 0:
         tell(tuned.report)
-        _write(options, tuned, restorer, pairs, settings)
+        _write(options, tuned)
     return DONE if tuned.improved or options.keep_worse else SOME_FAILED
 
 
@@ -263,31 +263,14 @@ def _evaluation(
     return faces
 
 
-def _write(
-    options: argparse.Namespace,
-    tuned: Finetuned,
-    restorer: ImageModelDescriptor,
-    pairs: PairSet,
-    settings: FinetuneSettings,
-) -> None:
+def _write(options: argparse.Namespace, tuned: Finetuned) -> None:
     """Writes the result; where the base is better, none, nor leaves an earlier one."""
-    from .keep import provenance, save_restorer
-    from .pairs import network_sha256
-    from .restorer import native_size
-    from .runs import BEST
-    from .trainset import TrainingSet
-    from .weights import read_state_dict
+    from .keep import save_restorer
 
     path = options.out / RESULT
     if not tuned.improved and not options.keep_worse:
         path.unlink(missing_ok=True)
         say(f"No {RESULT} is written: go on with the base, or choose --keep-worse.")
         return
-    if tuned.improved:
-        metadata = read_state_dict(options.out / BEST)[1]
-    else:
-        data = TrainingSet(pairs, settings, None, native_size(restorer))
-        base = network_sha256(restorer.model)
-        metadata = provenance(base, data.train, settings, step=tuned.best_step)
-    save_restorer(path, tuned.restorer, metadata, half=options.half)
+    save_restorer(path, tuned.restorer, tuned.about, half=options.half)
     tell(path)

@@ -11,7 +11,6 @@ from typing import Any
 import comfy.model_management as model_management
 import folder_paths
 from comfy_api.latest import io
-from safetensors import safe_open
 from spandrel import ImageModelDescriptor
 
 from ..bfr.errors import InputError
@@ -26,7 +25,6 @@ from ..bfr.recipes import (
     shortened,
 )
 from ..bfr.restorer import load_restorer
-from ..bfr.runs import BEST
 from . import memory, schemas
 from .convert import to_comfy, to_core
 from .folders import stamp
@@ -433,19 +431,11 @@ class FinetuneRestorer(io.ComfyNode):
             )
         if not tuned.finished:
             _stopped[run_name.strip()] += 1
-        tuned.restorer.about = about(tuned, run)  # pyright: ignore[reportAttributeAccessIssue]
+        tuned.restorer.about = tuned.about  # pyright: ignore[reportAttributeAccessIssue]
         memory.restorer_patcher(tuned.restorer)
         return io.NodeOutput(
             tuned.restorer, report(tuned, run), to_comfy(tuned.plot), to_comfy(tuned.strip)
         )
-
-
-def about(tuned: Finetuned, run: Path) -> dict[str, str]:
-    """What the run's best file says about where it is from; nothing for the base."""
-    if not tuned.improved:
-        return {}
-    with safe_open(run / BEST, "pt") as file:
-        return file.metadata()
 
 
 def report(tuned: Finetuned, run: Path) -> str:

@@ -32,6 +32,7 @@ from bfr.recipes import CODEBOOK, FinetuneSettings
 from bfr.restorer import load_restorer
 from bfr.runs import RunFolder
 from bfr.share import Share
+from bfr.weights import read_state_dict
 from tests.finetune_sets import PLAIN, QUICK, SIZE, faces, pairs_folder, tiny_restorer
 from tests.pair_sets import restorer as strange_restorer
 
@@ -313,6 +314,7 @@ def test_never_worse(adverse: PairSet, tmp_path: Path):
     assert not (tmp_path / "best.safetensors").exists()
     asked = tune(adverse, tmp_path, settings, restorer=base, validate_every=5, keep_worse=True)
     assert not asked.improved and asked.best_step == 20 and "WARNING" in asked.report
+    assert result.about == {} and "20 of 20 steps" in asked.about["provenance"]
     assert not same(weights(asked.restorer), weights(base))
 
 
@@ -320,6 +322,7 @@ def test_the_best_is_in_a_file_of_its_own(pairs: PairSet, unbroken: tuple[Path, 
     run, tuned = unbroken
     assert tuned.improved
     loaded = load_restorer(run / "best.safetensors")
+    assert tuned.about.items() <= read_state_dict(run / "best.safetensors")[1].items()
     assert same(weights(loaded), weights(tuned.restorer)) and f"{SIZE}px" in loaded.tags
 
 

@@ -17,11 +17,12 @@ from bfr import cli, detect, finetune, retinaface, share, training
 from bfr.errors import InputError
 from bfr.finetune import Finetuned
 from bfr.images import Photo, write_photo
-from bfr.keep import save_restorer
+from bfr.keep import provenance, save_restorer
 from bfr.pairs import PairSet, network_sha256
 from bfr.recipes import PRESETS, FinetuneSettings, shortened
 from bfr.records import FaceSet
 from bfr.restorer import load_restorer
+from bfr.trainset import split
 from tests.finetune_sets import SIZE, faces, pairs_folder, tiny_restorer
 from tests.portraits import face_at
 
@@ -59,7 +60,8 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             raise seen["raise"]
         picture = torch.zeros(1, 3, 8, 8)
         out.mkdir(parents=True, exist_ok=True)
-        return Finetuned(restorer, False, 0, 2, True, "WARNING: the base.", picture, picture)
+        about = provenance("0", split(pairs, settings.held_back)[0], settings, step=0)
+        return Finetuned(restorer, False, 0, 2, True, about, "WARNING: the base.", picture, picture)
 
     monkeypatch.setattr(finetune, "finetune", stand_in)
     return seen
