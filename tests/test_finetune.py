@@ -190,7 +190,17 @@ finetune(tiny_restorer(), read_pairs(sys.argv[1]), Path(sys.argv[2]), replace(AL
 """
 
 
+@pytest.fixture
+def one_thread():
+    """More threads add in another order, and so round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_killed_at_any_moment(pairs: PairSet, tmp_path: Path, root: Path):
     """With kill -9 at most the steps since the last save are lost."""
     settings, run = replace(ALL, steps=40), tmp_path / "run"
