@@ -138,6 +138,56 @@ def test_no_folder_hides_the_workflows():
     assert [name for name in first if (ROOT / name).exists()] == ["workflows"]
 
 
+# Imports the pack as ComfyUI does, with as much of ComfyUI as that needs.
+IMPORT = """
+import importlib.util, os, sys, types
+import torch, kornia, spandrel  # ComfyUI has them all by now
+
+def stand_in(name, **contents):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__dict__.update(contents)
+    return sys.modules[name]
+
+management = stand_in("comfy.model_management")
+stand_in("comfy", model_management=management, utils=stand_in("comfy.utils"))
+stand_in("comfy.model_patcher", CoreModelPatcher=object, ModelPatcher=object)
+stand_in("comfy_api")
+kinds = types.SimpleNamespace(ComfyNode=object, Custom=str)
+stand_in("comfy_api.latest", ComfyExtension=object, io=kinds, ui=None)
+stand_in("folder_paths")
+before, works = set(sys.modules), []
+
+def watch(event, arguments):
+    writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if writes or event in ("socket.connect", "subprocess.Popen", "os.mkdir", "os.system"):
+        works.append(f"{event} {arguments}")
+
+sys.addaudithook(watch)
+place = {"submodule_search_locations": [os.getcwd()]}
+spec = importlib.util.spec_from_file_location("face-restoration-tuner", "__init__.py", **place)
+pack = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pack)
+importlib.import_module(f"{spec.name}.nodes.extension")
+print(*{name.split(".")[0] for name in set(sys.modules) - before})
+print(*works, sep="\\n", file=sys.stderr)
+"""
+
+
+def test_import_takes_no_more_than_comfyui_has_and_does_no_work():
+    """Whatever else is installed is imported when it is needed; nothing is written or fetched."""
+    groups = PROJECT["project"]["optional-dependencies"].values()
+    wanted = [*PROJECT["project"]["dependencies"], *chain(*groups)]
+    packages = {IMPORTED_AS.get(name_of(item), name_of(item)) for item in wanted}
+    run = subprocess.run(
+        [sys.executable, "-B", "-c", IMPORT], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    imported = set(run.stdout.split())
+    assert "face-restoration-tuner" in imported
+    assert not imported & (packages - {"PIL"}), "import them where they are used"
+    assert not run.stderr.strip(), "work at import"
+
+
 def test_licence_is_apache():
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")[:200]
     assert PROJECT["project"]["license"] == {"file": "LICENSE"}

@@ -1,0 +1,109 @@
+"""What the registry's archive holds, and that it works without the rest of the repository."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.archive import ROOT, pack
+
+MEGABYTE = 1_000_000
+NEEDED = {
+    *("LICENSE", "README.md", "__init__.py", "pyproject.toml", "requirements.txt"),
+    *("samples/README.md", "weights/README.md", "weights/manifest.json"),
+}
+# Of these folders everything that git tracks is needed: it runs, or ComfyUI serves it.
+WHOLE = ("bfr", "nodes", "web", "locales", "workflows", "subgraphs")
+FOLDERS = {*WHOLE, "samples", "weights"}
+EMBEDDED = {"detector", "niqe", "prior", "restorer"}
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pack(tmp_path_factory.mktemp("archive") / "node.zip")
+
+
+@pytest.fixture(scope="module")
+def names(archive: Path) -> set[str]:
+    with zipfile.ZipFile(archive) as file:
+        return {name for name in file.namelist() if not name.endswith("/")}
+
+
+def test_it_holds_all_that_runs(names: set[str]):
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    whole = {name for name in tracked.stdout.splitlines() if name.split("/")[0] in WHOLE}
+    embedded = {f"weights/{name}.safetensors" for name in EMBEDDED}
+    photographs = {f"samples/{path.name}" for path in (ROOT / "samples").glob("*.jpg")}
+    assert photographs and not (NEEDED | whole | embedded | photographs) - names
+
+
+def test_it_holds_nothing_else(names: set[str]):
+    """No tests, measurements, recipes, pins or settings of development; no scripts of install."""
+    assert {name.split("/")[0] for name in names if "/" in name} <= FOLDERS
+    assert {name for name in names if "/" not in name} <= NEEDED | {"CHANGELOG.md"}
+    assert {Path(name).suffix for name in names if name.startswith("samples/")} == {".jpg", ".md"}
+    hidden = [name for name in names if any(part.startswith(".") for part in name.split("/"))]
+    assert not hidden and not [name for name in names if name.endswith("install.py")]
+
+
+def test_it_stays_small(archive: Path):
+    """39 MB in November 2026; nearly all of it is the weights."""
+    assert archive.stat().st_size < 60 * MEGABYTE
+    with zipfile.ZipFile(archive) as file:
+        rest = [item for item in file.infolist() if not item.filename.endswith(".safetensors")]
+    assert sum(item.file_size for item in rest) < 6 * MEGABYTE
+
+
+def test_no_pip_at_run_time_and_no_code_from_text(archive: Path):
+    """The registry refuses packs that install packages or run text."""
+    with zipfile.ZipFile(archive) as file:
+        for name in file.namelist():
+            if name.endswith(".py"):
+                text = file.read(name).decode()
+                calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+                called = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
+                assert not called & {"eval", "exec", "__import__"}, name
+                assert not re.search(r"subprocess|os\.system|pip\.main", text), name
+
+
+def test_nodes_are_found_without_running_them():
+    """ComfyUI-Manager reads from the source which nodes a pack has, to offer it for a workflow.
+
+    It looks for ``class …(io.ComfyNode)`` whose ``define_schema`` names its ``node_id``.
+    """
+    found = set()
+    for path in (ROOT / "nodes").glob("*.py"):
+        for item in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(item, ast.ClassDef) and "io.ComfyNode" in map(ast.unparse, item.bases):
+                (define,) = (m for m in item.body if getattr(m, "name", "") == "define_schema")
+                found |= {
+                    keyword.value.value
+                    for call in ast.walk(define)
+                    if isinstance(call, ast.Call) and ast.unparse(call.func) == "io.Schema"
+                    for keyword in call.keywords
+                    if keyword.arg == "node_id" and isinstance(keyword.value, ast.Constant)
+                }
+    recorded = json.loads((ROOT / "tests" / "golden" / "node_schemas.json").read_text("utf-8"))
+    assert found == set(recorded)
+
+
+@pytest.mark.slow
+def test_the_command_runs_from_it(archive: Path, tmp_path: Path):
+    """Elsewhere, with nothing of the repository but the archive."""
+    folder = tmp_path / "pack"
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(folder)
+    photo = folder / "samples" / "eileen_collins.jpg"
+    command = [sys.executable, "-m", "bfr", "restore", str(photo), "-o", str(tmp_path / "out")]
+    place = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    run = subprocess.run(command, cwd=folder, env=place, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "out" / photo.name).stat().st_size > 10_000
