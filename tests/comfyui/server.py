@@ -175,16 +175,17 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_server(comfyui: Path, base: Path) -> Iterator[Server]:
+def running_server(comfyui: Path, base: Path, pack: Path = PACK) -> Iterator[Server]:
     """Starts ComfyUI on the CPU with this pack and the probe, and ends it afterwards.
 
     Args:
         comfyui: its folder; nothing is written there.
         base: an empty folder for its models, inputs, outputs and settings.
+        pack: this pack's folder.
     """
     for name in ("models", "custom_nodes", "input", "output", "temp", "user"):
         (base / name).mkdir()
-    (base / "custom_nodes" / PACK_NAME).symlink_to(PACK, target_is_directory=True)
+    (base / "custom_nodes" / PACK_NAME).symlink_to(pack, target_is_directory=True)
     (base / "custom_nodes" / "probe").symlink_to(PROBE, target_is_directory=True)
     port, log = free_port(), base / "comfyui.log"
     command = [find_python(comfyui), "main.py", "--cpu", "--disable-auto-launch"]
