@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -222,9 +223,24 @@ def choose_pairs(pairs: PairSet, words: Iterable[str]) -> list[Pair]:
     return chosen
 
 
-def contact_sheet(
-    pairs: PairSet, chosen: Sequence[Pair] | None = None, *, cell: int = 160, across: int = 2
-) -> Tensor:
+def describe(pair: Pair) -> str:
+    """The figures of a measured pair in words, as they stand below its target."""
+    return caption(**{rule.measure: pair.measures.get(rule.measure) for rule in RULES[:-1]})
+
+
+def contact_sheet(pairs: PairSet, chosen: Sequence[Pair] | None = None, **options: Any) -> Tensor:
+    """The picture of `lay_out_pairs`, which names the options: 1×3×H×W RGB in [0, 1]."""
+    return lay_out_pairs(pairs, chosen, **options).picture
+
+
+def lay_out_pairs(
+    pairs: PairSet,
+    chosen: Sequence[Pair] | None = None,
+    *,
+    cell: int = 160,
+    across: int = 2,
+    verdicts: bool = True,
+) -> sheets.Sheet:
     """Degraded face, guess and target of pairs side by side, with numbers, figures and flags.
 
     A rejected pair's target has a red frame, a flagged one's an amber frame.
@@ -234,9 +250,10 @@ def contact_sheet(
         chosen: which to show, at most a few dozen (`PAIRS_A_SHEET`); None for the complete ones.
         cell: side of each image in pixels.
         across: pairs in a row.
+        verdicts: whether to tell which are rejected.
 
     Returns:
-        1×3×H×W RGB in [0, 1].
+        The sheet, with one box around the three images of each pair.
 
     Raises:
         InputError: if there is no complete pair to show.
@@ -251,18 +268,19 @@ def contact_sheet(
     images, labels, frames = [], [], []
     for pair in shown:
         images += [read_image(pairs.folder, kind, pair)[0] for kind in KINDS]
-        figures = {rule.measure: pair.measures.get(rule.measure) for rule in RULES[:-1]}
-        verdict = f"{pair.status} {pair.reason}" if pair.status == REJECTED else ""
-        remarks = verdict or ", ".join(pair.flags)
+        rejected = verdicts and pair.status == REJECTED
+        remarks = f"{pair.status} {pair.reason}" if rejected else ", ".join(pair.flags)
         headline = f"{numbers[pair.name]}{f': {remarks}' if remarks else ''}"
-        labels += [f"{headline}\n{pair.name}", "", caption(**figures)]
-        frame = sheets.REJECTED if verdict else sheets.FLAGGED if pair.flags else None
+        labels += [f"{headline}\n{pair.name}", "", describe(pair)]
+        frame = sheets.REJECTED if rejected else sheets.FLAGGED if pair.flags else None
         frames += [None, None, frame]
     across = min(across, len(shown))
-    return sheets.sheet(
+    sheet = sheets.lay_out(
         images,
         labels,
         column_labels=("degraded", "guess", "pseudo target") * across,
         cell_size=cell,
         frames=frames,
     )
+    ends = zip(sheet.boxes[:: len(KINDS)], sheet.boxes[len(KINDS) - 1 :: len(KINDS)], strict=True)
+    return sheets.Sheet(sheet.picture, tuple(first[:2] + last[2:] for first, last in ends))

@@ -10,6 +10,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,25 @@ _SIGNS = str.maketrans({"×": "x", "–": "-", "—": "-", "→": "->", "≤": "
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def sheet(
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A sheet, and where its cells are.
+
+    Attributes:
+        picture: 1×3×H×W float32 RGB in [0, 1] on the CPU.
+        boxes: (left, top, right, bottom) of each cell with its caption, in pixels.
+    """
+
+    picture: Tensor
+    boxes: tuple[tuple[int, int, int, int], ...]
+
+
+def sheet(images: Sequence[Tensor] | Tensor, labels: Sequence[str] = (), **options: Any) -> Tensor:
+    """The picture of `lay_out`, which names the options: 1×3×H×W float32 RGB in [0, 1]."""
+    return lay_out(images, labels, **options).picture
+
+
+def lay_out(
     images: Sequence[Tensor] | Tensor,
     labels: Sequence[str] = (),
     *,
@@ -41,7 +60,7 @@ def sheet(
     cell_size: int | tuple[int, int] | None = None,
     gap: int | None = None,
     frames: Sequence[str | None] = (),
-) -> Tensor:
+) -> Sheet:
     """Lays pictures out in labelled rows and columns.
 
     A picture of another size than the cells is scaled to fit, in its proportions; one of their
@@ -62,9 +81,6 @@ def sheet(
         gap: pixels between the cells, at least 6 with frames; None to suit the cells' size.
         frames: N colours (`REJECTED`, `FLAGGED`, `CHOSEN` or any that Pillow knows) to frame
             pictures with, None for a picture without; or nothing.
-
-    Returns:
-        1×3×H×W float32 RGB in [0, 1] on the CPU.
 
     Raises:
         InputError: if there is no picture, one is no finite 3×H×W, a colour is unknown, or the
@@ -132,7 +148,8 @@ def sheet(
         y += (height - fitted.shape[-2]) // 2
         x += (width - fitted.shape[-1]) // 2
         drawn[0, :, y : y + fitted.shape[-2], x : x + fitted.shape[-1]] = fitted
-    return drawn
+    boxes = tuple((x, y, x + width, y + height + below) for x, y in wells)
+    return Sheet(drawn, boxes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..bfr.errors import InputError
-from ..bfr.pairs import REJECTED, PairSet, read_pairs
+from ..bfr.pairs import REJECTED, Pair, PairSet, read_pairs
 from ..bfr.retinaface import load_detector
-from ..bfr.review import PAIRS_A_SHEET, check_pairs, contact_sheet, mark_pairs
+from ..bfr.review import (
+    PAIRS_A_SHEET,
+    check_pairs,
+    contact_sheet,
+    describe,
+    lay_out_pairs,
+    mark_pairs,
+)
 from . import memory, schemas
 from .convert import to_comfy
 from .folders import stamp
+from .looking import show
 from .pairs import list_sets, photo_folder, set_folder, summary
 
 NONE_YET = "none yet"
@@ -81,6 +92,25 @@ def remarks(pairs: PairSet) -> str:
         elif pair.flags:
             lines.append(f"{number} {pair.name}: {', '.join(pair.flags)}")
     return "\n".join(lines)
+
+
+def about(pairs: PairSet, shown: Sequence[Pair]) -> list[dict[str, Any]]:
+    """What the editor is told of each pair that is shown."""
+    numbers = {pair.name: number for number, pair in enumerate(pairs.pairs, 1)}
+    return [
+        {
+            "name": pair.name,
+            "number": numbers[pair.name],
+            "rejected": pair.status == REJECTED,
+            "hint": ", ".join([*pair.flags, describe(pair)]),
+        }
+        for pair in shown
+    ]
+
+
+def rejected_among(pairs: Sequence[Pair]) -> int:
+    """How many of them are rejected."""
+    return sum(pair.status == REJECTED for pair in pairs)
 
 
 class ReviewTrainingPairs(io.ComfyNode):
@@ -172,5 +202,16 @@ class ReviewTrainingPairs(io.ComfyNode):
         if page > pages:
             raise InputError(f"The last contact sheet is page {pages}, and page {page} came.")
         shown = finished[(page - 1) * PAIRS_A_SHEET : page * PAIRS_A_SHEET]
-        sheet = contact_sheet(reviewed, shown)
-        return io.NodeOutput(reviewed, to_comfy(sheet), remarks(reviewed))
+        return io.NodeOutput(
+            reviewed,
+            to_comfy(contact_sheet(reviewed, shown)),
+            remarks(reviewed),
+            ui=show(
+                lay_out_pairs(reviewed, shown, verdicts=False),
+                about(reviewed, shown),
+                page=page,
+                pages=pages,
+                count=len(finished),
+                rejected_elsewhere=rejected_among(finished) - rejected_among(shown),
+            ),
+        )

@@ -15,6 +15,7 @@ from ..bfr.records import OnStep
 from ..bfr.sample import SampleSettings, check_prior, for_prior, sample_targets
 from . import memory, schemas, sweep
 from .convert import to_comfy, to_core
+from .looking import show
 
 # How many of the three panels each preview shows.
 PREVIEWS = {"face, reference and difference": 3, "predicted face": 1, "none": 0}
@@ -250,7 +251,8 @@ class SweepGuidance(io.ComfyNode):
             title += f" (for {PAPER_SIZE} px)"
         grid = sweep.draw(faces, cells, figures, columns, rows, title)
         return io.NodeOutput(
-            to_comfy(grid),
+            to_comfy(grid.picture),
             to_comfy(torch.cat([sampled for sampled in faces if sampled is not None])),
             sweep.report(cells, figures, title),
+            ui=show(grid, sweep.about(cells, figures)),
         )

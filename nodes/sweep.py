@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from ..bfr.evaluate import caption, consistency_psnr, landmark_distance, sharpne
 from ..bfr.prior import Prior
 from ..bfr.records import OnStep
 from ..bfr.sample import SampleSettings, for_prior, sample_targets
-from ..bfr.sheets import sheet
+from ..bfr.sheets import Sheet, lay_out
 
 NOTHING = "none"
 # What can be swept, by the name of its input: the input's id, and what its values are.
@@ -67,11 +67,13 @@ class Cell:
         name: its two values in words.
         settings: how its face is sampled; None if that cannot be.
         problem: why not.
+        inputs: what to set a node to for the same, by the ids of its inputs.
     """
 
     name: str
     settings: SampleSettings | None
     problem: str = ""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_axis(name: str, text: str) -> Axis:
@@ -122,11 +124,11 @@ def plan(
     for row, low in zip(down.labels or [""], down.values, strict=True):
         for column, value in zip(across.labels or [""], across.values, strict=True):
             name = ", ".join(filter(None, (row, column)))
+            inputs = {**guidance, **down.changes(low), **across.changes(value)}
             try:
-                settings = make(**{**guidance, **down.changes(low), **across.changes(value)})
-                cells.append(Cell(name, settings))
+                cells.append(Cell(name, make(**inputs), inputs=inputs))
             except InputError as error:
-                cells.append(Cell(name, None, str(error)))
+                cells.append(Cell(name, None, str(error), inputs))
     if not any(cell.settings for cell in cells):
         raise InputError(f"None of {len(cells)} combinations can be sampled. {cells[0].problem}")
     return cells
@@ -205,14 +207,14 @@ def draw(
     across: Axis,
     down: Axis,
     title: str,
-) -> Tensor:
-    """The labelled grid, 1×3×H×W RGB in [0, 1]; where no face can be, it says why."""
+) -> Sheet:
+    """The labelled grid; where no face can be, it says why."""
     empty = torch.full_like(next(face for face in faces if face is not None), _EMPTY)
     labels = [
         text or re.split(r", (?!\d)", cell.problem)[0]
         for text, cell in zip(figures, cells, strict=True)
     ]
-    return sheet(
+    return lay_out(
         torch.cat([empty if face is None else face for face in faces]),
         labels,
         columns=len(across.values),
@@ -229,6 +231,18 @@ def report(cells: Sequence[Cell], figures: Sequence[str], title: str) -> str:
         for cell, text in zip(cells, figures, strict=True)
     ]
     return "\n".join([title, *lines])
+
+
+def about(cells: Sequence[Cell], figures: Sequence[str]) -> list[dict[str, Any]]:
+    """What the editor is told of each cell; ``settings`` is None where no face can be."""
+    return [
+        {
+            "name": cell.name,
+            "hint": text or cell.problem,
+            "settings": None if cell.settings is None else dict(cell.inputs),
+        }
+        for cell, text in zip(cells, figures, strict=True)
+    ]
 
 
 def shared(across: Axis, down: Axis, guidance: Mapping[str, Any]) -> str:

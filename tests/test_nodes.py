@@ -157,7 +157,8 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[
     stand_in("comfy", model_management=management, utils=stand_in("comfy.utils"))
     stand_in("comfy.model_patcher", CoreModelPatcher=object, ModelPatcher=object)
     stand_in("comfy_api")
-    stand_in("comfy_api.latest", io=types.SimpleNamespace(ComfyNode=object, Custom=str))
+    kinds = types.SimpleNamespace(ComfyNode=object, Custom=str)
+    stand_in("comfy_api.latest", io=kinds, ui=None)
     stand_in(
         "folder_paths",
         get_output_directory=lambda: str(tmp_path / "output"),
@@ -336,7 +337,7 @@ def test_cells_share_their_noise_and_the_preview_is_the_grid(sweep):
     figures = sweep.measure(guess, faces, prior, None)
     assert figures[0] == figures[1] != "" and figures[2] == ""
     grid = sweep.draw(faces, cells, figures, sweep.read_axis("seed", "1 2 3"), down, "title")
-    assert grid.shape[1] == 3 and grid.shape[3] > 3 * 48
+    assert grid.picture.shape[1] == 3 and grid.picture.shape[3] > 3 * 48 and len(grid.boxes) == 3
     assert sweep.report(cells, figures, "title").splitlines()[3] == (
         "7: left out: The factor must divide, or so."
     )

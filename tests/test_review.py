@@ -24,8 +24,10 @@ from bfr.review import (
     choose_pairs,
     contact_sheet,
     find_flags,
+    lay_out_pairs,
     mark_pairs,
 )
+from bfr.sheets import Sheet
 from tests.pair_sets import SAMPLE, SETTINGS, build, detector, files, photograph, stand_in
 
 USUAL = {
@@ -212,13 +214,13 @@ def test_the_contact_sheet_shows_all_three(out: Path, monkeypatch: pytest.Monkey
     mark_pairs(out, reject=["1"])
     pairs = read_pairs(out)
     given: dict[str, Any] = {}
-    real = sheets.sheet
+    real = sheets.lay_out
 
-    def sheet(images: Any, labels: Any, **options: Any) -> Tensor:
+    def lay_out(images: Any, labels: Any, **options: Any) -> Sheet:
         given.update(options, labels=labels, count=len(images))
         return real(images, labels, **options)
 
-    monkeypatch.setattr(sheets, "sheet", sheet)
+    monkeypatch.setattr(sheets, "lay_out", lay_out)
     drawn = contact_sheet(pairs, cell=32)
     assert drawn.shape[:2] == (1, 3) and drawn.min() >= 0 and drawn.max() <= 1
     assert given["count"] == 27 and given["column_labels"][:3] == given["column_labels"][3:]
@@ -226,6 +228,11 @@ def test_the_contact_sheet_shows_all_three(out: Path, monkeypatch: pytest.Monkey
     assert given["labels"][3] == f"2\n{pairs.pairs[1].name}" and "dB" in given["labels"][5]
     assert given["labels"][6].startswith(f"3: {NO_FACE}")
     assert given["frames"][2] == sheets.REJECTED and given["frames"][8] == sheets.FLAGGED
+    laid = lay_out_pairs(pairs, cell=32, verdicts=False)
+    assert laid.picture.shape == drawn.shape and len(laid.boxes) == 9
+    assert laid.boxes[1][0] > laid.boxes[0][2] > 3 * 32 and laid.boxes[2][1] > laid.boxes[0][3]
+    assert "rejected" not in given["labels"][0] and given["frames"][2] != sheets.REJECTED
+    assert given["frames"][8] == sheets.FLAGGED, "flags are told all the same"
     few = contact_sheet(pairs, pairs.pairs[:1], cell=32)
     assert few.shape[2] < drawn.shape[2] and few.shape[3] < drawn.shape[3]
 

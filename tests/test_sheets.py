@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bfr.errors import InputError
-from bfr.sheets import FLAGGED, REJECTED, sheet
+from bfr.sheets import FLAGGED, REJECTED, lay_out, sheet
 
 PAPER = torch.tensor([0x23, 0x23, 0x23])[:, None] / 255
 
@@ -42,6 +42,16 @@ def test_pictures_keep_their_pixels_row_by_row(noise: Tensor):
     places = [place_of(picture, drawn) for picture in noise]
     assert places == sorted(places)
     assert len({y for y, _ in places}) == 2 and len({x for _, x in places}) == 3
+
+
+def test_boxes_are_around_pictures_and_captions(noise: Tensor):
+    for captions in ([], ["below"] * 6):
+        laid = lay_out(noise, captions, columns=3, title="All of them")
+        assert torch.equal(laid.picture, sheet(noise, captions, columns=3, title="All of them"))
+        for picture, (left, top, right, bottom) in zip(noise, laid.boxes, strict=True):
+            assert place_of(picture, laid.picture) == (top, left) and right == left + 48
+            below = laid.picture[..., top + 32 : bottom, left:right]
+            assert has_ink(below[0]) if captions else bottom == top + 32
 
 
 def test_a_batch_equals_a_list_and_the_input_is_left_alone(noise: Tensor):
