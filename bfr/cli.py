@@ -1,4 +1,4 @@
-"""The command line: ``python -m bfr restore|detect|targets|review|finetune|evaluate|models``.
+"""The command line: ``python -m bfr restore|video|detect|targets|review|finetune|evaluate|models``.
 
 torch is imported inside the commands, so that ``--help`` and wrong options answer at once.
 """
@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import measuring, models, training, tuning
 from .errors import FaceRestorationError
 from .models import DONE, SOME_FAILED, say
 from .options import count, fraction, half, length, pick_device
+from .options import number as in_range
 
 if TYPE_CHECKING:
     from .batch import Faces, Source
@@ -61,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--verbose", action="store_true", help="show where an error happened")
     _add_restore(commands.add_parser("restore", parents=[shared], help="restore photographs"))
+    _add_video(commands.add_parser("video", parents=[shared], help="restore a folder of frames"))
     _add_detect(commands.add_parser("detect", parents=[shared], help="find faces"))
     for name, add, help in (
         ("targets", tuning.add_targets, "make pseudo targets, to tune a restorer with"),
@@ -138,6 +141,31 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=count, default=8, help="faces restored at once (%(default)s)")
 
 
+def _add_video(parser: argparse.ArgumentParser) -> None:
+    _add_restore(parser)
+    parser.set_defaults(command=video)
+    add, frames = parser.add_argument, in_range(0, 1000)
+    add(
+        "--smoothing",
+        type=frames,
+        default=3.0,
+        help="frames over which landmarks are smoothed (%(default)s)",
+    )
+    add(
+        "--steadiness",
+        type=frames,
+        default=1.5,
+        help="frames over which restored faces are averaged where they agree (%(default)s)",
+    )
+    add(
+        "--max-gap",
+        type=in_range(0, 1000, int),
+        default=4,
+        help="missed frames in a row that are bridged (%(default)s)",
+    )
+    add("--chunk", type=count, default=16, help="frames in memory at once (%(default)s)")
+
+
 def restore(options: argparse.Namespace) -> int:
     """Restores photographs; one without a face is copied byte for byte."""
     from . import batch
@@ -150,27 +178,10 @@ def restore(options: argparse.Namespace) -> int:
     batch.check_writable(options.out)
 
     from .images import read_photo, write_photo
-    from .parsing import load_parser
     from .pipeline import RestoreSettings, restore_photo
-    from .restorer import load_restorer
-    from .retinaface import load_detector
 
-    device = pick_device(options.device)
-    detector = load_detector(models.find_weights("detector", options.detector)).to(device)
-    restorer = load_restorer(models.find_weights("restorer", options.restorer)).to(device)
-    parser_file = models.find_parser(options.mask, options.parser)
-    parser = load_parser(parser_file).to(device) if parser_file else None
-    settings = RestoreSettings(
-        score=options.score,
-        min_size=options.min_size,
-        fidelity=options.fidelity,
-        strength=options.strength,
-        lock=options.lock,
-        colour=COLOURS[options.colour],
-        mask=MASKS[options.mask],
-        feather=options.feather,
-        batch_size=options.batch_size,
-    )
+    detector, restorer, parser = _load_networks(options)
+    settings = RestoreSettings(**_settings(options))
 
     def work(source: Source) -> Faces:
         photo = read_photo(source.path)
@@ -183,6 +194,63 @@ def restore(options: argparse.Namespace) -> int:
         return restored.faces.faces[0]
 
     return _exit_code(batch.process(list(targets), work, say, options.report))
+
+
+def video(options: argparse.Namespace) -> int:
+    """Restores the frames of one clip; one without a face is copied byte for byte."""
+    from . import batch
+
+    sources = sorted(batch.find_sources(options.paths, options.out), key=_by_number)
+    targets = batch.plan_targets(sources, options.out, options.existing)
+    batch.check_writable(options.out)
+    if options.report is not None:
+        batch.write_report(options.report, [])
+
+    from .frames import restore_folder
+    from .video import VideoSettings
+
+    detector, restorer, parser = _load_networks(options)
+    names = ("smoothing", "steadiness", "max_gap", "chunk")
+    own = {name: getattr(options, name) for name in names}
+    settings = VideoSettings(**_settings(options), **own)
+    entries = restore_folder(sources, targets, detector, restorer, settings, parser, say)
+    if options.report is not None:
+        batch.write_report(options.report, entries)
+    return DONE
+
+
+def _by_number(source: Source) -> list[str | int]:
+    """Puts frame 10 after frame 9, whether the numbers are padded or not."""
+    parts = re.split(r"(\d+)", str(source.path))
+    return [int(part) if part.isdecimal() else part for part in parts]
+
+
+def _load_networks(options: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """The detector, the restorer and the parser, if there is one, on their device."""
+    from .parsing import load_parser
+    from .restorer import load_restorer
+    from .retinaface import load_detector
+
+    device = pick_device(options.device)
+    detector = load_detector(models.find_weights("detector", options.detector)).to(device)
+    restorer = load_restorer(models.find_weights("restorer", options.restorer)).to(device)
+    parser_file = models.find_parser(options.mask, options.parser)
+    return detector, restorer, load_parser(parser_file).to(device) if parser_file else None
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What `RestoreSettings` take from the options."""
+    return {
+        "score": options.score,
+        "min_size": options.min_size,
+        "fidelity": options.fidelity,
+        "strength": options.strength,
+        "lock": options.lock,
+        "colour": COLOURS[options.colour],
+        "mask": MASKS[options.mask],
+        "feather": options.feather,
+        "batch_size": options.batch_size,
+    }
 
 
 def detect(options: argparse.Namespace) -> int:

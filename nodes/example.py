@@ -1,4 +1,4 @@
-"""A photograph to try the nodes on, damaged in a chosen way."""
+"""A photograph and a clip to try the nodes on."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ FOLDER = Path(__file__).resolve().parents[1] / "samples"
 def list_photos() -> list[str]:
     """File names of the photographs that come with the pack."""
     return sorted(path.name for path in FOLDER.glob("*.jpg"))
+
+
+def list_videos() -> list[str]:
+    """File names of the clips that come with the pack."""
+    return sorted(path.name for path in FOLDER.glob("*.mp4"))
 
 
 class LoadExamplePhoto(io.ComfyNode):
@@ -61,3 +66,40 @@ class LoadExamplePhoto(io.ComfyNode):
             raise InputError(f"photo must be one of {', '.join(list_photos())}; got {photo!r}.")
         pixels = read_photo(FOLDER / photo).pixels
         return io.NodeOutput(to_comfy(degrade_faces(pixels, chosen_damage(damage), damage_seed)))
+
+
+class LoadExampleVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_LoadExampleVideo",
+            display_name="Load Example Video",
+            category=schemas.CATEGORY,
+            description="A short damaged clip of a public-domain portrait that comes with the "
+            "pack, to try Restore Video Faces on. Put Load Video in its place for your own clip.",
+            search_aliases=["sample video", "test video", "damaged clip", "example clip"],
+            inputs=[
+                io.Combo.Input(
+                    "video",
+                    display_name="video",
+                    options=list_videos(),
+                    default="grace_hopper.mp4",
+                    tooltip="Which clip; the pack's samples folder tells how it was made.",
+                ),
+            ],
+            outputs=[
+                io.Video.Output(
+                    "example_video",
+                    display_name="video",
+                    tooltip="The clip, for Get Video Components.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, video) -> io.NodeOutput:
+        from comfy_api.latest import InputImpl
+
+        if video not in list_videos():
+            raise InputError(f"video must be one of {', '.join(list_videos())}; got {video!r}.")
+        return io.NodeOutput(InputImpl.VideoFromFile(str(FOLDER / video)))

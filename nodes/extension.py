@@ -17,6 +17,7 @@ from . import (
     restore,
     review,
     sampling,
+    video,
 )
 
 
@@ -49,4 +50,6 @@ class FaceRestorationExtension(ComfyExtension):
             finetune.SaveRestorer,
             degrade.DegradeFaces,
             measure.MeasureFaces,
+            video.RestoreVideo,
+            example.LoadExampleVideo,
         ]

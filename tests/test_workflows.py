@@ -27,7 +27,7 @@ def validate(path: Path, home: Path) -> dict:
 
 def test_the_workflows_of_the_readme_exist():
     names = {"restore_photo", "restore_photo_simple", "tune_guidance", "build_pairs"}
-    names |= {"tune_restorer", "compare_restorers"}
+    names |= {"tune_restorer", "compare_restorers", "restore_video"}
     assert {path.stem for path in EDITOR} >= names
 
 

@@ -1,0 +1,201 @@
+"""The node that restores the faces of a clip."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..bfr.paste import MASKS
+from ..bfr.restorer import load_restorer
+from ..bfr.retinaface import load_detector
+from ..bfr.track import Track
+from ..bfr.video import VideoSettings, restore_video
+from . import memory, schemas
+from .convert import to_comfy, to_core
+from .restore import batch_size_input, restore_inputs
+
+
+class RestoreVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_RestoreVideo",
+            display_name="Restore Video Faces",
+            category=schemas.CATEGORY,
+            description="Restores every face of a clip without flicker: faces are followed from "
+            "frame to frame, their places smoothed and missed frames bridged. Frames without "
+            "faces pass through unchanged. Without a connected restorer or detector it uses the "
+            "embedded ones.",
+            search_aliases=[
+                "face restoration video",
+                "video faces",
+                "deflicker",
+                "old film",
+                "gfpgan",
+                "codeformer",
+            ],
+            inputs=[
+                io.Image.Input(
+                    "images",
+                    display_name="images",
+                    tooltip="The frames of one clip in order, as Get Video Components gives them.",
+                ),
+                *restore_inputs(),
+                schemas.slider(
+                    "smoothing",
+                    "smoothing",
+                    3.0,
+                    "Calms the trembling of the detected landmarks, over about this many frames "
+                    "before and after. Raise it for clips of many frames a second. 0: each frame "
+                    "for itself.",
+                    high=10.0,
+                    step=0.5,
+                ),
+                schemas.slider(
+                    "steadiness",
+                    "steadiness",
+                    1.5,
+                    "Calms what flickers within the restored face: averages it over about this "
+                    "many frames before and after, where the face has not changed. Lower it if "
+                    "quick expressions look soft. 0: not at all.",
+                    high=5.0,
+                    step=0.5,
+                    advanced=True,
+                ),
+                schemas.score_input(advanced=True),
+                schemas.min_size_input(advanced=True),
+                io.Int.Input(
+                    "max_gap",
+                    display_name="bridged frames",
+                    default=4,
+                    min=0,
+                    max=60,
+                    tooltip="So many frames in a row may miss a face, for example in a blur, and "
+                    "it is restored there all the same, between the places before and after.",
+                    advanced=True,
+                ),
+                io.Int.Input(
+                    "crop_size",
+                    display_name="crop size",
+                    default=0,
+                    min=0,
+                    max=2048,
+                    tooltip="Side in pixels at which faces are cut out. 0 takes the restorer's "
+                    "own size.",
+                    advanced=True,
+                ),
+                *schemas.mask_inputs(["auto", *MASKS], advanced=True),
+                batch_size_input(),
+                io.Int.Input(
+                    "chunk",
+                    display_name="frames at once",
+                    default=16,
+                    min=1,
+                    max=1024,
+                    tooltip="Frames that are worked on at once; the result does not depend on "
+                    "it. Fewer take less memory.",
+                    advanced=True,
+                ),
+                io.UpscaleModel.Input(
+                    "restorer",
+                    display_name="restorer",
+                    optional=True,
+                    tooltip="From Load Restorer or Load Upscale Model. Not connected: the "
+                    "embedded default.",
+                ),
+                schemas.Detector.Input(
+                    "detector",
+                    display_name="detector",
+                    optional=True,
+                    tooltip="From Load Face Detector. Not connected: the embedded default.",
+                ),
+                schemas.Parser.Input(
+                    "parser",
+                    display_name="parser",
+                    optional=True,
+                    tooltip="From Load Face Parser: blends along the face's true outline.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "restored_images",
+                    display_name="images",
+                    tooltip="The restored frames, for Create Video.",
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="Who was followed through which frames; show it with Preview as Text.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        images,
+        fidelity,
+        strength,
+        lock,
+        smoothing,
+        steadiness,
+        score,
+        min_size,
+        max_gap,
+        crop_size,
+        mask_mode,
+        feather,
+        colour_match,
+        batch_size,
+        chunk,
+        restorer=None,
+        detector=None,
+        parser=None,
+    ) -> io.NodeOutput:
+        frames, alpha = to_core(images, "images")
+        detector = detector or memory.manage(load_detector())
+        restorer = restorer or load_restorer()
+        settings = VideoSettings(
+            score=score,
+            min_size=min_size,
+            crop_size=crop_size or None,
+            fidelity=fidelity,
+            strength=strength,
+            lock=lock,
+            colour=colour_match,
+            mask=mask_mode,
+            feather=feather,
+            batch_size=batch_size,
+            smoothing=smoothing,
+            steadiness=steadiness,
+            max_gap=max_gap,
+            chunk=chunk,
+        )
+        patchers = [detector, memory.restorer_patcher(restorer)]
+        if parser is not None:
+            patchers.append(parser)
+        memory.load(*patchers, faces=batch_size)
+        restored, tracks = restore_video(
+            frames,
+            detector.model,
+            restorer,
+            settings,
+            parser=None if parser is None else parser.model,
+            on_step=memory.progress(),
+        )
+        return io.NodeOutput(to_comfy(restored, alpha), report(tracks, len(frames)))
+
+
+def report(tracks: tuple[Track, ...], frames: int) -> str:
+    """One line for the clip and one for each track, frames counted from 0."""
+    shown = {track.start + i for track in tracks for i in range(len(track))}
+    faces = f"{len(tracks)} face{'' if len(tracks) == 1 else 's'}"
+    lines = [f"{faces} followed; {len(shown)} of {frames} frames restored, the others unchanged"]
+    for number, track in enumerate(tracks):
+        sizes = sorted(face.size for face in track.faces)
+        missed = len(track) - sum(track.seen)
+        bridged = f", {missed} of them bridged" if missed else ""
+        lines.append(
+            f"face {number}: frames {track.start} to {track.start + len(track) - 1}{bridged}, "
+            f"{sizes[len(sizes) // 2]:.0f} px"
+        )
+    return "\n".join(lines)
