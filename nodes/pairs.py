@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from pathlib import Path
 
 import folder_paths
@@ -23,6 +24,8 @@ from .sampling import make_settings
 log = logging.getLogger(__name__)
 
 KEY = "datasets"  # ComfyUI's folder of training data
+_built: set[str] = set()  # the sets that were built in this session and are still there
+_deleted: Counter[str] = Counter()  # how often each of them was not
 
 
 def list_sets() -> list[str]:
@@ -172,8 +175,10 @@ class BuildTrainingPairs(io.ComfyNode):
         """Changes with the photographs, and when the set was deleted."""
         folders = [photo_folder(text or "") for text in (folder, guess_folder)]
         stamps = [stamp(path) for path in folders if path and path.is_dir()]
-        is_there = pairs_name and pairs_name in list_sets()
-        return f"{is_there} {' '.join(stamps)}"
+        if pairs_name in _built and pairs_name not in list_sets():
+            _built.remove(pairs_name)
+            _deleted[pairs_name] += 1
+        return f"{_deleted[pairs_name]} {' '.join(stamps)}"
 
     @classmethod
     def execute(
@@ -242,4 +247,5 @@ class BuildTrainingPairs(io.ComfyNode):
                 say=log.info,
                 on_step=memory.progress(),
             )
+        _built.add(pairs_name)
         return io.NodeOutput(built.pairs, report(built))
