@@ -41,7 +41,8 @@ def test_it_holds_all_that_runs(names: set[str]):
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     whole = {name for name in tracked.stdout.splitlines() if name.split("/")[0] in WHOLE}
     embedded = {f"weights/{name}.safetensors" for name in EMBEDDED}
-    photographs = {f"samples/{path.name}" for path in (ROOT / "samples").glob("*.jpg")}
+    photographs = {name for name in tracked.stdout.splitlines() if name.startswith("samples/")}
+    photographs = {name for name in photographs if not name.endswith(".py")}
     assert photographs and not (NEEDED | whole | embedded | photographs) - names
 
 
@@ -49,7 +50,7 @@ def test_it_holds_nothing_else(names: set[str]):
     """No tests, measurements, recipes, pins or settings of development; no scripts of install."""
     assert {name.split("/")[0] for name in names if "/" in name} <= FOLDERS
     assert {name for name in names if "/" not in name} <= NEEDED | {"CHANGELOG.md"}
-    assert {Path(name).suffix for name in names if name.startswith("samples/")} == {".jpg", ".md"}
+    assert not [name for name in names if name.startswith("samples/") and name.endswith(".py")]
     hidden = [name for name in names if any(part.startswith(".") for part in name.split("/"))]
     assert not hidden and not [name for name in names if name.endswith("install.py")]
 

@@ -1,0 +1,118 @@
+"""Takes the screenshots of the help pages and the README: each workflow in the editor after a run.
+
+``make screenshots COMFYUI=/path`` starts a real ComfyUI and a headless Chromium, runs every
+workflow of the gallery as it is, and writes to ``web/docs/images``: the whole graph, and the
+groups of `CLOSE`. ``python -m samples.screenshots restore_photo`` takes but one of them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from samples.pictures import FOLDER
+from tests.browser.conftest import NAMES, OPTIONS, READY
+from tests.comfyui.server import PACK, Server, find_comfyui, running_server
+
+WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
+# Groups that are also shown from near, by the beginning of their titles, and the files' names.
+CLOSE = {
+    "tune_guidance": ("3", "sweep"),
+    "build_pairs": ("3", "review"),
+    "tune_restorer": ("4", "finetune"),
+    "compare_restorers": ("3", "measure"),
+}
+WIDTH, HEIGHT = 1600, 900
+MOST_BYTES = 150_000
+
+OPEN = "(workflow) => app.loadGraphData(workflow)"
+RUN = """() => new Promise((resolve) => {
+    app.api.addEventListener("execution_success", () => resolve(null), {once: true});
+    app.api.addEventListener("execution_error", ({detail}) => resolve(detail), {once: true});
+    app.queuePrompt(0, 1);
+})"""
+FIT = """(title) => {
+    const items = [...app.graph.groups, ...app.graph.nodes];
+    const boxes = items.filter((item) => item.title.startsWith(title))
+        .map((item) => [...item.boundingRect]).slice(0, title ? 1 : items.length);
+    const [left, top] = [0, 1].map((axis) => Math.min(...boxes.map((box) => box[axis])));
+    const [right, bottom] = [0, 1].map(
+        (axis) => Math.max(...boxes.map((box) => box[axis] + box[axis + 2])));
+    app.canvas.ds.fitToBounds([left, top, right - left, bottom - top], {zoom: 0.92});
+    app.canvas.setDirty(true, true);
+}"""
+FOCUS = "(on) => { app.extensionManager.focusMode = on; }"
+
+
+def main(names: list[str]) -> None:
+    comfyui = find_comfyui()
+    if comfyui is None:
+        sys.exit("There is no ComfyUI: set COMFYUI to its folder.")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as base,
+        running_server(comfyui, Path(base)) as server,
+        sync_playwright() as running,
+    ):
+        program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)))
+        browser = running.chromium.launch(executable_path=program, args=OPTIONS)
+        page = open_editor(browser, server)
+        for path in WORKFLOWS:
+            if not names or path.stem in names:
+                take(page, path)
+        browser.close()
+
+
+def open_editor(browser: Any, server: Server) -> Page:
+    """The editor in Nodes 2.0, which draws all that the workflows show."""
+    server.post("/settings/Comfy.TutorialCompleted", True)
+    server.post("/settings/Comfy.VueNodes.Enabled", True)
+    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+    page.set_default_timeout(600_000)
+    page.goto(server.url)
+    page.wait_for_function(READY)
+    return page
+
+
+def take(page: Page, path: Path) -> None:
+    """Opens a workflow, runs it, and writes its pictures."""
+    page.evaluate(OPEN, json.loads(path.read_text("utf-8")))
+    error = page.evaluate(RUN)
+    if error is not None:
+        raise RuntimeError(f"{path.stem}: {error['node_type']}: {error['exception_message']}")
+    views = {f"workflow_{path.stem}": ""}
+    if path.stem in CLOSE:
+        title, name = CLOSE[path.stem]
+        views[name] = title
+    page.evaluate(FOCUS, True)
+    for name, title in views.items():
+        for _ in range(2):  # the second time with the sizes that nodes took with their pictures
+            page.evaluate(FIT, title)
+            page.wait_for_timeout(3000)
+        save(page.screenshot(), FOLDER / f"{name}.jpg")
+    page.evaluate(FOCUS, False)
+
+
+def save(screenshot: bytes, path: Path) -> None:
+    """As JPEG, as good as the size allows."""
+    image = Image.open(io.BytesIO(screenshot)).convert("RGB")
+    for quality in range(90, 40, -5):
+        target = io.BytesIO()
+        image.save(target, "JPEG", quality=quality, optimize=True)
+        if target.tell() < MOST_BYTES:
+            break
+    path.write_bytes(target.getvalue())
+    print(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,64 @@
+"""What explains the nodes: their help pages with pictures, and their Chinese texts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "web" / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+CHINESE = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text("utf-8"))
+FORMULAE = {"eta"}  # names that no language translates
+
+
+def pictures(page: Path) -> list[tuple[str, Path]]:
+    """What stands in a picture's place for those who do not see it, and its file."""
+    found = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", page.read_text("utf-8"))
+    return [(text, DOCS / name) for text, name in found]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_page_tells_all(page: Path):
+    """What the node does, a picture, each input, and what goes wrong."""
+    text = page.read_text("utf-8")
+    introduction = text.split("\n")[2]
+    assert len(introduction) > 60 and not introduction.startswith(("#", "!", "-"))
+    assert [part for part in ("## Inputs", "## Output", "## Common mistakes") if part in text] == [
+        "## Inputs",
+        "## Output",
+        "## Common mistakes",
+    ]
+    assert "\n- *" in text.split("## Common mistakes")[1], "a mistake, and what to do"
+    assert pictures(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_pictures_are_here_and_described(page: Path):
+    for text, path in pictures(page):
+        assert len(text) > 20, f"{path.name}: what does it show?"
+        with Image.open(path) as image:
+            assert image.format == "JPEG" and image.width >= 400, path.name
+
+
+def test_no_picture_is_large_or_left_over():
+    files = set((DOCS / "images").iterdir())
+    assert not [path.name for path in files if path.stat().st_size >= 150_000]
+    readme = (ROOT / "README.md").read_text("utf-8")
+    shown = {path for page in PAGES for _, path in pictures(page)}
+    assert {path.name for path in files - shown if f"images/{path.name}" not in readme} == set()
+
+
+@pytest.mark.parametrize("node_id", sorted(CHINESE))
+def test_every_text_is_in_chinese(node_id: str):
+    """That none is missing, tests/test_nodes.py holds; here, that none was left in English."""
+    text = CHINESE[node_id]
+    parts = [*text["inputs"].values(), *text["outputs"].values()]
+    names = {text["display_name"], *(part["name"] for part in parts)} - FORMULAE
+    sentences = {text["description"], *(part["tooltip"] for part in parts)}
+    assert not [each for each in names | sentences if not re.search(r"[\u4e00-\u9fff]", each)]
+    assert not [each for each in sentences if not each.endswith(("。", "…"))]
