@@ -207,7 +207,7 @@ class ReviewTrainingPairs(io.ComfyNode):
             to_comfy(contact_sheet(reviewed, shown)),
             remarks(reviewed),
             ui=show(
-                lay_out_pairs(reviewed, shown, verdicts=False),
+                lay_out_pairs(reviewed, shown, across=1, verdicts=False),
                 about(reviewed, shown),
                 page=page,
                 pages=pages,

@@ -9,8 +9,9 @@ import { app } from "../../scripts/app.js";
 const STYLE = `
 .bfr-sheet { display: flex; flex-direction: column; gap: 4px; height: 100%; min-height: 40px;
   overflow: hidden; color: var(--input-text, #ddd); font: 12px/1.3 sans-serif; }
-.bfr-sheet.full { min-height: 260px; }
-.bfr-sheet [role="status"] { flex: none; min-height: 2.6em; white-space: pre-line; }
+.bfr-sheet.full { min-height: 340px; }
+.bfr-sheet [role="status"] { flex: none; white-space: pre-line; }
+.bfr-sheet.full [role="status"] { height: 3.9em; overflow: hidden; }
 .bfr-scroll { flex: 1 1 0; min-height: 0; overflow: auto; border-radius: 4px;
   background: var(--comfy-input-bg, #222); }
 .bfr-cells { position: relative; }
@@ -20,7 +21,7 @@ const STYLE = `
 .bfr-cells button:hover { background: #fff2; }
 .bfr-cells button:focus-visible { outline: 2px solid var(--input-text, #fff); outline-offset: 2px; }
 .bfr-cells button[aria-disabled="true"] { cursor: not-allowed; }
-.bfr-cells button[aria-pressed="true"] { background: #e5484d33; box-shadow: 0 0 0 3px #e5484d; }
+.bfr-cells button[aria-pressed="true"] { box-shadow: 0 0 0 3px #e5484d; }
 `;
 
 /**
@@ -53,11 +54,12 @@ export function addSheet(node, { empty, label, describe, summary, press, mark, k
     serialize: false,
     hideOnZoom: false,
     selectOn: [],
-    getMinHeight: () => (sheet ? 280 : 60),
+    getMinHeight: () => (sheet ? 360 : 60),
   });
   widget.serialize = false;
 
   function show(next) {
+    const focused = buttons.indexOf(document.activeElement);
     sheet = next;
     buttons = sheet?.cells.map((cell, index) => makeButton(cell, index)) ?? [];
     stage.replaceChildren();
@@ -76,6 +78,7 @@ export function addSheet(node, { empty, label, describe, summary, press, mark, k
       stage.append(picture, ...buttons);
     }
     refresh();
+    buttons[focused]?.focus({ preventScroll: true });
     node.setDirtyCanvas?.(true, true);
   }
 
@@ -128,9 +131,15 @@ export function addSheet(node, { empty, label, describe, summary, press, mark, k
     status.textContent = sheet ? summary(sheet) : empty;
   }
 
-  const place = () => `bfr.sheet:${node.graph?.id}:${node.id}`;
-  after(node, "onAdded", () => show(JSON.parse(sessionStorage.getItem(place()))));
-  after(node, "onConfigure", refresh);
+  const place = () => `bfr.sheet:${node.graph?.id}:${node.id}:${node.type}`;
+  after(node, "onAdded", () => {
+    root.dataset.place = place();
+    // After an undo Nodes 2.0 keeps what the node of before had there.
+    for (const other of document.querySelectorAll(".bfr-sheet")) {
+      if (other !== root && other.dataset.place === place()) other.replaceWith(root);
+    }
+  });
+  after(node, "onConfigure", () => show(JSON.parse(sessionStorage.getItem(place()))));
   after(node, "onExecuted", (output) => {
     if (!output?.bfr_sheet) return;
     show(output.bfr_sheet[0]);

@@ -50,7 +50,8 @@ def editor(request, server: Server, browser, tmp_path: Path):  # noqa: F811
     tab.on("pageerror", lambda error: errors.append(error.stack or str(error)))
     tab.goto(server.url)
     tab.wait_for_function(READY)
-    tab.evaluate("() => { app.graph.clear(); app.canvas.ds.reset(); }")
+    tab.evaluate("() => app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
+    tab.evaluate("() => app.canvas.ds.reset()")
     yield tab
     folder = Path(os.environ.get("BFR_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
