@@ -23,6 +23,7 @@ from .records import Face, FaceSet
 _APART = 1.0  # the cost at which two faces are no longer one; about half a face's width
 _PACE_FRAMES = 4  # over which the pace of a face is measured
 _HIDDEN = 0.3  # of a bridged face's box that a seen face covers: then it is behind that one
+_LEAST_SPREAD = 0.7  # in frames; below it a frame is fitted to itself alone
 _CUT = 0.12  # mean change between two frames of a scene's end, of the range of the pixels
 
 
@@ -118,11 +119,13 @@ def smooth_track(track: Track, spread: float) -> Track:
     Each coordinate becomes the value, in its frame, of the parabola that fits its neighbours best
     with Gaussian weights (Savitzky and Golay 1964 with these weights; Cleveland 1979). It looks
     both ways, so it does not lag, and what moves evenly, or with even acceleration, stays as it
-    is to the ends of the track. Tracks of fewer than four frames are fitted with a line.
+    is to the ends of the track. Motion that is too quick for the spread is not smoothed away: of
+    the spread, its half and its quarter, that is taken which tells each frame's landmarks best
+    from those of the others (cross-validation; Stone 1974).
 
     Args:
-        track: any track.
-        spread: the weights' standard deviation in frames; 0 changes nothing.
+        track: any track; with fewer than four frames it is fitted with a line.
+        spread: the weights' largest standard deviation in frames; 0 changes nothing.
 
     Raises:
         InputError: if the spread is negative.
@@ -131,13 +134,11 @@ def smooth_track(track: Track, spread: float) -> Track:
         raise InputError(f"The smoothing must be at least 0 frames, and {spread} came.")
     if spread == 0 or len(track) < 3:
         return track
-    reach, last = math.ceil(3 * spread), len(track) - 1
     raw = torch.tensor([_values(face) for face in track.faces], dtype=torch.float64)
-    smooth = torch.empty_like(raw)
-    for frame in range(len(track)):
-        before, after = min(reach, frame), min(reach, last - frame)
-        weights = _fit_weights(before, after, spread)
-        smooth[frame] = weights @ raw[frame - before : frame + after + 1]
+    spreads = [spread, *(spread / n for n in (2, 4) if spread / n >= _LEAST_SPREAD)]
+    fits = [_fit(raw, each) for each in spreads]
+    errors = [((raw - fit) / (1 - own).clamp(min=1e-3))[:, 4:].square().sum() for fit, own in fits]
+    smooth, _ = fits[int(torch.stack(errors).argmin())]
     faces = tuple(
         _face(values, face.score) for values, face in zip(smooth.tolist(), track.faces, strict=True)
     )
@@ -198,6 +199,18 @@ def _bridged(path: _Path) -> Track:
         faces.append(new)
         seen.append(True)
     return Track(path.frames[0], tuple(faces), tuple(seen))
+
+
+def _fit(raw: Tensor, spread: float) -> tuple[Tensor, Tensor]:
+    """The N×C values fitted to N frames, and N×1: how much each frame's own value counts."""
+    reach, last = math.ceil(3 * spread), len(raw) - 1
+    smooth, own = torch.empty_like(raw), raw.new_empty(len(raw), 1)
+    for frame in range(len(raw)):
+        before, after = min(reach, frame), min(reach, last - frame)
+        weights = _fit_weights(before, after, spread)
+        smooth[frame] = weights @ raw[frame - before : frame + after + 1]
+        own[frame] = weights[before]
+    return smooth, own
 
 
 @lru_cache(maxsize=256)

@@ -130,6 +130,15 @@ def test_jitter_is_reduced_and_motion_is_not(spread: float, left: float):
     assert torch.equal(noses(smooth_track(shaken, 0.0)), noses(shaken))
 
 
+def test_quick_motion_is_not_smoothed_away():
+    """A head that is shaken twice a second, at 24 frames a second, with half a pixel of jitter."""
+    generator = torch.Generator().manual_seed(4)
+    true = torch.tensor([[200 + 8 * math.sin(math.pi * i / 6), 120] for i in range(48)]).double()
+    jitter = 0.5 * torch.randn(48, 2, generator=generator).double()
+    shaken = track_of([face_at(x, y, 40) for x, y in (true + jitter).tolist()])
+    assert (noses(smooth_track(shaken, 4.0)) - true).std() < 0.8 * jitter.std()
+
+
 def test_smoothing_does_not_lag():
     """Forwards and backwards in time, it gives the same."""
     generator = torch.Generator().manual_seed(1)
