@@ -48,19 +48,9 @@ format: $(READY) ## bring the code into the common style
 bench: $(READY) ## measure speed and memory
 	$(BIN)/python -m benchmarks.speed $(ARGS)
 
-weights: $(READY) ## train the embedded weights again, in hours (DATA=/path/to/the/data)
+weights: $(READY) ## train the embedded weights again, in a day (DATA=/path ARGS=--smoke: in minutes)
 	@test -d "$(DATA)" || { echo "Name the data folder: make weights DATA=/path"; exit 2; }
-	$(BIN)/python -m training.detector train "$(DATA)" runs/detector
-	$(BIN)/python -m training.detector label "$(DATA)" runs/detector
-	$(BIN)/python -m training.detector train "$(DATA)" runs/detector2 \
-		--labels runs/detector/labels.json --start runs/detector
-	$(BIN)/python -m training.detector export runs/detector2 weights/detector.safetensors
-	$(BIN)/python -m training.aligned "$(DATA)" runs/faces
-	$(BIN)/python -m training.restorer train runs/faces runs/restorer
-	$(BIN)/python -m training.restorer export runs/restorer weights/restorer.safetensors
-	$(BIN)/python -m training.niqe fit runs/faces weights/niqe.safetensors
-	$(BIN)/python -m training.prior train runs/faces runs/prior --minutes 600
-	$(BIN)/python -m training.prior export runs/prior weights/prior.safetensors
+	$(BIN)/python -m training "$(DATA)" $(ARGS)
 
 clean: ## remove what the other targets made, except .venv
 	rm -rf output .pytest_cache .ruff_cache .coverage htmlcov

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,13 +101,17 @@ def draw_faces(faces: Path, rng: np.random.Generator) -> Iterator[tuple[Tensor, 
         yield drawn[:3], drawn[3:]
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("faces", type=Path)
     parser.add_argument("--detector", type=Path)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     prepare(args.data, args.faces, args.detector)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +31,26 @@ from bfr.geometry import MIRROR_ORDER
 from bfr.images import atomic_path, read_photo
 from bfr.retinaface import anchors, build_detector, encode, load_detector, normalise
 
-from .detector_samples import Canvas, Source, load_source, make_canvas, make_look, mirrored
+from .detector_samples import (
+    Canvas,
+    Source,
+    load_source,
+    make_canvas,
+    make_empty_look,
+    make_look,
+    mirrored,
+)
 from .faces import TRAIN_FOLDERS, LabelledImage, held_out, read_keypoints
 from .state import load_state, train_for
 
 log = logging.getLogger(__name__)
 _POSITIVE, _NEGATIVE, _HARD = 0.4, 0.3, 7
 _LOOKS = 2  # batches of second looks to each batch of canvases
+_EMPTY = 0.25  # share of looks at what is no face, as the search may be wrong
 
 
 class Canvases(IterableDataset):
-    """Endless batches: one of canvases, then `_LOOKS` of second looks at exact landmarks."""
+    """Endless batches: one of canvases, then `_LOOKS` of second looks, most at exact landmarks."""
 
     def __init__(self, sources: list[Source], seed: int, batch: int):
         self.sources, self.seed, self.batch = sources, seed, batch
@@ -54,8 +63,15 @@ class Canvases(IterableDataset):
             canvases = [make_canvas(self.sources, rng) for _ in range(self.batch // 2)]
             yield collate([*canvases, *map(mirrored, canvases)])
             for _ in range(_LOOKS):
-                looks = [make_look(exact[rng.integers(len(exact))], rng) for _ in range(self.batch)]
+                looks = [self._look(exact, rng) for _ in range(self.batch)]
                 yield collate([*looks, *map(mirrored, looks)])
+
+    def _look(self, exact: list[Source], rng: np.random.Generator) -> Canvas:
+        if rng.random() < _EMPTY:
+            look = make_empty_look(self.sources[rng.integers(len(self.sources))], rng)
+            if look is not None:
+                return look
+        return make_look(exact[rng.integers(len(exact))], rng)
 
 
 def match(canvas: Canvas, priors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -261,7 +277,7 @@ def export(run: Path, file: Path) -> None:
         save_file(state, path, metadata)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -276,7 +292,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--compile", action="store_true", help="faster after some minutes")
     parser.add_argument("--lr", type=float, default=2e-3)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if args.command == "train":
         train(args.data, args.run, args.labels, args.start, args.minutes, args)

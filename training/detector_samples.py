@@ -20,6 +20,7 @@ from bfr.geometry import MIRROR_ORDER, fit_similarity
 from .faces import LabelledImage, landmark_boxes
 
 CANVAS = 320
+_FACE_IN_LOOK = 0.77 * LOOK_SIDE  # the height of a face's box in a second look
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,7 @@ def make_look(source: Source, rng: np.random.Generator) -> Canvas:
     middle = np.full(2, (LOOK_SIDE - 1) / 2)
     shift = middle + rng.normal(0, 0.05 * LOOK_SIDE, 2) - spin @ middle
     to_look = np.column_stack([spin @ to_look[:, :2], spin @ to_look[:, 2] + shift])
-    mean = tuple(int(value) for value in np.asarray(source.image).mean((0, 1)))
-    look = Image.new("RGB", (LOOK_SIDE, LOOK_SIDE), mean)
-    _paste(look, (0, 0, LOOK_SIDE, LOOK_SIDE), source.image, to_look, rng)
+    look = _look(source, to_look, rng)
     landmarks = source.landmarks @ to_look[:, :2].T + to_look[:, 2]
     if np.linalg.det(spin) < 0:
         landmarks = landmarks[:, MIRROR_ORDER]
@@ -115,6 +114,42 @@ def make_look(source: Source, rng: np.random.Generator) -> Canvas:
     pixels = np.asarray(_damage(look, rng))
     own = landmarks[which : which + 1]
     return Canvas(pixels, landmark_boxes(own), own, others.astype(np.float32))
+
+
+def make_empty_look(source: Source, rng: np.random.Generator) -> Canvas | None:
+    """Draws what the second look sees where the search was wrong: a place without a face.
+
+    Returns:
+        The look, with nothing to find in it; None if no such place was found in the picture.
+    """
+    wide, high = source.image.size
+    faces = np.concatenate([source.boxes, source.ignored]).reshape(-1, 4)
+    places = []
+    for _ in range(20):
+        size = np.exp(rng.uniform(np.log(12), np.log(max(13, 0.8 * min(wide, high)))))
+        x, y = rng.uniform(0, wide), rng.uniform(0, high)
+        box = np.array([x - size / 2, y - size / 2, x + size / 2, y + size / 2])
+        if all(_visible(box, face) < 0.05 for face in faces):
+            shown = source.image.crop(tuple(box.round().astype(int))).convert("L")
+            places.append((np.asarray(shown).std(), size, x, y))
+    if not places:
+        return None
+    _, size, x, y = max(places[:4])  # plain walls are not what deceives
+    angle, zoom = np.radians(rng.normal(0, 20)), _FACE_IN_LOOK / size
+    linear = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = np.full(2, (LOOK_SIDE - 1) / 2)
+    to_look = np.column_stack([linear, middle - linear @ [x, y]])
+    look = _look(source, to_look, rng)
+    hidden = landmark_boxes(source.landmarks @ linear.T + to_look[:, 2])
+    none = np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32)
+    return Canvas(np.asarray(_damage(look, rng)), *none, hidden)
+
+
+def _look(source: Source, to_look: np.ndarray, rng: np.random.Generator) -> Image.Image:
+    mean = tuple(int(value) for value in np.asarray(source.image).mean((0, 1)))
+    look = Image.new("RGB", (LOOK_SIDE, LOOK_SIDE), mean)
+    _paste(look, (0, 0, LOOK_SIDE, LOOK_SIDE), source.image, to_look, rng)
+    return look
 
 
 def mirrored(canvas: Canvas) -> Canvas:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def _spread(values: Tensor) -> list[float]:
     return values.quantile(torch.tensor([0.5, 0.1, 0.9]).to(values)).tolist()
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -116,7 +116,7 @@ def main() -> None:
     one = commands.add_parser("evaluate")
     one.add_argument("data", type=Path)
     one.add_argument("file", type=Path, nargs="?")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if args.command == "fit":
         fit(args.faces, args.file)

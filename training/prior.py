@@ -35,6 +35,7 @@ from bfr.sheets import sheet
 from bfr.unet import UNet, UNetConfig
 
 from .aligned import SIZE, draw_faces
+from .groups import by_group
 from .restorer import held_out_faces
 from .state import load_state, train_for
 
@@ -45,6 +46,7 @@ NETWORK = UNetConfig(
     blocks=(0, 1, 1, 1),
     attention=(False, False, True, True),
     patch=4,
+    detail=32,
 )
 HIGHEST_STEP = 640
 MOST_WEIGHT = 25.0
@@ -181,6 +183,7 @@ def evaluate(data: Path, run: Path | None, grids: Path | None) -> None:
         error = psnr(denoised, clean)
         means = ", ".join(f"{k} {error[torch.tensor(of)].mean():.2f}" for k, of in kinds.items())
         log.info("%s: %.2f dB (%s; worst %.2f)", title, error.mean(), means, error.min())
+        log.info("  by lightness of the skin: %s", by_group(error, clean))
     if grids is not None:
         shown = torch.linspace(0, len(clean) - 1, 8).long()
         write_sheet(grids / "denoised.png", [row[shown] for row in rows], titles)
@@ -196,7 +199,7 @@ def export(run: Path, file: Path) -> None:
     save_prior(file, as_prior(load_run(run).half()), metadata)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -215,7 +218,7 @@ def main() -> None:
     one = commands.add_parser("export")
     one.add_argument("run", type=Path)
     one.add_argument("file", type=Path)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if args.command == "train":
         train(args.faces, args.run, args)

@@ -2,13 +2,16 @@
 
     python -m training.aligned DATA FACES                     align the portraits at 256 px
     python -m training.restorer train FACES RUN [--minutes M] [--patch P]
+    python -m training.restorer finish FACES RUN START [--minutes M]
     python -m training.restorer evaluate DATA RUN [--grid FILE.png]
     python -m training.restorer export RUN weights/restorer.safetensors
 
 NAFNet (Chen et al., 2022) adds its output to its input, so it begins as the identity and learns
 only the repair. Pairs are drawn afresh: an aligned face, damaged in GFPGAN's ranges
 (`bfr.degrade`). Training resumes from RUN by itself; the loss is L1 plus 0.05 × L1 of the
-spectrum, which keeps edges that plain L1 averages away.
+spectrum, which keeps edges that plain L1 averages away. `finish` goes on from the run START
+against an adversary (`training.critic`), whole faces at a time: what errors alone leave soft
+becomes crisp, for a few tenths of a decibel.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,12 +32,17 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from bfr.degrade import PRESETS, Degradation, degrade_faces
 from bfr.detect import detect_faces
-from bfr.evaluate import psnr
-from bfr.images import atomic_path, read_photo
+from bfr.evaluate import psnr, sharpness
+from bfr.images import Photo, atomic_path, read_photo, write_photo
+from bfr.niqe import niqe
+from bfr.perceptual import pyramid_distance
 from bfr.retinaface import load_detector
 from bfr.select import select_faces
+from bfr.sheets import sheet
 
 from .aligned import SIZE, draw_faces
+from .critic import Critic, critic_loss, pull
+from .groups import by_group
 from .state import load_state, train_for
 
 log = logging.getLogger(__name__)
@@ -43,6 +53,7 @@ NETWORK = {
     "dec_blk_nums": [1, 1, 1, 1, 1],
 }
 OLD_PRINT = Degradation((0.1, 8.0), (0.8, 6.0), (0.0, 25.0), (40.0, 95.0), 1.0, 1.0, (0.0, 0.3))
+CRITIC_FIRST = 100  # steps in which the adversary's share rises to its full
 DAMAGE = {"gfpgan": (PRESETS["gfpgan"], 0.8), "old print": (OLD_PRINT, 0.2)}
 
 
@@ -80,17 +91,56 @@ def restoration_loss(restored: Tensor, clean: Tensor) -> Tensor:
     return F.l1_loss(restored, clean) + 0.05 * spectrum.abs().mean()
 
 
-def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
-    """Trains until the run's minutes are over, following a cosine over exactly that time."""
+def finishing_loss(restored: Tensor, clean: Tensor) -> Tensor:
+    """`restoration_loss` and a little of how different they look."""
+    return restoration_loss(restored, clean) + 0.03 * pyramid_distance(restored, clean).mean()
+
+
+def balanced(
+    images: Tensor,
+    first: Callable[[Tensor], Tensor],
+    second: Callable[[Tensor], Tensor],
+    share: float,
+) -> Tensor:
+    """A loss of images whose gradient is the first's, plus the second's at a share of its norm.
+
+    So an adversary pulls as strongly at the end as in the beginning, whatever it has learned.
+    Its value is the first's. After Esser et al. 2021, "Taming Transformers", equation 7.
+    """
+    leaf = images.detach().requires_grad_()
+    value = first(leaf)
+    (pulled,) = torch.autograd.grad(value, leaf)
+    (beside,) = torch.autograd.grad(second(leaf), leaf)
+    pulled = pulled + share * pulled.norm() / beside.norm().clamp(min=1e-12) * beside
+    surrogate = (images * pulled).sum()
+    return surrogate + (value - surrogate).detach()
+
+
+def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None = None) -> None:
+    """Trains until the run's minutes are over, following a cosine over exactly that time.
+
+    Args:
+        faces: of `training.aligned`.
+        run: the folder to resume from and save to.
+        args: of the command line.
+        start: the run whose average is finished against an adversary; None trains without one.
+    """
     run.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network, average = build_restorer().to(device), build_restorer().to(device)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.9), weight_decay=0)
-    parts = {"network": network, "average": average, "optimizer": optimizer}
+    parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
+    if start is not None:
+        critic = Critic().to(device)
+
+        critic_optimizer = torch.optim.Adam(critic.parameters(), args.critic_lr, (0.0, 0.99))
+        parts |= {"critic": critic, "critic_optimizer": critic_optimizer}
     state = load_state(run, parts)
     step, spent = state.get("step", 0), state.get("spent", 0.0)
     if not state:
+        if start is not None:
+            network.load_state_dict(load_run(start).state_dict())
         average.load_state_dict(network.state_dict())
     loader = DataLoader(
         Pairs(faces, args.patch, step),
@@ -103,8 +153,22 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     def loss_of(batch: list[Tensor]) -> Tensor:
         damaged, clean = (images.to(device) for images in batch)
         damaged = damaged.contiguous(memory_format=torch.channels_last)
-        return restoration_loss(forward(damaged), clean)
+        restored = forward(damaged)
+        if start is None:
+            return restoration_loss(restored, clean)
+        critic_optimizer.zero_grad()
+        loss = critic_loss(critic, clean, restored)
+        loss.backward()
+        critic_optimizer.step()
+        learned.append(loss.item())
+        if len(learned) % 50 == 0:
+            log.info("critic %.3f", sum(learned[-50:]) / 50)
+        share = args.share * min(1.0, len(learned) / CRITIC_FIRST)
+        return balanced(
+            restored, lambda x: finishing_loss(x, clean), lambda x: pull(critic, x), share
+        )
 
+    learned: list[float] = []
     limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}
     rates = {"lr": args.lr, "warm_up": 100, "decay": 0.999, "clip": 0.5, "every": 100}
     train_for(run, parts, loader, loss_of, **limits, **rates)
@@ -133,7 +197,11 @@ def held_out_faces(data: Path, detector: nn.Module) -> tuple[Tensor, list[str]]:
 
 @torch.no_grad()
 def evaluate(data: Path, run: Path | None, detector_file: Path | None, grid: Path | None) -> None:
-    """Logs PSNR of the damaged and restored held-out faces; draws a grid of 24."""
+    """Logs how far the damaged and restored held-out faces are from clean; draws a grid of 24.
+
+    The six that gain least are the first of the grid, with one face in each row: damaged,
+    restored, clean.
+    """
     from bfr.restorer import load_restorer
 
     network = load_run(run) if run is not None else load_restorer().model
@@ -148,17 +216,22 @@ def evaluate(data: Path, run: Path | None, detector_file: Path | None, grid: Pat
             "%-10s %d faces: input %.2f dB, restored %.2f dB, gain %.2f (worst %.2f)",
             *(name, len(clean), before.mean(), after.mean(), gain.mean(), gain.min()),
         )
+        log.info("  gain by lightness of the skin: %s", by_group(gain, clean))
+        for title, images in (("damaged", damaged), ("restored", restored), ("clean", target)):
+            apart = torch.cat([pyramid_distance(*p) for p in _fours(images, target)]).mean()
+            looks = [torch.cat([f(x) for x in images.split(4)]).mean() for f in (niqe, sharpness)]
+            log.info(
+                "  %-8s pyramid distance %.3f, NIQE %.2f, sharpness %.2f", title, apart, *looks
+            )
         if grid is not None and name == "gfpgan":
             order = gain.argsort()
             shown = torch.cat([order[:6], order[torch.linspace(6, len(order) - 1, 18).long()]])
-            rows = torch.cat([images[shown] for images in (damaged, restored, target)])
-            _save_grid(rows, grid, 24)
+            cells = torch.stack([images[shown] for images in (damaged, restored, target)], 1)
+            write_photo(grid, Photo(sheet(cells.flatten(0, 1), columns=9, cell_size=SIZE // 2)))
 
 
-def _save_grid(images: Tensor, path: Path, columns: int) -> None:
-    from torchvision.utils import save_image
-
-    save_image(images, path, nrow=columns, padding=2)
+def _fours(*images: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(each.split(4) for each in images), strict=True)
 
 
 def export(run: Path, file: Path) -> None:
@@ -175,21 +248,26 @@ def export(run: Path, file: Path) -> None:
         save_file(state, path, metadata)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("train")
-    one.add_argument("faces", type=Path)
-    one.add_argument("run", type=Path)
-    one.add_argument("--minutes", type=float, default=90)
-    one.add_argument("--steps", type=int, default=10**9)
-    one.add_argument("--patch", type=int, default=128)
-    one.add_argument("--batch", type=int, default=8)
-    one.add_argument("--workers", type=int, default=1)
-    one.add_argument("--lr", type=float, default=1e-3)
-    one.add_argument("--compile", action="store_true", help="faster after some minutes")
+    for name, patch, batch, lr in (("train", 128, 8, 1e-3), ("finish", 256, 4, 2e-4)):
+        one = commands.add_parser(name)
+        one.add_argument("faces", type=Path)
+        one.add_argument("run", type=Path)
+        if name == "finish":
+            one.add_argument("start", type=Path)
+            one.add_argument("--share", type=float, default=0.5, help="the adversary's pull")
+            one.add_argument("--critic-lr", type=float, default=1e-3)
+        one.add_argument("--minutes", type=float, default=90)
+        one.add_argument("--steps", type=int, default=10**9)
+        one.add_argument("--patch", type=int, default=patch)
+        one.add_argument("--batch", type=int, default=batch)
+        one.add_argument("--workers", type=int, default=1)
+        one.add_argument("--lr", type=float, default=lr)
+        one.add_argument("--compile", action="store_true", help="faster after some minutes")
     one = commands.add_parser("evaluate")
     one.add_argument("data", type=Path)
     one.add_argument("run", type=Path, nargs="?")
@@ -198,10 +276,10 @@ def main() -> None:
     one = commands.add_parser("export")
     one.add_argument("run", type=Path)
     one.add_argument("file", type=Path)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if args.command == "train":
-        train(args.faces, args.run, args)
+    if args.command in ("train", "finish"):
+        train(args.faces, args.run, args, args.start if args.command == "finish" else None)
     elif args.command == "evaluate":
         evaluate(args.data, args.run, args.detector, args.grid)
     else:

@@ -10,24 +10,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from bfr.align import align_faces
 from bfr.diffusion import Schedule, respace
 from bfr.geometry import face_template
+from bfr.images import read_photo
 from bfr.prior import load_prior, predict
 from bfr.records import Face, FaceSet
 from bfr.restorer import load_restorer
 from bfr.retinaface import load_detector
+from training import __main__ as everything
 from training import detector, prior, restorer
 from training.aligned import draw_faces, inside
-from training.detector_samples import load_source, make_canvas, mirrored
-from training.faces import held_out, landmark_boxes, read_keypoints
+from training.critic import Critic, critic_loss, pull
+from training.detector_samples import load_source, make_canvas, make_empty_look, mirrored
+from training.faces import TRAIN_FOLDERS, LabelledImage, held_out, landmark_boxes, read_keypoints
+from training.groups import by_group, skin_lightness
 
 
 def options(**given) -> argparse.Namespace:
-    defaults = {"steps": 1, "batch": 2, "workers": 0, "lr": 1e-3, "patch": 64, "compile": False}
-    return argparse.Namespace(minutes=1e9, **(defaults | given))
+    defaults = {"minutes": 1e9, "steps": 1, "batch": 2, "workers": 0, "lr": 1e-3, "patch": 64}
+    return argparse.Namespace(**(defaults | {"compile": False} | given))
 
 
 @pytest.fixture
@@ -73,8 +78,6 @@ def test_canvas_labels_follow_the_pixels(tmp_path):
     for x, y in points.round().astype(int):
         picture[y - 5 : y + 6, x - 5 : x + 6] = 255
     Image.fromarray(picture).save(tmp_path / "0.png")
-    from training.faces import LabelledImage
-
     source = load_source(LabelledImage(tmp_path / "0.png", points[None].astype(np.float32)))
     hits, total = 0, 0
     while total < 100:
@@ -176,6 +179,94 @@ def test_restorer_recipe(tmp_path, faces):
     assert (tmp_path / "restorer.safetensors").stat().st_size < 15_000_000
     exported = load_restorer(tmp_path / "restorer.safetensors")
     assert exported.architecture.id == "NAFNet" and exported.scale == 1
+
+
+def test_restorer_is_finished_against_an_adversary(tmp_path, faces):
+    start, run = tmp_path / "start", tmp_path / "run"
+    restorer.train(faces, start, options())
+    given = options(share=0.5, critic_lr=1e-3)
+    restorer.train(faces, run, given, start)
+    first = torch.load(run / "state.pt", weights_only=True)
+    restorer.train(faces, run, options(**vars(given) | {"steps": 2}), start)
+    second = torch.load(run / "state.pt", weights_only=True)
+    assert (first["step"], second["step"]) == (1, 2)
+    name = "layers.0.weight"
+    assert not torch.equal(first["critic"][name], second["critic"][name]), "it learns too"
+
+
+def test_an_adversary_pulls_at_its_share():
+    """Of two losses in different directions, whatever their sizes."""
+    image = torch.zeros(1, 3, 4, 4, requires_grad=True)
+    for size in (1e-3, 1e3):
+        loss = restorer.balanced(
+            image, lambda x: 2 * x[:, 0].sum(), lambda x, size=size: size * x[:, 1].sum(), 0.25
+        )
+        (gradient,) = torch.autograd.grad(loss, image)
+        assert loss == 0, "the value is the first's"
+        torch.testing.assert_close(gradient[:, 0], torch.full((1, 4, 4), 2.0))
+        torch.testing.assert_close(gradient[:, 1], torch.full((1, 4, 4), 0.5))
+
+
+def test_critic_tells_what_it_was_shown():
+    """After some steps it knows a crisp photograph from a soft one it has not seen."""
+    photos = sorted((Path(__file__).parents[2] / "samples").glob("*.jpg"))[:2]
+    crisp = torch.cat([F.adaptive_avg_pool2d(read_photo(p).pixels, 128) for p in photos])
+    soft = F.avg_pool2d(F.pad(crisp, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    torch.manual_seed(0)
+    critic = Critic()
+    optimizer = torch.optim.Adam(critic.parameters(), 1e-3, (0.0, 0.99))
+    for _ in range(40):
+        loss = critic_loss(critic, crisp[:1], soft[:1])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 1.5
+    with torch.no_grad():
+        assert pull(critic, crisp[1:]) < pull(critic, soft[1:])
+
+
+def test_groups_follow_the_lightness_of_the_skin():
+    grey = torch.linspace(0.1, 0.9, 5)[:, None, None, None].expand(-1, 3, 64, 64).clone()
+    lightness = skin_lightness(grey)
+    assert (lightness.diff() > 0).all()
+    grey[:, :, :4] = 1.0  # a light sky changes nothing
+    torch.testing.assert_close(skin_lightness(grey), lightness)
+    told = by_group(torch.arange(5.0), grey)
+    assert told == "dark 0.50 (2 faces), medium 2.00 (1 faces), light 3.50 (2 faces)"
+
+
+def test_an_empty_look_shows_no_face(data):
+    """A white face on noise: what is looked at is not it, and where it shows it does not count."""
+    rng = np.random.default_rng(3)
+    points = 30 + face_template(60).numpy().astype(np.float32)
+    picture = np.zeros((200, 200, 3), np.uint8)
+    path = data / "0.png"
+    Image.fromarray(picture).save(path)
+    source = load_source(LabelledImage(path, points[None]))
+    looks = [make_empty_look(source, rng) for _ in range(30)]
+    middles = []
+    for look in looks:
+        assert look is not None and len(look.boxes) == 0
+        (x0, y0, x1, y1), middle = look.ignored[0], (look.pixels.shape[0] - 1) / 2
+        middles.append(x0 < middle < x1 and y0 < middle < y1)
+    assert not any(middles)
+    close = LabelledImage(path, np.stack([6 * face_template(60).numpy() - 80]).astype(np.float32))
+    assert make_empty_look(load_source(close), rng) is None, "nothing but face"
+
+
+@pytest.mark.slow
+def test_all_recipes_from_data_to_weights(data, tmp_path):
+    """The smoke run: each command of each recipe on a few pictures, for two steps."""
+    samples = sorted((Path(__file__).parents[2] / "samples").glob("*.jpg"))
+    for folder in (*TRAIN_FOLDERS, "real_lq/portraits_tune"):
+        (data / folder).mkdir(parents=True)
+        for sample in samples:
+            (data / folder / sample.name).write_bytes(sample.read_bytes())
+    few = everything.small_copy(data, tmp_path / "few")
+    (tmp_path / "weights").mkdir()
+    everything.run(few, tmp_path / "runs", tmp_path / "weights", (), smoke=True)
+    made = {path.stem for path in (tmp_path / "weights").iterdir()}
+    assert made == {"detector", "restorer", "niqe", "prior"}
 
 
 def test_mirrored_canvas_is_its_own_inverse(data):
