@@ -21,6 +21,7 @@ TINY = UNetConfig(
 )
 DIALECTS = {
     "folded": replace(TINY, patch=4),
+    "detailed": replace(TINY, patch=4, detail=8),
     "residual": replace(TINY, residual_resampling=True),
     "added time": replace(TINY, scale_shift=False),
     "new order": replace(TINY, new_attention_order=True),
@@ -59,7 +60,9 @@ def test_shape_and_faces_alone(dialect: str):
     assert result.std() > 0.1
 
 
-@pytest.mark.parametrize("dialect", [name for name in DIALECTS if name != "folded"])
+@pytest.mark.parametrize(
+    "dialect", [name for name in DIALECTS if name not in ("folded", "detailed")]
+)
 def test_structure_is_read_back_from_the_names_and_shapes(dialect: str):
     config = DIALECTS[dialect]
     preset = replace(
@@ -94,6 +97,20 @@ def test_begins_as_zero_and_learns():
     network(x, t).square().mean().backward()
     silent = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not silent
+
+
+def test_a_look_at_the_details_begins_as_nothing_and_knows_amplitudes():
+    """It must see how strong a detail is, which the normalised network does not."""
+    plain, detailed = (UNet(DIALECTS[name]) for name in ("folded", "detailed"))
+    detailed.load_state_dict(fill_by_rule(plain).state_dict(), strict=False)
+    x, t = faces()
+    with torch.no_grad():
+        assert torch.equal(detailed(x, t), plain(x, t))
+        added = [
+            fill_by_rule(detailed)(scale * x, t) - fill_by_rule(plain)(scale * x, t)
+            for scale in (100, 200)
+        ]
+    assert added[1].std() > 1.8 * added[0].std()
 
 
 def test_time_embedding_is_that_of_the_paper():
