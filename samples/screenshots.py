@@ -32,6 +32,13 @@ CLOSE = {
     "compare_restorers": ("3", "measure"),
 }
 WIDTH, HEIGHT = 1600, 900
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.VueNodes.Enabled": True,
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
+    "Comfy.Graph.CanvasMenu": False,
+}
 MOST_BYTES = 150_000
 
 OPEN = "(workflow) => app.loadGraphData(workflow)"
@@ -40,15 +47,23 @@ RUN = """() => new Promise((resolve) => {
     app.api.addEventListener("execution_error", ({detail}) => resolve(detail), {once: true});
     app.queuePrompt(0, 1);
 })"""
+# Fills the canvas with the graph, or with the group of that title, and tells where it is then.
 FIT = """(title) => {
     const items = [...app.graph.groups, ...app.graph.nodes];
     const boxes = items.filter((item) => item.title.startsWith(title))
         .map((item) => [...item.boundingRect]).slice(0, title ? 1 : items.length);
-    const [left, top] = [0, 1].map((axis) => Math.min(...boxes.map((box) => box[axis])));
+    const [left, top] = [0, 1].map((axis) => Math.min(...boxes.map((box) => box[axis])) - 20);
     const [right, bottom] = [0, 1].map(
-        (axis) => Math.max(...boxes.map((box) => box[axis] + box[axis + 2])));
-    app.canvas.ds.fitToBounds([left, top, right - left, bottom - top], {zoom: 0.92});
+        (axis) => Math.max(...boxes.map((box) => box[axis] + box[axis + 2])) + 20);
+    const view = app.canvas.ds, screen = app.canvas.canvas.getBoundingClientRect();
+    view.fitToBounds([left, top, right - left, bottom - top], {zoom: 0.98});
     app.canvas.setDirty(true, true);
+    return {
+        x: Math.max(0, screen.x + (left + view.offset[0]) * view.scale),
+        y: Math.max(0, screen.y + (top + view.offset[1]) * view.scale),
+        width: (right - left) * view.scale,
+        height: (bottom - top) * view.scale,
+    };
 }"""
 FOCUS = "(on) => { app.extensionManager.focusMode = on; }"
 
@@ -74,8 +89,8 @@ def main(names: list[str]) -> None:
 
 def open_editor(browser: Any, server: Server) -> Page:
     """The editor in Nodes 2.0, which draws all that the workflows show."""
-    server.post("/settings/Comfy.TutorialCompleted", True)
-    server.post("/settings/Comfy.VueNodes.Enabled", True)
+    for setting, value in SETTINGS.items():
+        server.post(f"/settings/{setting}", value)
     page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
     page.set_default_timeout(600_000)
     page.goto(server.url)
@@ -96,9 +111,9 @@ def take(page: Page, path: Path) -> None:
     page.evaluate(FOCUS, True)
     for name, title in views.items():
         for _ in range(2):  # the second time with the sizes that nodes took with their pictures
-            page.evaluate(FIT, title)
+            place = page.evaluate(FIT, title)
             page.wait_for_timeout(3000)
-        save(page.screenshot(), FOLDER / f"{name}.jpg")
+        save(page.screenshot(clip=place), FOLDER / f"{name}.jpg")
     page.evaluate(FOCUS, False)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +140,11 @@ def test_nothing_is_done_twice(server: Server, name: str):
     assert not [prompt[key]["class_type"] for key in set(prompt) - again.cached]
 
 
-def cropped(count: int) -> prompts.Prompt:
-    """A restored face, many times: work that takes a while."""
+def cropped(count: int, side: int = 192) -> prompts.Prompt:
+    """A face, many times: work that takes a while."""
     return {
-        "photo": prompts.example("eileen_collins.jpg", damage="low resolution"),
-        "crop": node("ImageCrop", image=["photo", 0], width=192, height=192, x=30, y=20),
+        "photo": prompts.example(damage="low resolution"),
+        "crop": node("ImageCrop", image=["photo", 0], width=side, height=side, x=70, y=60),
         "crops": node("RepeatImageBatch", image=["crop", 0], amount=count),
     }
 
@@ -159,10 +160,20 @@ def sampling() -> prompts.Prompt:
     return cropped(2) | {"prior": prompts.load_prior(), "work": work}
 
 
-@pytest.mark.parametrize("prompt", [restoring(), sampling()], ids=["restoring", "sampling"])
-def test_interrupt_is_obeyed_at_the_next_step(server: Server, prompt: prompts.Prompt):
+def tuning() -> prompts.Prompt:
+    prior = prompts.load_prior("tiny.safetensors")
+    pairs = prompts.build("interrupted", "prior", crops=["crops", 0], score=0.05)
+    settings = {"steps": 200, "patch": 64, "held_back": 0.0, "existing_run": "start anew"}
+    work = prompts.finetune("interrupted", "pairs", **settings)
+    work["inputs"] |= {"validate_every": 1000, "save_every": 1000}
+    return cropped(1, 256) | {"prior": prior, "pairs": pairs, "work": work}
+
+
+@pytest.mark.parametrize("make", [restoring, sampling, tuning])
+def test_interrupt_is_obeyed_at_the_next_step(server: Server, make: Callable[[], prompts.Prompt]):
     """Of the steps that follow the third, the one under way is finished, and one told late."""
-    prompt["save"] = prompts.save("work")
+    prompt = make()
+    prompt["shown"] = prompts.show("work", 1) if make is tuning else prompts.save("work")
     socket = websocket.create_connection(f"ws{server.url[4:]}/ws?clientId=test", timeout=120)
     try:
         prompt_id = server.queue(prompt, "test")
@@ -179,7 +190,11 @@ def test_interrupt_is_obeyed_at_the_next_step(server: Server, prompt: prompts.Pr
     finally:
         socket.close()
     result = server.wait(prompt_id)
-    assert asked and result.messages["execution_interrupted"]["node_id"] == "work"
+    assert asked
+    if make is tuning:  # what was learned so far goes on
+        assert "interrupted" in result.output("shown")["text"][0]
+    else:
+        assert result.messages["execution_interrupted"]["node_id"] == "work"
     quick = prompts.workflow("restore_photo_simple")
     assert run(server, quick), "ComfyUI goes on as before"
 
