@@ -1,6 +1,8 @@
-"""The U-Net that tells restored faces from real ones, pixel by pixel."""
+"""What tells restored faces from real ones: the published U-Net, and a small network of details."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm, spectral_norm
 from .errors import InputError
 
 _SETTLING = 20  # power iterations of a new discriminator
+_GAIN = 10.0  # of the detail in `DetailDiscriminator`, which is faint beside what it lies on
 
 
 class UNetDiscriminator(nn.Module):
@@ -89,9 +92,83 @@ class UNetDiscriminator(nn.Module):
         return self.conv9(_leaky(self.conv8(_leaky(self.conv7(x)))))
 
 
+class DetailDiscriminator(nn.Module):
+    """A small network that judges texture and edges, in squares of some 30 pixels.
+
+    Shown the detail alone and amplified, and without normalisation, it knows restored faces from
+    clean ones after some forty steps of four faces. The U-Net with spectral normalisation needs
+    thousands, and heads on the features of the embedded prior were hardly faster. Nothing bounds
+    its gradients: use them through `held`.
+    """
+
+    def __init__(self, channels: int = 32) -> None:
+        """Makes one with random weights, of PyTorch's own generator.
+
+        Args:
+            channels: features at full size; three times as many at an eighth of it.
+        """
+        super().__init__()
+        wide = 2 * channels, 3 * channels
+        self.layers = nn.Sequential(
+            nn.Conv2d(6, channels, 3, 1, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(channels, wide[0], 3, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(wide[0], wide[1], 3, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(wide[1], wide[1], 3, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(wide[1], 1, 1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """How real each place looks.
+
+        Args:
+            images: B×3×H×W RGB in [0, 1].
+
+        Returns:
+            B×1×⌈H/8⌉×⌈W/8⌉ logits: above 0 for real.
+        """
+        smooth = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
+        return self.layers(torch.cat([images, _GAIN * (images - smooth)], 1))
+
+
+def held(
+    images: Tensor,
+    others: Callable[[Tensor], Tensor],
+    adversarial: Callable[[Tensor], Tensor],
+    share: float,
+) -> Tensor:
+    """An adversarial loss whose gradient has a share of the norm of the other losses' gradient.
+
+    So it pulls as strongly in the end as in the beginning, whatever the discriminator learned;
+    on each image by itself, so that the splitting of a batch does not matter. After the adaptive
+    weight of Esser et al., "Taming Transformers" (CVPR 2021, eq. 7).
+
+    Args:
+        images: B×3×H×W, what the losses are of.
+        others: the sum of the other losses of images, a mean over them.
+        adversarial: the adversarial loss of images, a mean over them.
+        share: of the norms.
+
+    Returns:
+        A scalar of the value ``share · adversarial(images)``.
+    """
+    leaf = images.detach().float().requires_grad_()
+    with torch.autocast(images.device.type, enabled=False):
+        value = adversarial(leaf)
+        (wanted,) = torch.autograd.grad(others(leaf), leaf)
+        (pulled,) = torch.autograd.grad(value, leaf)
+    norms = [gradient.flatten(1).norm(dim=1) for gradient in (wanted, pulled)]
+    scale = share * norms[0] / norms[1].clamp(min=1e-12)
+    surrogate = (images * (scale[:, None, None, None] * pulled)).sum()
+    return surrogate + (share * value - surrogate).detach()
+
+
 @torch.no_grad()
 def refresh(discriminator: nn.Module) -> None:
-    """One power iteration of every spectral norm, in place: once a step, before its forwards.
+    """One power iteration of every spectral norm, if any, in place: once a step, before forwards.
 
     It depends on nothing but the weights, so it is the same in all processes.
     """

@@ -191,9 +191,8 @@ def finetune(
             _check_finite(losses, norm, scaler, step, data)
 
             with learner.changing():
+                learner.set_rates(settings)
                 for optimizer in optimizers:
-                    for group in optimizer.param_groups:
-                        group["lr"] = settings.rate(step)
                     scaler.step(optimizer)
                     optimizer.zero_grad(set_to_none=True)
                 scaler.update()

@@ -80,6 +80,13 @@ class Learner:
             if parameter.grad is not None
         ]
 
+    def set_rates(self, settings: FinetuneSettings) -> None:
+        """Gives the optimizers the learning rates of the next step."""
+        rates = {"optimizer": settings.rate(self.step), "critic": settings.critic_rate(self.step)}
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = rates[name]
+
     @contextmanager
     def changing(self) -> Iterator[None]:
         """While this lasts, what is changed belongs to no step, and is not saved."""

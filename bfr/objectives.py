@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
-from .discriminator import UNetDiscriminator
+from .discriminator import DetailDiscriminator, UNetDiscriminator, held
 from .errors import InputError, WrongArchitectureError
 from .perceptual import Distance
-from .recipes import CODEBOOK, REGRESSION, FinetuneSettings
+from .recipes import CODEBOOK, DETAIL, REGRESSION, FinetuneSettings
 from .restorer import CONVENTIONS, run_restorer
 
 _WHOLE = ("GFPGAN", "RestoreFormer", "CodeFormer")  # take faces of their own size only
@@ -57,7 +57,7 @@ class Objective(ABC):
         discriminator: the adversary, or None.
     """
 
-    discriminator: UNetDiscriminator | None = None
+    discriminator: UNetDiscriminator | DetailDiscriminator | None = None
 
     def __init__(self, restorer: ImageModelDescriptor, settings: FinetuneSettings) -> None:
         self.restorer, self.settings = restorer, settings
@@ -111,21 +111,38 @@ class Regression(Objective):
         if settings.adversarial:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                self.discriminator = UNetDiscriminator(settings.discriminator_channels)
+                detail = settings.discriminator == DETAIL
+                kind = DetailDiscriminator if detail else UNetDiscriminator
+                self.discriminator = kind(settings.discriminator_channels)
             self.discriminator.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        restored, settings = run_restorer(self.restorer, batch.lq), self.settings
-        terms = {}
-        if settings.pixel:
-            terms["pixel"] = settings.pixel * (restored - batch.target).abs().mean()
-        if settings.perceptual:
-            apart = self.distance.measure(restored, batch.target).mean()
-            terms["perceptual"] = settings.perceptual * apart
+        restored = run_restorer(self.restorer, batch.lq)
+        terms = self._errors(restored, batch.target)
         if self.discriminator is not None:
-            self.discriminator.requires_grad_(False)
-            terms["adversarial"] = settings.adversarial * _bce(self.discriminator(restored), 1.0)
+            discriminator = self.discriminator.requires_grad_(False)
+            share = self.settings.adversarial
+            if self.settings.discriminator == DETAIL:
+                terms["adversarial"] = held(
+                    restored,
+                    lambda images: sum(
+                        self._errors(images, batch.target).values(), images.sum() * 0
+                    ),
+                    lambda images: _bce(discriminator(images), 1.0),
+                    share,
+                )
+            else:
+                terms["adversarial"] = share * _bce(discriminator(restored), 1.0)
         return terms, restored
+
+    def _errors(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
+        terms = {}
+        if self.settings.pixel:
+            terms["pixel"] = self.settings.pixel * (restored - target).abs().mean()
+        if self.settings.perceptual:
+            apart = self.distance.measure(restored, target).mean()
+            terms["perceptual"] = self.settings.perceptual * apart
+        return terms
 
     def critic_terms(self, batch: Batch, restored: Tensor) -> dict[str, Tensor]:
         if self.discriminator is None:
@@ -142,7 +159,9 @@ class Regression(Objective):
         parts = {
             "L1": settings.pixel,
             f"{self.distance.name} distance": settings.perceptual,
-            f"GAN (U-Net of {settings.discriminator_channels} channels)": settings.adversarial,
+            f"GAN ({settings.discriminator} of {settings.discriminator_channels} channels)": (
+                settings.adversarial
+            ),
         }
         return _in_words(parts, self.frozen)
 
@@ -224,7 +243,8 @@ def make_objective(
             f"{name} takes whole faces of {CONVENTIONS[kind].size} px, and patches of "
             f"{settings.patch} px came. Set patch to none."
         )
-    if settings.patch is not None and settings.adversarial and settings.patch % 8:
+    unet = settings.discriminator != DETAIL
+    if settings.patch is not None and settings.adversarial and unet and settings.patch % 8:
         raise InputError(
             "With the adversarial loss the patch must be a multiple of 8, and "
             f"{settings.patch} came."

@@ -13,6 +13,8 @@ from .errors import InputError
 
 REGRESSION, CODEBOOK = "regression", "codebook"
 OBJECTIVES = (REGRESSION, CODEBOOK)
+UNET, DETAIL = "unet", "detail"
+DISCRIMINATORS = (UNET, DETAIL)
 PERCEPTUAL = ("auto", "lpips", "pyramid")
 SCHEDULES = ("cosine", "steps", "constant")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -45,8 +47,12 @@ class FinetuneSettings:
         perceptual: weight of the perceptual distance.
         distance: "lpips"; "pyramid", which needs no weights; or "auto", LPIPS where its
             weights are on this machine. The report and the result say which it was.
-        adversarial: weight of the adversarial loss; 0 makes no discriminator.
+        discriminator: "unet", the published one, which needs many thousand steps; or "detail",
+            which learns in some dozens and holds its pull at a share of the other losses'.
+        adversarial: weight of the adversarial loss, with "detail" the share; 0 makes no
+            discriminator.
         discriminator_channels: width of the discriminator.
+        discriminator_lr: its learning rate, constant; None takes that of the restorer.
         code: weight of the cross-entropy of the codes (codebook).
         feature: weight of the distance of features to their codes (codebook).
         precision: "float32", or the type to which autocast lowers the networks' work.
@@ -74,8 +80,10 @@ class FinetuneSettings:
     pixel: float = 1.0
     perceptual: float = 0.1
     distance: str = "auto"
+    discriminator: str = UNET
     adversarial: float = 0.1
     discriminator_channels: int = 64
+    discriminator_lr: float | None = None
     code: float = 0.5
     feature: float = 1.0
     precision: str = "float32"
@@ -87,6 +95,7 @@ class FinetuneSettings:
         for name, choices in (
             ("objective", OBJECTIVES),
             ("distance", PERCEPTUAL),
+            ("discriminator", DISCRIMINATORS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
         ):
@@ -105,6 +114,11 @@ class FinetuneSettings:
             raise InputError(f"milestones must increase, and {list(self.milestones)} came.")
         if self.objective == REGRESSION and not self.pixel + self.perceptual + self.adversarial:
             raise InputError("Some of pixel, perceptual and adversarial must be above 0.")
+        if self.discriminator == DETAIL and self.adversarial and not self.pixel + self.perceptual:
+            raise InputError(
+                "The detail discriminator pulls at a share of the other losses: set pixel or "
+                "perceptual above 0, or choose the unet."
+            )
         if self.objective == CODEBOOK and not self.code + self.feature:
             raise InputError("One of code and feature must be above 0.")
 
@@ -117,6 +131,10 @@ class FinetuneSettings:
             way = 0.5 * (1 - math.cos(math.pi * min(1.0, step / self.steps)))
             return factor * (self.lr + (self.lr_end - self.lr) * way)
         return factor * self.lr
+
+    def critic_rate(self, step: int) -> float:
+        """The learning rate of the discriminator at a step."""
+        return self.rate(step) if self.discriminator_lr is None else self.discriminator_lr
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON has them."""
@@ -139,6 +157,7 @@ _RANGES = (
     ("perceptual", 0, math.inf),
     ("adversarial", 0, math.inf),
     ("discriminator_channels", 4, 512),
+    ("discriminator_lr", 0, 1),
     ("code", 0, math.inf),
     ("feature", 0, math.inf),
     ("held_back", 0, 0.5),
@@ -146,7 +165,16 @@ _RANGES = (
 )
 
 PRESETS: dict[str, FinetuneSettings] = {
-    "quick": FinetuneSettings(batch=4, patch=128, discriminator_channels=16, ema=0.99, clip=1.0),
+    "quick": FinetuneSettings(
+        batch=4,
+        patch=128,
+        discriminator=DETAIL,
+        adversarial=0.3,
+        discriminator_channels=32,
+        discriminator_lr=1e-3,
+        ema=0.99,
+        clip=1.0,
+    ),
     "SwinIR (paper)": FinetuneSettings(steps=20_000, batch=16, lr=2e-5, lr_end=5e-6),
     "CodeFormer (paper)": FinetuneSettings(
         objective=CODEBOOK,

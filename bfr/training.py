@@ -55,7 +55,11 @@ _RECIPE: Sequence[tuple[str, Callable[[str], Any], str]] = (
     ("ema", number(0, 0.99999), "decay of the average of the weights that is kept, 0 for none"),
     ("pixel", _weight, "weight of the mean error"),
     ("perceptual", _weight, "weight of the perceptual distance"),
-    ("adversarial", _weight, "weight of the discriminator's judgement, 0 for none"),
+    (
+        "adversarial",
+        _weight,
+        "weight of the discriminator's judgement (quick: share of the gradient), 0 for none",
+    ),
     ("code", _weight, "weight of the codes' cross-entropy; CodeFormer has it"),
     ("feature", _weight, "weight of the features' distance to the codes; CodeFormer has it"),
     ("held-back", number(0, 0.5), "share of the pairs that is scored and not trained with"),

@@ -212,8 +212,9 @@ def recipe_inputs() -> list[io.Input]:
         _own_weight(
             "adversarial",
             "adversarial weight",
-            "Of a discriminator that tells restored faces from clean ones. Higher: crisper, and "
-            "less sure. 0: none, which takes less time and memory.",
+            "Of a discriminator that tells restored faces from clean ones; in the quick recipe, "
+            "its pull as a share of the other two's. Higher: crisper, and less sure. 0: none, "
+            "which takes less time and memory.",
         ),
         _own_weight(
             "ema",

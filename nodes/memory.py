@@ -37,7 +37,7 @@ def manage(network: nn.Module) -> ModelPatcher:
 
 
 _PAPER_SIDE = 512  # of faces for a restorer that takes any
-_CRITIC_LAYERS = 16  # of a U-Net discriminator, as large as its first one
+_CRITIC_LAYERS = {"unet": 16, "detail": 4}  # of a discriminator, as large as its first one
 _DISTANCE_LAYERS = 512  # values a pixel that a perceptual distance keeps; of VGG's layers
 
 
@@ -111,7 +111,11 @@ def training_bytes(restorer: ImageModelDescriptor, settings: FinetuneSettings) -
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             run_restorer(ghost, faces)
     layers = _DISTANCE_LAYERS * (settings.perceptual > 0)
-    layers += _CRITIC_LAYERS * settings.discriminator_channels * (settings.adversarial > 0)
+    layers += (
+        _CRITIC_LAYERS[settings.discriminator]
+        * settings.discriminator_channels
+        * (settings.adversarial > 0)
+    )
     if settings.checkpointing:
         kept //= 4
     weights = sum(parameter.numel() for parameter in restorer.model.parameters())

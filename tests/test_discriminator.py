@@ -1,13 +1,17 @@
-"""The U-Net discriminator."""
+"""The discriminators."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from bfr.discriminator import UNetDiscriminator, refresh
+from bfr.discriminator import DetailDiscriminator, UNetDiscriminator, held, refresh
 from bfr.errors import InputError
+from bfr.images import read_photo
 
 
 def make(skip: bool = True) -> UNetDiscriminator:
@@ -121,3 +125,43 @@ def test_skip_connections_matter():
 def test_sides_that_do_not_fit(size: tuple[int, int]):
     with pytest.raises(InputError, match="multiples of 8"):
         make()(torch.rand(1, 3, *size))
+
+
+def test_details_are_learned_in_some_dozen_steps(root: Path):
+    """Then it knows a crisp photograph from a soft one it has not seen."""
+    photos = (root / "samples/grace_hopper.jpg", root / "samples/eileen_collins.jpg")
+    crisp = torch.cat([F.adaptive_avg_pool2d(read_photo(p).pixels, 128) for p in photos])
+    soft = F.avg_pool2d(F.pad(crisp, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = DetailDiscriminator(16)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(40):
+        loss = F.softplus(-network(crisp[:1])).mean() + F.softplus(network(soft[:1])).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 1.0, "chance is 1.39"
+    with torch.no_grad():
+        assert network(crisp[1:]).mean() > network(soft[1:]).mean()
+
+
+def test_details_are_judged_at_any_size():
+    assert DetailDiscriminator(4)(torch.rand(2, 3, 20, 33)).shape == (2, 1, 3, 5)
+
+
+def test_an_adversary_is_held_at_its_share():
+    """Of two losses in different directions, whatever their sizes, on each image by itself."""
+    images = torch.zeros(2, 3, 4, 4, requires_grad=True)
+    sizes = torch.tensor([1.0, 5.0])[:, None, None]
+    for size in (1e-3, 1e3):
+        loss = held(
+            images,
+            lambda x: (2 * sizes * x[:, 0]).sum(),
+            lambda x, size=size: size * (x[:, 1].sum() + 1),
+            0.25,
+        )
+        (gradient,) = torch.autograd.grad(loss, images)
+        torch.testing.assert_close(loss, torch.tensor(0.25 * size))
+        assert not gradient[:, 0].any()
+        torch.testing.assert_close(gradient[:, 1], (0.5 * sizes).expand(-1, 4, 4))

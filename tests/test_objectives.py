@@ -16,7 +16,7 @@ from bfr.discriminator import refresh
 from bfr.errors import InputError, WrongArchitectureError
 from bfr.objectives import Batch, Codebook, Objective, make_objective
 from bfr.perceptual import load_distance, pyramid_distance
-from bfr.recipes import CODEBOOK, FinetuneSettings
+from bfr.recipes import CODEBOOK, DETAIL, DISCRIMINATORS, FinetuneSettings
 from bfr.restorer import run_restorer
 from tests import trainable
 from tests.pair_sets import restorer as untrainable
@@ -104,11 +104,23 @@ def test_the_adversarial_term_reaches_the_restorer():
     assert all(p.grad is not None and p.grad.any() for p in objective.parameters())
 
 
-def test_gradients_of_a_batch_are_the_mean_of_its_parts():
+def test_details_pull_at_a_share_of_the_errors():
+    def pulled(share: float) -> Tensor:
+        settings = replace(SETTINGS, discriminator=DETAIL, adversarial=share)
+        terms, restored = make(trainable.nafnet(), settings).terms(batch(1))
+        assert restored is not None
+        return torch.autograd.grad(loss(terms), restored)[0]
+
+    errors = pulled(0.0)
+    assert (pulled(0.25) - errors).norm() == pytest.approx(0.25 * errors.norm().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("discriminator", DISCRIMINATORS)
+def test_gradients_of_a_batch_are_the_mean_of_its_parts(discriminator: str):
     """So a step does not depend on its micro-batches."""
 
     def found(parts: list[Batch]) -> list[Tensor]:
-        objective = make(trainable.nafnet())
+        objective = make(trainable.nafnet(), replace(SETTINGS, discriminator=discriminator))
         for part in parts:
             terms, restored = objective.terms(part)
             assert restored is not None
@@ -138,7 +150,10 @@ def test_the_discriminator_follows_from_the_seed():
     state = torch.random.get_rng_state()
     first, same, other = (make(r, seed=seed) for r, seed in zip(restorers, (0, 0, 1), strict=True))
     assert torch.equal(torch.random.get_rng_state(), state), "no global randomness"
-    weights = [x.discriminator.conv0.weight for x in (first, same, other)]  # type: ignore[union-attr]
+    weights = [
+        next(x.discriminator.parameters())  # type: ignore[union-attr]
+        for x in (first, same, other)
+    ]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
@@ -211,7 +226,7 @@ def test_all_that_is_trained_gets_a_gradient(network: Callable[[], ImageModelDes
 def test_the_words():
     text = make(trainable.nafnet()).describe()
     assert text == (
-        "L1 × 1 + normalized Laplacian pyramid distance × 0.1 + GAN (U-Net of 4 channels) × 0.1"
+        "L1 × 1 + normalized Laplacian pyramid distance × 0.1 + GAN (unet of 4 channels) × 0.1"
     )
     assert "GAN" not in make(trainable.nafnet(), replace(SETTINGS, adversarial=0)).describe()
 

@@ -10,7 +10,7 @@ NAFNet (Chen et al., 2022) adds its output to its input, so it begins as the ide
 only the repair. Pairs are drawn afresh: an aligned face, damaged in GFPGAN's ranges
 (`bfr.degrade`). Training resumes from RUN by itself; the loss is L1 plus 0.05 × L1 of the
 spectrum, which keeps edges that plain L1 averages away. `finish` goes on from the run START
-against an adversary (`training.critic`), whole faces at a time: what errors alone leave soft
+against an adversary (`DetailDiscriminator`), whole faces at a time: what errors alone leave soft
 becomes crisp, for a few tenths of a decibel.
 """
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from bfr.degrade import PRESETS, Degradation, degrade_faces
 from bfr.detect import detect_faces
+from bfr.discriminator import DetailDiscriminator, held
 from bfr.evaluate import psnr, sharpness
 from bfr.images import Photo, atomic_path, read_photo, write_photo
 from bfr.niqe import niqe
@@ -41,7 +42,6 @@ from bfr.select import select_faces
 from bfr.sheets import sheet
 
 from .aligned import SIZE, draw_faces
-from .critic import Critic, critic_loss, pull
 from .groups import by_group
 from .state import load_state, train_for
 
@@ -96,24 +96,9 @@ def finishing_loss(restored: Tensor, clean: Tensor) -> Tensor:
     return restoration_loss(restored, clean) + 0.03 * pyramid_distance(restored, clean).mean()
 
 
-def balanced(
-    images: Tensor,
-    first: Callable[[Tensor], Tensor],
-    second: Callable[[Tensor], Tensor],
-    share: float,
-) -> Tensor:
-    """A loss of images whose gradient is the first's, plus the second's at a share of its norm.
-
-    So an adversary pulls as strongly at the end as in the beginning, whatever it has learned.
-    Its value is the first's. After Esser et al. 2021, "Taming Transformers", equation 7.
-    """
-    leaf = images.detach().requires_grad_()
-    value = first(leaf)
-    (pulled,) = torch.autograd.grad(value, leaf)
-    (beside,) = torch.autograd.grad(second(leaf), leaf)
-    pulled = pulled + share * pulled.norm() / beside.norm().clamp(min=1e-12) * beside
-    surrogate = (images * pulled).sum()
-    return surrogate + (value - surrogate).detach()
+def critic_loss(critic: nn.Module, clean: Tensor, restored: Tensor) -> Tensor:
+    """The critic's hinge loss (Lim and Ye 2017): 2 when it knows nothing, 0 when all."""
+    return F.relu(1 - critic(clean)).mean() + F.relu(1 + critic(restored.detach())).mean()
 
 
 def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None = None) -> None:
@@ -132,7 +117,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None =
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.9), weight_decay=0)
     parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
     if start is not None:
-        critic = Critic().to(device)
+        critic = DetailDiscriminator().to(device)
 
         critic_optimizer = torch.optim.Adam(critic.parameters(), args.critic_lr, (0.0, 0.99))
         parts |= {"critic": critic, "critic_optimizer": critic_optimizer}
@@ -164,8 +149,8 @@ def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None =
         if len(learned) % 50 == 0:
             log.info("critic %.3f", sum(learned[-50:]) / 50)
         share = args.share * min(1.0, len(learned) / CRITIC_FIRST)
-        return balanced(
-            restored, lambda x: finishing_loss(x, clean), lambda x: pull(critic, x), share
+        return finishing_loss(restored, clean) + held(
+            restored, lambda x: finishing_loss(x, clean), lambda x: -critic(x).mean(), share
         )
 
     learned: list[float] = []

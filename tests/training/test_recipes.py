@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from bfr.align import align_faces
 from bfr.diffusion import Schedule, respace
 from bfr.geometry import face_template
-from bfr.images import read_photo
 from bfr.prior import load_prior, predict
 from bfr.records import Face, FaceSet
 from bfr.restorer import load_restorer
@@ -24,7 +22,6 @@ from bfr.retinaface import load_detector
 from training import __main__ as everything
 from training import detector, prior, restorer
 from training.aligned import draw_faces, inside
-from training.critic import Critic, critic_loss, pull
 from training.detector_samples import load_source, make_canvas, make_empty_look, mirrored
 from training.faces import TRAIN_FOLDERS, LabelledImage, held_out, landmark_boxes, read_keypoints
 from training.groups import by_group, skin_lightness
@@ -192,37 +189,6 @@ def test_restorer_is_finished_against_an_adversary(tmp_path, faces):
     assert (first["step"], second["step"]) == (1, 2)
     name = "layers.0.weight"
     assert not torch.equal(first["critic"][name], second["critic"][name]), "it learns too"
-
-
-def test_an_adversary_pulls_at_its_share():
-    """Of two losses in different directions, whatever their sizes."""
-    image = torch.zeros(1, 3, 4, 4, requires_grad=True)
-    for size in (1e-3, 1e3):
-        loss = restorer.balanced(
-            image, lambda x: 2 * x[:, 0].sum(), lambda x, size=size: size * x[:, 1].sum(), 0.25
-        )
-        (gradient,) = torch.autograd.grad(loss, image)
-        assert loss == 0, "the value is the first's"
-        torch.testing.assert_close(gradient[:, 0], torch.full((1, 4, 4), 2.0))
-        torch.testing.assert_close(gradient[:, 1], torch.full((1, 4, 4), 0.5))
-
-
-def test_critic_tells_what_it_was_shown():
-    """After some steps it knows a crisp photograph from a soft one it has not seen."""
-    photos = sorted((Path(__file__).parents[2] / "samples").glob("*.jpg"))[:2]
-    crisp = torch.cat([F.adaptive_avg_pool2d(read_photo(p).pixels, 128) for p in photos])
-    soft = F.avg_pool2d(F.pad(crisp, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    torch.manual_seed(0)
-    critic = Critic()
-    optimizer = torch.optim.Adam(critic.parameters(), 1e-3, (0.0, 0.99))
-    for _ in range(40):
-        loss = critic_loss(critic, crisp[:1], soft[:1])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss < 1.5
-    with torch.no_grad():
-        assert pull(critic, crisp[1:]) < pull(critic, soft[1:])
 
 
 def test_groups_follow_the_lightness_of_the_skin():
