@@ -30,10 +30,9 @@ def test_it_works_unpacked(tmp_path: Path):
         assert server.read(f"/extensions/{PACK_NAME}/docs/BFR_RestorePhoto.md")[:2] == b"# "
         assert server.get("/i18n")["zh"]["nodeDefs"]["BFR_RestorePhoto"]
         prompt = prompts.workflow("restore_photo_simple")
+        saved = prompts.only(prompt, "SaveImage")
         prompt["before"] = prompts.save(prompts.only(prompt, "BFR_LoadExamplePhoto"))
         result = server.run(prompt)
         assert result.succeeded, result.messages
-        (before,), (after,) = (
-            server.images(result, key) for key in ("before", prompts.only(prompt, "SaveImage"))
-        )
+        (before,), (after,) = (server.images(result, key) for key in ("before", saved))
         assert np.abs(before.astype(int) - after.astype(int)).max() > 10

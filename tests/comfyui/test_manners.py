@@ -163,7 +163,7 @@ def sampling() -> prompts.Prompt:
 def tuning() -> prompts.Prompt:
     prior = prompts.load_prior("tiny.safetensors")
     pairs = prompts.build("interrupted", "prior", crops=["crops", 0], score=0.05)
-    settings = {"steps": 200, "patch": 64, "held_back": 0.0, "existing_run": "start anew"}
+    settings = {"steps": 200, "patch": 256, "held_back": 0.0, "existing_run": "start anew"}
     work = prompts.finetune("interrupted", "pairs", **settings)
     work["inputs"] |= {"validate_every": 1000, "save_every": 1000}
     return cropped(1, 256) | {"prior": prior, "pairs": pairs, "work": work}
