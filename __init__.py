@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .nodes.extension import FaceRestorationExtension
 
-WEB_DIRECTORY = "./web"  # help pages: web/docs/NODE_ID.md
+WEB_DIRECTORY = "./web"  # what *.js adds to nodes; help pages: docs/NODE_ID.md
 
 
 async def comfy_entrypoint() -> FaceRestorationExtension:

@@ -13,7 +13,8 @@ The modules read in the order data flows, and each imports only from those befor
     -> share, progress -> pairs -> ledger -> collect, guesses -> targets -> review
     -> recipes, discriminator -> objectives, checkpointing
     -> trainset -> keep -> runs -> validate -> learner -> finetune
-    -> pipeline -> models, options -> tuning, measuring, training -> cli
+    -> pipeline -> track, steady -> video -> frames
+    -> models, options -> tuning, measuring, training -> cli
 
 Nothing here knows ComfyUI, asks for a device, downloads, prints or works at import.
 Images are BCHW float32 RGB in [0, 1]; points are (x, y) pixels with pixel centres on

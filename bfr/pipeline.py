@@ -96,11 +96,7 @@ def restore_photo(
         InputError: images that are no finite B×3×H×W batch, or a setting out of its range.
     """
     settings = settings or RestoreSettings()
-    mask = settings.mask
-    if mask == "auto":
-        mask = "soft oval" if parser is None else "parsing"
-    if mask == "parsing" and parser is None:
-        raise InputError('mask "parsing" needs a parser; load one, or choose another mask.')
+    mask = chosen_mask(settings, parser)
 
     def stage(start: int, stop: int) -> OnStep:
         """Progress within one stage, which has the steps from start to stop of each image."""
@@ -135,13 +131,35 @@ def restore_photo(
         colour=settings.colour,
         strength=settings.strength,
     )
-    pasted = _keep_grey(images, pasted, masks)
+    pasted = keep_grey(images, pasted, masks)
     stage(9, 10)(1, 1, None)
     return RestoredPhoto(pasted, masks, faces, restored, alignment)
 
 
-def _keep_grey(images: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
-    """Takes the tint that a restorer gave to the faces of images without any colour."""
+def chosen_mask(settings: RestoreSettings, parser: nn.Module | None) -> str:
+    """The mask that the settings mean, of `bfr.paste.MASKS`.
+
+    Raises:
+        InputError: for "parsing" without a parser.
+    """
+    if settings.mask == "auto":
+        return "soft oval" if parser is None else "parsing"
+    if settings.mask == "parsing" and parser is None:
+        raise InputError('mask "parsing" needs a parser; load one, or choose another mask.')
+    return settings.mask
+
+
+def keep_grey(images: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
+    """Takes the tint that a restorer gave to the faces of images without any colour.
+
+    Args:
+        images: B×3×H×W in [0, 1], as they came.
+        pasted: the same with restored faces.
+        masks: B×1×H×W, how much of each pixel was replaced.
+
+    Returns:
+        ``pasted``, its faces grey wherever the whole image was.
+    """
     grey = (images == images[:, :1]).flatten(1).all(1)[:, None, None, None]
     if not grey.any():
         return pasted

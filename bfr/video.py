@@ -21,7 +21,7 @@ from .detect import detect_faces
 from .errors import InputError
 from .images import check_images
 from .paste import paste_faces
-from .pipeline import DEFAULT_CROP_SIZE, RestoreSettings, _keep_grey
+from .pipeline import DEFAULT_CROP_SIZE, RestoreSettings, chosen_mask, keep_grey
 from .records import Alignment, Face, FaceSet, OnStep
 from .restorer import native_size, restore_faces
 from .steady import reach_of, steady_face
@@ -223,7 +223,7 @@ def restore_frames(
                 colour=settings.colour,
                 strength=settings.strength,
             )
-            pasted.append(_keep_grey(image, result, masks))
+            pasted.append(keep_grey(image, result, masks))
             done += 1
             tell(0, 0, None)
         yield start, torch.cat(pasted)
@@ -241,12 +241,7 @@ def check_settings(settings: VideoSettings, parser: nn.Module | None) -> str:
         raise InputError(f"A chunk must hold at least 1 frame, and {settings.chunk} came.")
     if not settings.steadiness >= 0:
         raise InputError(f"steadiness must be at least 0 frames, and {settings.steadiness} came.")
-    mask = settings.mask
-    if mask == "auto":
-        mask = "soft oval" if parser is None else "parsing"
-    if mask == "parsing" and parser is None:
-        raise InputError('mask "parsing" needs a parser; load one, or choose another mask.')
-    return mask
+    return chosen_mask(settings, parser)
 
 
 def _restore(

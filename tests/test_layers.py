@@ -17,7 +17,7 @@ ORDER: Sequence[str] = (
     "sample parsing paste camera prints degrade evaluate niqe perceptual sheets plots scores "
     "measure batch share progress pairs ledger collect guesses targets review recipes "
     "discriminator objectives checkpointing trainset keep runs validate learner finetune pipeline "
-    "models options tuning measuring training cli __main__"
+    "track steady video frames models options tuning measuring training cli __main__"
 ).split()
 CORE = Path(__file__).resolve().parent.parent / "bfr"
 MODULES = sorted(path for path in CORE.glob("**/*.py") if path.name != "__init__.py")

@@ -21,7 +21,10 @@ from tests.priors import tiny_prior
 pytestmark = pytest.mark.browser
 
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
-REPORTS = {"restore_photo_simple": "1 face restored in 1 image"}
+REPORTS = {
+    "restore_photo_simple": "1 face restored in 1 image",
+    "restore_video": "1 face followed",
+}
 READY = "window.app?.graph && Object.keys(LiteGraph.registered_node_types).length > 100"
 LOAD = """async (workflow) => {
     const missing = workflow.nodes.map(n => n.type)
