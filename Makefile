@@ -11,7 +11,7 @@ DATA ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-comfyui lint format bench weights clean
+.PHONY: help setup demo test coverage test-comfyui screenshots lint format bench weights clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -35,6 +35,10 @@ coverage: $(READY) ## the same, with a report of the lines that no test ran
 
 test-comfyui: $(READY) ## run the tests in a real ComfyUI and a browser (COMFYUI=/path/to/ComfyUI)
 	COMFYUI="$(COMFYUI)" $(BIN)/python -m pytest -rs -m "comfyui or browser" $(ARGS)
+
+screenshots: $(READY) ## draw the pictures of README and help pages again (COMFYUI=/path)
+	$(BIN)/python -m samples.pictures
+	COMFYUI="$(COMFYUI)" $(BIN)/python -m samples.screenshots $(ARGS)
 
 lint: $(READY) ## check style and types
 	$(BIN)/ruff check

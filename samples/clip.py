@@ -1,6 +1,6 @@
 """Make the sample clip: a portrait, filmed by an unsteady hand on an old camera.
 
-    python -m samples.clip    # with PyAV, which ComfyUI's own environment has
+    python -m samples.clip
 
 The camera pans, zooms and tilts over the still portrait; every frame is blurred alike and has
 noise of its own. What moves, and how, is thus known to the last pixel.

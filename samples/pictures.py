@@ -31,6 +31,8 @@ from bfr.retinaface import load_detector
 from bfr.sample import SampleSettings, for_prior, sample_targets
 from bfr.select import draw_faces, select_faces
 from bfr.sheets import sheet
+from bfr.video import restore_video
+from samples.clip import film
 
 SAMPLES = Path(__file__).resolve().parent
 FOLDER = SAMPLES.parent / "web" / "docs" / "images"
@@ -148,6 +150,24 @@ def low_frequencies() -> Panels:
     return {"reference": clean[0], **held}
 
 
+@cache
+def filmed() -> Tensor:
+    """24×3×320×320 RGB in [0, 1]: the sample clip before its compression."""
+    return film(photo("grace_hopper"))[1]
+
+
+def example_video() -> Panels:
+    return {f"frame {i}": filmed()[i] for i in (0, 8, 16, 23)}
+
+
+def restored_video() -> Panels:
+    """Faces of three frames, larger."""
+    shown, place = range(11, 14), (..., slice(60, 270), slice(70, 280))
+    restored, _ = restore_video(filmed()[9:16], detector(), restorer())
+    before = {f"frame {i}": filmed()[i][place] for i in shown}
+    return before | {f"frame {i}, restored": restored[i - 9][place] for i in shown}
+
+
 def grey(masks: Tensor) -> Tensor:
     return masks[0].expand(3, -1, -1)
 
@@ -164,8 +184,10 @@ PICTURES: dict[str, tuple[Callable[[], Panels], int]] = {
     "damages": (damages, 220),
     "pseudo_target": (pseudo_target, 256),
     "low_frequencies": (low_frequencies, 220),
+    "example_video": (example_video, 256),
+    "restored_video": (restored_video, 256),
 }
-COLUMNS = {"damages": 4, "pasted": 3}
+COLUMNS = {"damages": 4, "pasted": 3, "restored_video": 3}
 
 
 def main(folder: Path = FOLDER) -> None:
