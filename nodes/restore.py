@@ -14,7 +14,7 @@ from .convert import mask_to_comfy, to_comfy, to_core
 
 
 def restore_inputs() -> list[io.Input]:
-    """How faces are restored; shared by Restore Faces and Restore Photo."""
+    """How faces are restored."""
     return [
         schemas.slider(
             "fidelity",
@@ -50,6 +50,43 @@ def batch_size_input() -> io.Int.Input:
         "It is halved by itself when memory runs out.",
         advanced=True,
     )
+
+
+def crop_size_input() -> io.Int.Input:
+    return io.Int.Input(
+        "crop_size",
+        display_name="crop size",
+        default=0,
+        min=0,
+        max=2048,
+        tooltip="Side in pixels at which faces are cut out. 0 takes the restorer's own size.",
+        advanced=True,
+    )
+
+
+def network_inputs() -> list[io.Input]:
+    """The networks of a node that does the whole chain, all of them optional."""
+    return [
+        io.UpscaleModel.Input(
+            "restorer",
+            display_name="restorer",
+            optional=True,
+            tooltip="From Load Restorer or Load Upscale Model. Not connected: the "
+            "embedded default.",
+        ),
+        schemas.Detector.Input(
+            "detector",
+            display_name="detector",
+            optional=True,
+            tooltip="From Load Face Detector. Not connected: the embedded default.",
+        ),
+        schemas.Parser.Input(
+            "parser",
+            display_name="parser",
+            optional=True,
+            tooltip="From Load Face Parser: blends along the face's true outline.",
+        ),
+    ]
 
 
 class RestoreFaces(io.ComfyNode):
@@ -138,37 +175,10 @@ class RestorePhoto(io.ComfyNode):
                 *restore_inputs(),
                 schemas.score_input(advanced=True),
                 schemas.min_size_input(advanced=True),
-                io.Int.Input(
-                    "crop_size",
-                    display_name="crop size",
-                    default=0,
-                    min=0,
-                    max=2048,
-                    tooltip="Side in pixels at which faces are cut out. 0 takes the restorer's "
-                    "own size.",
-                    advanced=True,
-                ),
+                crop_size_input(),
                 *schemas.mask_inputs(["auto", *MASKS], advanced=True),
                 batch_size_input(),
-                io.UpscaleModel.Input(
-                    "restorer",
-                    display_name="restorer",
-                    optional=True,
-                    tooltip="From Load Restorer or Load Upscale Model. Not connected: the "
-                    "embedded default.",
-                ),
-                schemas.Detector.Input(
-                    "detector",
-                    display_name="detector",
-                    optional=True,
-                    tooltip="From Load Face Detector. Not connected: the embedded default.",
-                ),
-                schemas.Parser.Input(
-                    "parser",
-                    display_name="parser",
-                    optional=True,
-                    tooltip="From Load Face Parser: blends along the face's true outline.",
-                ),
+                *network_inputs(),
             ],
             outputs=[
                 io.Image.Output(

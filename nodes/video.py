@@ -11,7 +11,7 @@ from ..bfr.track import Track
 from ..bfr.video import VideoSettings, restore_video
 from . import memory, schemas
 from .convert import to_comfy, to_core
-from .restore import batch_size_input, restore_inputs
+from .restore import batch_size_input, crop_size_input, network_inputs, restore_inputs
 
 
 class RestoreVideo(io.ComfyNode):
@@ -73,16 +73,7 @@ class RestoreVideo(io.ComfyNode):
                     "it is restored there all the same, between the places before and after.",
                     advanced=True,
                 ),
-                io.Int.Input(
-                    "crop_size",
-                    display_name="crop size",
-                    default=0,
-                    min=0,
-                    max=2048,
-                    tooltip="Side in pixels at which faces are cut out. 0 takes the restorer's "
-                    "own size.",
-                    advanced=True,
-                ),
+                crop_size_input(),
                 *schemas.mask_inputs(["auto", *MASKS], advanced=True),
                 batch_size_input(),
                 io.Int.Input(
@@ -95,25 +86,7 @@ class RestoreVideo(io.ComfyNode):
                     "it. Fewer take less memory.",
                     advanced=True,
                 ),
-                io.UpscaleModel.Input(
-                    "restorer",
-                    display_name="restorer",
-                    optional=True,
-                    tooltip="From Load Restorer or Load Upscale Model. Not connected: the "
-                    "embedded default.",
-                ),
-                schemas.Detector.Input(
-                    "detector",
-                    display_name="detector",
-                    optional=True,
-                    tooltip="From Load Face Detector. Not connected: the embedded default.",
-                ),
-                schemas.Parser.Input(
-                    "parser",
-                    display_name="parser",
-                    optional=True,
-                    tooltip="From Load Face Parser: blends along the face's true outline.",
-                ),
+                *network_inputs(),
             ],
             outputs=[
                 io.Image.Output(
