@@ -22,7 +22,8 @@ _PREVIEW = 4  # the event of a preview with its metadata, in the binary protocol
 def listening(server: Server) -> Iterator[list[tuple[dict, Image.Image]]]:
     """The previews that the editor gets during the block: what they belong to, and the picture."""
     seen: list[tuple[dict, Image.Image]] = []
-    socket = websocket.create_connection(f"ws{server.url[4:]}/ws?clientId=test", timeout=0.5)
+    socket = websocket.create_connection(f"ws{server.url[4:]}/ws?clientId=test", timeout=60)
+    socket.settimeout(0.5)
     socket.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
     try:
         yield seen
