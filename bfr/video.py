@@ -28,6 +28,7 @@ from .steady import reach_of, steady_face
 from .track import Track, faces_by_frame, find_cuts, link_faces, smooth_track
 
 _THUMBNAIL = 16  # pixels a side, in which scenes are told apart
+_LEAST_SEEN = 3  # frames of a track: a false alarm flashes up and is gone
 _FAINT = 0.7  # the share of the asked score that a face needs in a track that reaches it
 
 
@@ -110,7 +111,8 @@ def find_tracks(
     """Finds the faces of a clip and follows each through its frames.
 
     A face is followed while it has most of the score that is asked, and its track kept if it
-    once has all of it: so no face blinks on and off about that score.
+    once has all of it: so no face blinks on and off about that score. What was seen in one or two
+    frames only is no face, unless the clip has no more.
 
     Args:
         clip: the frames.
@@ -148,6 +150,7 @@ def find_tracks(
         smooth_track(track, settings.smoothing)
         for track in link_faces(FaceSet(tuple(found), size), cuts=cuts, max_gap=settings.max_gap)
         if max(face.score for face in track.faces) >= settings.score
+        and sum(track.seen) >= min(_LEAST_SEEN, len(clip))
     )
 
 

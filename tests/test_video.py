@@ -62,6 +62,20 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return calls
 
 
+def test_what_flashes_up_is_no_face(frames: Tensor, chain: dict[str, Any]):
+    """Two frames of a badge that looked like a face; a clip of two frames keeps its faces."""
+    badge = face_at(120, 70, 8)
+    for frame in (3, 4):
+        chain["faces"][frame] += (badge,)
+    (track,) = find_tracks(frames, NETWORK, PLAIN)
+    assert len(track) == FRAMES
+    chain["frame"] = 3
+    assert len(find_tracks(frames[3:5], NETWORK, PLAIN)) == 2
+    chain["faces"][5] += (badge,)
+    chain["frame"] = 0
+    assert len(find_tracks(frames, NETWORK, PLAIN)) == 2, "three frames are no accident"
+
+
 def test_frames_are_restored_along_the_track(frames: Tensor, chain: dict[str, Any]):
     before = frames.clone()
     result, (track,) = restore_video(frames, NETWORK, NETWORK)
