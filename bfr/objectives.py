@@ -120,20 +120,22 @@ class Regression(Objective):
         restored = run_restorer(self.restorer, batch.lq)
         terms = self._errors(restored, batch.target)
         if self.discriminator is not None:
-            discriminator = self.discriminator.requires_grad_(False)
-            share = self.settings.adversarial
+            self.discriminator.requires_grad_(False)
+            weight = self.settings.adversarial
             if self.settings.discriminator == DETAIL:
-                terms["adversarial"] = held(
-                    restored,
-                    lambda images: sum(
-                        self._errors(images, batch.target).values(), images.sum() * 0
-                    ),
-                    lambda images: _bce(discriminator(images), 1.0),
-                    share,
-                )
+
+                def errors(images: Tensor) -> Tensor:
+                    return torch.stack(list(self._errors(images, batch.target).values())).sum()
+
+                terms["adversarial"] = held(restored, errors, self._fooled, weight)
             else:
-                terms["adversarial"] = share * _bce(discriminator(restored), 1.0)
+                terms["adversarial"] = weight * self._fooled(restored)
         return terms, restored
+
+    def _fooled(self, restored: Tensor) -> Tensor:
+        """The adversarial loss: how little the discriminator takes them for real."""
+        assert self.discriminator is not None
+        return _bce(self.discriminator(restored), 1.0)
 
     def _errors(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
         terms = {}
