@@ -28,7 +28,8 @@ from .steady import reach_of, steady_face
 from .track import Track, faces_by_frame, find_cuts, link_faces, smooth_track
 
 _THUMBNAIL = 16  # pixels a side, in which scenes are told apart
-_LEAST_SEEN = 3  # frames of a track: a false alarm flashes up and is gone
+_LEAST_SEEN = 3  # frames of a track: a false alarm flashes up and is gone,
+_SURE = 0.7  # and rarely has this score
 _FAINT = 0.7  # the share of the asked score that a face needs in a track that reaches it
 
 
@@ -112,7 +113,7 @@ def find_tracks(
 
     A face is followed while it has most of the score that is asked, and its track kept if it
     once has all of it: so no face blinks on and off about that score. What was seen in one or two
-    frames only is no face, unless the clip has no more.
+    frames only must be sure, unless the clip has no more.
 
     Args:
         clip: the frames.
@@ -149,8 +150,8 @@ def find_tracks(
     return tuple(
         smooth_track(track, settings.smoothing)
         for track in link_faces(FaceSet(tuple(found), size), cuts=cuts, max_gap=settings.max_gap)
-        if max(face.score for face in track.faces) >= settings.score
-        and sum(track.seen) >= min(_LEAST_SEEN, len(clip))
+        if (best := max(face.score for face in track.faces)) >= settings.score
+        and (best >= _SURE or sum(track.seen) >= min(_LEAST_SEEN, len(clip)))
     )
 
 

@@ -64,7 +64,7 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_what_flashes_up_is_no_face(frames: Tensor, chain: dict[str, Any]):
     """Two frames of a badge that looked like a face; a clip of two frames keeps its faces."""
-    badge = face_at(120, 70, 8)
+    badge = replace(face_at(120, 70, 8), score=0.6)
     for frame in (3, 4):
         chain["faces"][frame] += (badge,)
     (track,) = find_tracks(frames, NETWORK, PLAIN)
@@ -74,6 +74,9 @@ def test_what_flashes_up_is_no_face(frames: Tensor, chain: dict[str, Any]):
     chain["faces"][5] += (badge,)
     chain["frame"] = 0
     assert len(find_tracks(frames, NETWORK, PLAIN)) == 2, "three frames are no accident"
+    chain["faces"][1] += (face_at(120, 20, 8),)
+    chain["frame"] = 0
+    assert len(find_tracks(frames, NETWORK, PLAIN)) == 3, "nor is a sure face"
 
 
 def test_frames_are_restored_along_the_track(frames: Tensor, chain: dict[str, Any]):
