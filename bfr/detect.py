@@ -36,12 +36,14 @@ from .retinaface import predict
 SEARCH_SIZES = (352, 1600)
 """Longer side in pixels at which images are searched: large faces, then small ones."""
 
+SURE = 0.7
+"""The score of a sure face. Without one, quarter turns are tried, and must show one."""
+
 LOOK_SIDE = 160
 """Side in pixels of what the second look sees of a face."""
 
 _OVERLAP = 0.4  # of boxes that are the same face
 _HUNCH = 0.6  # the share of the asked score that a face needs to be looked at again
-_SURE = 0.7  # without a face of this score, quarter turns are tried; they must show one
 _DOUBT = 4.0  # how fast the score falls with the disagreement of a look and its mirror
 _LOOKS_AT_ONCE = 16  # bounds the memory of the second looks
 
@@ -107,7 +109,7 @@ def detect_faces(
 
 
 def _is_sure(faces: list[Face]) -> bool:
-    return any(face.score >= _SURE for face in faces)
+    return any(face.score >= SURE for face in faces)
 
 
 def look_template() -> Tensor:

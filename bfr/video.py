@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .align import align_faces
-from .detect import detect_faces
+from .detect import SURE, detect_faces
 from .errors import InputError
 from .images import check_images
 from .paste import paste_faces
@@ -28,8 +28,7 @@ from .steady import reach_of, steady_face
 from .track import Track, faces_by_frame, find_cuts, link_faces, smooth_track
 
 _THUMBNAIL = 16  # pixels a side, in which scenes are told apart
-_LEAST_SEEN = 3  # frames of a track: a false alarm flashes up and is gone,
-_SURE = 0.7  # and rarely has this score
+_LEAST_SEEN = 3  # frames of a track that is not sure: a false alarm flashes up and is gone
 _FAINT = 0.7  # the share of the asked score that a face needs in a track that reaches it
 
 
@@ -151,7 +150,7 @@ def find_tracks(
         smooth_track(track, settings.smoothing)
         for track in link_faces(FaceSet(tuple(found), size), cuts=cuts, max_gap=settings.max_gap)
         if (best := max(face.score for face in track.faces)) >= settings.score
-        and (best >= _SURE or sum(track.seen) >= min(_LEAST_SEEN, len(clip)))
+        and (best >= SURE or sum(track.seen) >= min(_LEAST_SEEN, len(clip)))
     )
 
 

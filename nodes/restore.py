@@ -253,14 +253,14 @@ class RestorePhoto(io.ComfyNode):
 
 def report(faces: FaceSet) -> str:
     """One line for the batch and one for each image, counted from 0."""
-    total, images = _counted(faces.count, "face"), _counted(len(faces.faces), "image")
+    total, images = counted(faces.count, "face"), counted(len(faces.faces), "image")
     lines = [f"{total} restored in {images}"]
     for index, found in enumerate(faces.faces):
         sizes = ", ".join(f"{face.size:.0f} px (score {face.score:.2f})" for face in found)
-        what = f"{_counted(len(found), 'face')}: {sizes}" if found else "no face found, unchanged"
+        what = f"{counted(len(found), 'face')}: {sizes}" if found else "no face found, unchanged"
         lines.append(f"image {index}: {what}")
     return "\n".join(lines)
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -11,7 +11,13 @@ from ..bfr.track import Track
 from ..bfr.video import VideoSettings, restore_video
 from . import memory, schemas
 from .convert import to_comfy, to_core
-from .restore import batch_size_input, crop_size_input, network_inputs, restore_inputs
+from .restore import (
+    batch_size_input,
+    counted,
+    crop_size_input,
+    network_inputs,
+    restore_inputs,
+)
 
 
 class RestoreVideo(io.ComfyNode):
@@ -161,7 +167,7 @@ class RestoreVideo(io.ComfyNode):
 def report(tracks: tuple[Track, ...], frames: int) -> str:
     """One line for the clip and one for each track, frames counted from 0."""
     shown = {track.start + i for track in tracks for i in range(len(track))}
-    faces = f"{len(tracks)} face{'' if len(tracks) == 1 else 's'}"
+    faces = counted(len(tracks), "face")
     lines = [f"{faces} followed; {len(shown)} of {frames} frames restored, the others unchanged"]
     for number, track in enumerate(tracks):
         sizes = sorted(face.size for face in track.faces)

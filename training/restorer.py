@@ -118,7 +118,6 @@ def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None =
     parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
     if start is not None:
         critic = DetailDiscriminator().to(device)
-
         critic_optimizer = torch.optim.Adam(critic.parameters(), args.critic_lr, (0.0, 0.99))
         parts |= {"critic": critic, "critic_optimizer": critic_optimizer}
     state = load_state(run, parts)
@@ -184,8 +183,8 @@ def held_out_faces(data: Path, detector: nn.Module) -> tuple[Tensor, list[str]]:
 def evaluate(data: Path, run: Path | None, detector_file: Path | None, grid: Path | None) -> None:
     """Logs how far the damaged and restored held-out faces are from clean; draws a grid of 24.
 
-    The six that gain least are the first of the grid, with one face in each row: damaged,
-    restored, clean.
+    Each face of the grid is there as damaged, restored and clean; the six that gain least come
+    first.
     """
     from bfr.restorer import load_restorer
 
