@@ -40,7 +40,7 @@ from bfr.measure import Column, Table, measure_faces
 from bfr.pairs import read_image, read_pairs
 from bfr.perceptual import load_distance
 from bfr.prior import Prior, load_prior
-from bfr.recipes import PRESETS, shortened
+from bfr.recipes import PRESETS, adjusted
 from bfr.restorer import load_restorer, restore_faces
 from bfr.retinaface import load_detector
 from bfr.sample import SampleSettings, for_prior
@@ -125,7 +125,7 @@ def tune(damage: str, constraint: str, args: argparse.Namespace) -> None:
     settings = PairSettings(sample=sampling(prior, constraint, args))
     build_pairs_from_crops(faces.given, folder / "pairs", base, prior, settings, say=say)
     pairs = read_pairs(folder / "pairs")
-    recipe = shortened(replace(PRESETS["quick"], seed=args.seed), args.steps)
+    recipe = adjusted(PRESETS["quick"], seed=args.seed, steps=args.steps)
     tuned = finetune(
         base,
         pairs,

@@ -197,10 +197,21 @@ def preset_for(restorer: ImageModelDescriptor) -> str:
     return "quick" if restorer.architecture.id == "NAFNet" else "SwinIR (paper)"
 
 
-def shortened(settings: FinetuneSettings, steps: int) -> FinetuneSettings:
-    """The same recipe in other many steps: milestones and warm-up move along."""
-    scale = steps / max(settings.steps, 1)
-    milestones = sorted({round(at * scale) for at in settings.milestones})
-    return replace(
-        settings, steps=steps, milestones=tuple(milestones), warm_up=round(settings.warm_up * scale)
-    )
+def adjusted(settings: FinetuneSettings, **changes: Any) -> FinetuneSettings:
+    """The same recipe with some settings changed, and with them what goes along.
+
+    Along with ``steps`` go the milestones and the warm-up, with ``lr`` its end, and with
+    ``batch`` the micro-batch, which becomes the largest that divides it and needs no more memory.
+    What is changed itself stays as it is given.
+    """
+    along: dict[str, Any] = {}
+    if "steps" in changes:
+        scale = changes["steps"] / max(settings.steps, 1)
+        along["milestones"] = tuple(sorted({round(at * scale) for at in settings.milestones}))
+        along["warm_up"] = round(settings.warm_up * scale)
+    if "lr" in changes and settings.lr:
+        along["lr_end"] = settings.lr_end * changes["lr"] / settings.lr
+    if "batch" in changes:
+        fitting = range(1, settings.micro_batch + 1)
+        along["micro_batch"] = max(n for n in fitting if changes["batch"] % n == 0)
+    return replace(settings, **{**along, **changes})

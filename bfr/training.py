@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,22 +200,16 @@ def finetune(options: argparse.Namespace) -> int:
 
 def _settings(options: argparse.Namespace, restorer: ImageModelDescriptor) -> FinetuneSettings:
     """The preset's, but for what the words change."""
-    from dataclasses import replace
-
     from .recipes import PRESETS as RECIPES
-    from .recipes import preset_for, shortened
+    from .recipes import adjusted, preset_for
 
     name = preset_for(restorer) if options.preset == AUTO else PRESETS[options.preset]
-    preset = RECIPES[name]
     given = {key.replace("-", "_") for key, _, _ in _RECIPE} | {"schedule"}
     changes = {key: value for key, value in vars(options).items() if key in given}
-    if "lr" in changes and preset.lr:
-        changes["lr_end"] = preset.lr_end * changes["lr"] / preset.lr
-    if "batch" in changes and "micro_batch" not in changes:
-        changes["micro_batch"] = math.gcd(changes["batch"], preset.micro_batch)
-    steps = preset.steps if options.steps is None else options.steps
-    return replace(
-        shortened(preset, steps),
+    if options.steps is not None:
+        changes["steps"] = options.steps
+    return adjusted(
+        RECIPES[name],
         distance=options.distance,
         flips=options.flips,
         precision=options.precision,

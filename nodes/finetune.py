@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from ..bfr.recipes import (
     PRECISIONS,
     PRESETS,
     FinetuneSettings,
+    adjusted,
     preset_for,
-    shortened,
 )
 from ..bfr.restorer import load_restorer
 from . import memory, schemas
@@ -83,23 +82,15 @@ def make_settings(
     """
     if preset not in (AUTO, *PRESETS):
         raise InputError(f"preset must be {AUTO} or one of {list(PRESETS)}; got {preset!r}.")
-    recipe = PRESETS[preset_for(restorer) if preset == AUTO else preset]
-    if steps:
-        recipe = shortened(recipe, steps)
     weights = {"pixel": pixel, "perceptual": perceptual, "adversarial": adversarial, "ema": ema}
+    numbers = {"steps": steps, "lr": learning_rate, "batch": batch, "micro_batch": micro_batch}
     changes: dict[str, Any] = {name: value for name, value in weights.items() if value >= 0}
-    if learning_rate:
-        end = learning_rate * recipe.lr_end / recipe.lr
-        changes |= {"lr": learning_rate, "lr_end": end}
+    changes |= {name: value for name, value in numbers.items() if value}
     if patch:
         changes["patch"] = patch if patch > 0 else None
-    batch = batch or recipe.batch
-    at_once = [n for n in range(1, recipe.micro_batch + 1) if batch % n == 0]
-    return replace(
-        recipe,
+    return adjusted(
+        PRESETS[preset_for(restorer) if preset == AUTO else preset],
         **changes,
-        batch=batch,
-        micro_batch=micro_batch or at_once[-1],
         distance=distance,
         precision=precision,
         checkpointing=checkpointing,

@@ -22,7 +22,7 @@ import torch
 from spandrel.architectures.NAFNet import NAFNet
 
 from bfr.consistency import Constraint
-from bfr.recipes import PRESETS, FinetuneSettings, shortened
+from bfr.recipes import PRESETS, FinetuneSettings, adjusted
 from bfr.records import Face, FaceSet
 from bfr.sample import SampleSettings
 from tests.comfy_cli import run_comfy_cli
@@ -408,7 +408,7 @@ AS_THE_PRESET = {
     [
         ({}, PRESETS["quick"]),
         ({"preset": "SwinIR (paper)"}, PRESETS["SwinIR (paper)"]),
-        ({"steps": 40}, shortened(PRESETS["quick"], 40)),
+        ({"steps": 40}, adjusted(PRESETS["quick"], steps=40)),
         ({"batch": 6}, replace(PRESETS["quick"], batch=6, micro_batch=3)),
         ({"patch": -1, "adversarial": 0}, replace(PRESETS["quick"], patch=None, adversarial=0)),
         ({"learning_rate": 2e-4}, replace(PRESETS["quick"], lr=2e-4, lr_end=2e-4 * 1e-5 / 1e-4)),

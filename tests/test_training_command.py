@@ -19,7 +19,7 @@ from bfr.finetune import Finetuned
 from bfr.images import Photo, write_photo
 from bfr.keep import provenance, save_restorer
 from bfr.pairs import PairSet, network_sha256
-from bfr.recipes import PRESETS, FinetuneSettings, shortened
+from bfr.recipes import PRESETS, FinetuneSettings, adjusted
 from bfr.records import FaceSet
 from bfr.restorer import load_restorer
 from bfr.trainset import split
@@ -142,12 +142,12 @@ def test_presets(pairs: PairSet, base: Path, tmp_path: Path, given: dict[str, An
         assert settings_of(given, *words, "--preset", word) == PRESETS[name]
     assert set(training.PRESETS.values()) == set(PRESETS)
     longer = settings_of(given, *words, "--preset", "codeformer", "--steps", 400)
-    assert longer == shortened(PRESETS["CodeFormer (paper)"], 400) and longer.milestones == (
+    assert longer == adjusted(PRESETS["CodeFormer (paper)"], steps=400) and longer.milestones == (
         350,
         380,
     )
     odd = settings_of(given, *words, "--preset", "swinir", "--batch", 6)
-    assert (odd.batch, odd.micro_batch) == (6, 2)
+    assert (odd.batch, odd.micro_batch) == (6, 3)
 
 
 def test_the_choices_are_the_cores():

@@ -136,7 +136,7 @@ def train(data: Path, run: Path, labels: Path | None, start: Path | None, minute
     sources = [load_source(*entry) for entry in read_labels(data, labels, train=True)]
     log.info("%d training images", len(sources))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network, average = build_detector("mobile0.25").to(device), build_detector("mobile0.25")
+    network, average = (build_detector("mobile0.25").to(device) for _ in range(2))
     setattr(network, "phase", "train")  # noqa: B010 (logits, not softmax)
     for level in range(3):  # most anchors show no face
         nn.init.constant_(network.get_parameter(f"ClassHead.{level}.conv1x1.bias")[1::2], -4.0)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bfr.images import atomic_path
+from bfr.learner import follow
 
 log = logging.getLogger(__name__)
 
@@ -20,18 +21,6 @@ log = logging.getLogger(__name__)
 def cosine(progress: float, floor: float = 0.02) -> float:
     """Learning-rate factor falling from 1 to `floor` as progress goes from 0 to 1."""
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-@torch.no_grad()
-def average_weights(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Moves the average towards the network: ``a ← decay·a + (1 − decay)·n``."""
-    for mean, value in zip(
-        average.state_dict().values(), network.state_dict().values(), strict=True
-    ):
-        if mean.is_floating_point():
-            mean.lerp_(value.to(mean.device), 1 - decay)
-        else:
-            mean.copy_(value)
 
 
 def save_state(run: Path, parts: dict[str, Any], **numbers: float) -> None:
@@ -99,7 +88,7 @@ def train_for(
         nn.utils.clip_grad_norm_(network.parameters(), clip)
         optimizer.step()
         step += 1
-        average_weights(average, network, min(decay, 1 - 1 / (step / 5 + 1)))
+        follow(average, network, min(decay, 1 - 1 / (step / 5 + 1)))
         running = 0.98 * running + 0.02 * loss.item() if running else loss.item()
         done = progress >= 1 or step >= steps
         if step % max(1, every // 10) == 0 or done:
