@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,9 @@ from torchvision.ops import box_iou
 from bfr.detect import SEARCH_SIZES, detect_faces
 from bfr.geometry import MIRROR_ORDER
 from bfr.images import atomic_path, read_photo
+from bfr.records import FaceSet
 from bfr.retinaface import anchors, build_detector, encode, load_detector, normalise
+from bfr.select import draw_faces
 
 from .detector_samples import (
     Canvas,
@@ -41,6 +43,7 @@ from .detector_samples import (
     mirrored,
 )
 from .faces import TRAIN_FOLDERS, LabelledImage, held_out, read_keypoints
+from .grids import reduced, worst_first, write_pictures
 from .state import load_state, train_for
 
 log = logging.getLogger(__name__)
@@ -227,33 +230,58 @@ def faceless_images(data: Path, detector: nn.Module) -> Iterator[Tensor]:
             yield read_photo(path).pixels
 
 
-def evaluate(data: Path, run: Path | None) -> dict[str, float]:
-    """Held-out figures: share found, landmark error, faces of the group photograph."""
+def landmark_error(image: LabelledImage, found: FaceSet) -> float:
+    """Mean distance of the nearest face's landmarks, in eye distances; inf where it was missed."""
+    truth = image.landmarks[0]
+    wide = np.linalg.norm(truth[1] - truth[0])
+    gaps = [np.linalg.norm(np.array(f.landmarks) - truth, axis=1).mean() for f in found.faces[0]]
+    error = min(gaps, default=np.inf) / wide
+    return float(error) if error < 0.5 else np.inf
+
+
+def evaluate(data: Path, run: Path | None, grids: Path | None) -> dict[str, float]:
+    """Held-out figures: share found, landmark error, faces of the group photograph.
+
+    Args:
+        data: the data folder.
+        run: of the training; None for the embedded weights.
+        grids: folder for sheets of 24 pictures with what was found in them: the landmark frames
+            (worst first), the old scans (those without a face first), and those without a face
+            (false alarms first); None draws none.
+    """
     detector = load_run(run) if run is not None else load_detector()
     figures: dict[str, float] = {}
+
+    def look(images: Iterable[Tensor], name: str, judge: Callable[[int, FaceSet], float]):
+        """The judgement of each picture, less is better; draws the worst."""
+        judged, drawn = [], []
+        for number, image in enumerate(images):
+            found = detect_faces(image, detector)
+            judged.append(judge(number, found))
+            if grids is not None:
+                drawn.append(reduced(draw_faces(image, found)))
+        if grids is not None:
+            shown = worst_first(-torch.tensor(judged))
+            write_pictures(grids / f"{name}.png", [drawn[i] for i in shown])
+        return np.array(judged)
+
     for folder in ("keypoints", "keypoints5"):
-        errors, held = [], [i for i in read_keypoints(data) if held_out(i.path)]
+        held = [i for i in read_keypoints(data) if held_out(i.path)]
         held = [image for image in held if folder == image.path.parent.parent.name]
-        for image in held:
-            faces = detect_faces(read_photo(image.path).pixels, detector).faces[0]
-            truth = image.landmarks[0]
-            wide = np.linalg.norm(truth[1] - truth[0])
-            gaps = [np.linalg.norm(np.array(f.landmarks) - truth, axis=1).mean() for f in faces]
-            if gaps and min(gaps) < 0.5 * wide:
-                errors.append(min(gaps) / wide)
+        pictures = (read_photo(image.path).pixels for image in held)
+        errors = look(pictures, folder, lambda i, found, held=held: landmark_error(held[i], found))
+        errors = errors[np.isfinite(errors)]
         figures[f"{folder} found"] = len(errors) / len(held)
         figures[f"{folder} error"] = float(np.mean(errors))
         figures[f"{folder} median error"] = float(np.median(errors))
     for folder in ("eval/hq", "real_lq/portraits_eval", "real_lq/aligned512"):
-        counts = [
-            detect_faces(read_photo(path).pixels, detector).count
-            for path in sorted((data / folder).iterdir())
-        ]
-        figures[f"{folder} found"] = float(np.mean(np.array(counts) >= 1))
-        figures[f"{folder} more than one"] = float(np.mean(np.array(counts) > 1))
-    alarms = [detect_faces(image, detector).count for image in faceless_images(data, detector)]
+        pictures = (read_photo(path).pixels for path in sorted((data / folder).iterdir()))
+        counts = -look(pictures, folder.rpartition("/")[2], lambda _, found: -found.count)
+        figures[f"{folder} found"] = float(np.mean(counts >= 1))
+        figures[f"{folder} more than one"] = float(np.mean(counts > 1))
+    alarms = look(faceless_images(data, detector), "faceless", lambda _, found: found.count)
     figures["images without faces"] = len(alarms)
-    figures["false alarms an image"] = float(np.mean(np.array(alarms) > 0))
+    figures["false alarms an image"] = float(np.mean(alarms > 0))
     group = read_photo(data / "real_lq/whole/solvay_conference_1927.png").pixels
     figures["group of 29"] = detect_faces(group, detector).count
     for name, value in figures.items():
@@ -286,6 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path, nargs="?", help="run folder (export: the file)")
     parser.add_argument("--labels", type=Path)
     parser.add_argument("--start", type=Path)
+    parser.add_argument("--grid", type=Path, help="folder of the sheets that evaluate draws")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--steps", type=int, default=10**9)
     parser.add_argument("--batch", type=int, default=32)
@@ -299,7 +328,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif args.command == "label":
         label(args.data, args.run)
     elif args.command == "evaluate":
-        evaluate(args.data, args.run)
+        evaluate(args.data, args.run, args.grid)
     else:
         export(args.data, args.run)
 

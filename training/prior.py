@@ -27,14 +27,13 @@ from torch.utils.data import DataLoader, IterableDataset
 from bfr.consistency import Constraint
 from bfr.diffusion import Schedule, noised, respace
 from bfr.evaluate import psnr
-from bfr.images import Photo, write_photo
 from bfr.prior import Prior, load_prior, predict, save_prior
 from bfr.retinaface import load_detector
 from bfr.sample import SampleSettings, sample_targets
-from bfr.sheets import sheet
 from bfr.unet import UNet, UNetConfig
 
 from .aligned import SIZE, draw_faces
+from .grids import worst_first, write_versions
 from .groups import by_group
 from .restorer import held_out_faces
 from .state import load_state, train_for
@@ -131,8 +130,8 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
 
     def draw(step: int) -> None:
         if step % SHOW_EVERY == 0:
-            rows, titles = denoise(as_prior(average), shown / 2 + 0.5)
-            write_sheet(run / "samples" / f"{step:06d}.png", rows, titles)
+            versions, titles = denoise(as_prior(average), shown / 2 + 0.5)
+            write_versions(run / "samples" / f"{step:06d}.png", versions, titles)
 
     limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}
     rates = {"lr": args.lr, "warm_up": 200, "decay": 0.997, "clip": 1.0, "every": 100}
@@ -151,24 +150,17 @@ def denoise(prior: Prior, clean: Tensor) -> tuple[list[Tensor], list[str]]:
     """Clean faces N×3×S×S in [0, 1], then what the prior makes of them at `LEVELS` of noise."""
     steps = respace(prior.schedule, prior.schedule.steps)
     generator = torch.Generator().manual_seed(0)
-    rows = [clean]
+    versions = [clean]
     for step in LEVELS:
         noise = torch.randn(clean.shape, generator=generator).to(clean.device)
         noisy = noised(clean * 2 - 1, float(steps.kept[step]), noise)
         parts = [predict(prior, part, steps, step).clean / 2 + 0.5 for part in noisy.split(4)]
-        rows.append(torch.cat(parts))
-    return rows, ["clean", *(f"step {step}" for step in LEVELS)]
-
-
-def write_sheet(path: Path, rows: Sequence[Tensor], titles: Sequence[str] = ()) -> None:
-    """Draws rows of eight faces, N×3×S×S each, into a file."""
-    shown = sheet(torch.cat(list(rows)), columns=8, row_labels=titles, cell_size=SIZE // 2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_photo(path, Photo(shown))
+        versions.append(torch.cat(parts))
+    return versions, ["clean", *(f"step {step}" for step in LEVELS)]
 
 
 def evaluate(data: Path, run: Path | None, grids: Path | None) -> None:
-    """Logs how well held-out faces are denoised; draws them, and faces out of nothing.
+    """Logs how well held-out faces are denoised; draws 24 of them, and faces out of nothing.
 
     Args:
         data: the data folder.
@@ -178,18 +170,20 @@ def evaluate(data: Path, run: Path | None, grids: Path | None) -> None:
     prior = load_prior() if run is None else as_prior(load_run(run))
     clean, names = held_out_faces(data, load_detector())
     kinds = {kind: [n.startswith(kind) for n in names] for kind in ("congress", "portrait")}
-    rows, titles = denoise(prior, clean)
-    for title, denoised in zip(titles[1:], rows[1:], strict=True):
-        error = psnr(denoised, clean)
-        means = ", ".join(f"{k} {error[torch.tensor(of)].mean():.2f}" for k, of in kinds.items())
-        log.info("%s: %.2f dB (%s; worst %.2f)", title, error.mean(), means, error.min())
-        log.info("  by lightness of the skin: %s", by_group(error, clean))
+    versions, titles = denoise(prior, clean)
+    quality = [psnr(denoised, clean) for denoised in versions[1:]]
+    for title, each in zip(titles[1:], quality, strict=True):
+        means = ", ".join(f"{k} {each[torch.tensor(of)].mean():.2f}" for k, of in kinds.items())
+        log.info("%s: %.2f dB (%s; worst %.2f)", title, each.mean(), means, each.min())
+        log.info("  by lightness of the skin: %s", by_group(each, clean))
     if grids is not None:
-        shown = torch.linspace(0, len(clean) - 1, 8).long()
-        write_sheet(grids / "denoised.png", [row[shown] for row in rows], titles)
-        nothing = SampleSettings(Constraint(strength=0.0, start=HIGHEST_STEP // 4))
+        shown = worst_first(torch.stack(quality).mean(0))
+        write_versions(grids / "denoised.png", [faces[shown] for faces in versions], titles)
+        free = Constraint(strength=0.0, start=HIGHEST_STEP // 4)
+        nothing = SampleSettings(free, sampler="dpm-solver++", calls=25)
         grey = torch.full((24, 3, SIZE, SIZE), 0.5)
-        write_sheet(grids / "sampled.png", [sample_targets(grey, prior, nothing).targets])
+        drawn = sample_targets(grey, prior, nothing).targets
+        write_versions(grids / "sampled.png", [drawn], ["out of nothing"], across=8)
 
 
 def export(run: Path, file: Path) -> None:

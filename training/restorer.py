@@ -34,14 +34,14 @@ from bfr.degrade import PRESETS, Degradation, degrade_faces
 from bfr.detect import detect_faces
 from bfr.discriminator import DetailDiscriminator, held
 from bfr.evaluate import psnr, sharpness
-from bfr.images import Photo, atomic_path, read_photo, write_photo
+from bfr.images import atomic_path, read_photo
 from bfr.niqe import niqe
 from bfr.perceptual import pyramid_distance
 from bfr.retinaface import load_detector
 from bfr.select import select_faces
-from bfr.sheets import sheet
 
 from .aligned import SIZE, draw_faces
+from .grids import worst_first, write_versions
 from .groups import by_group
 from .state import load_state, train_for
 
@@ -208,10 +208,9 @@ def evaluate(data: Path, run: Path | None, detector_file: Path | None, grid: Pat
                 "  %-8s pyramid distance %.3f, NIQE %.2f, sharpness %.2f", title, apart, *looks
             )
         if grid is not None and name == "gfpgan":
-            order = gain.argsort()
-            shown = torch.cat([order[:6], order[torch.linspace(6, len(order) - 1, 18).long()]])
-            cells = torch.stack([images[shown] for images in (damaged, restored, target)], 1)
-            write_photo(grid, Photo(sheet(cells.flatten(0, 1), columns=9, cell_size=SIZE // 2)))
+            shown, titles = worst_first(gain), ("damaged", "restored", "clean")
+            versions = [images[shown] for images in (damaged, restored, target)]
+            write_versions(grid, versions, titles, across=3)
 
 
 def _fours(*images: Tensor) -> Iterator[tuple[Tensor, ...]]:
