@@ -36,6 +36,7 @@ from bfr.select import draw_faces
 from .detector_samples import (
     Canvas,
     Source,
+    first_face,
     load_source,
     make_canvas,
     make_empty_look,
@@ -44,6 +45,7 @@ from .detector_samples import (
 )
 from .faces import TRAIN_FOLDERS, LabelledImage, held_out, read_keypoints
 from .grids import reduced, worst_first, write_pictures
+from .groups import by_group, repeats
 from .state import load_state, train_for
 
 log = logging.getLogger(__name__)
@@ -138,6 +140,8 @@ def train(data: Path, run: Path, labels: Path | None, start: Path | None, minute
     run.mkdir(parents=True, exist_ok=True)
     sources = [load_source(*entry) for entry in read_labels(data, labels, train=True)]
     log.info("%d training images", len(sources))
+    times = repeats(torch.cat([first_face(source) for source in sources])).tolist()
+    sources = [each for each, count in zip(sources, times, strict=True) for _ in range(count)]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network, average = (build_detector("mobile0.25").to(device) for _ in range(2))
     setattr(network, "phase", "train")  # noqa: B010 (logits, not softmax)
@@ -270,6 +274,9 @@ def evaluate(data: Path, run: Path | None, grids: Path | None) -> dict[str, floa
         held = [image for image in held if folder == image.path.parent.parent.name]
         pictures = (read_photo(image.path).pixels for image in held)
         errors = look(pictures, folder, lambda i, found, held=held: landmark_error(held[i], found))
+        crops = torch.cat([first_face(load_source(image)) for image in held])
+        seen = torch.from_numpy(np.isfinite(errors)).float()
+        log.info("%s found by lightness of the skin: %s", folder, by_group(100 * seen, crops))
         errors = errors[np.isfinite(errors)]
         figures[f"{folder} found"] = len(errors) / len(held)
         figures[f"{folder} error"] = float(np.mean(errors))

@@ -13,13 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+from torch import Tensor
 
+from bfr.align import align_faces
 from bfr.detect import LOOK_SIDE, look_template
 from bfr.geometry import MIRROR_ORDER, fit_similarity
+from bfr.records import Face, FaceSet
 
 from .faces import LabelledImage, landmark_boxes
 
 CANVAS = 320
+_HATS = 0.12  # share of faces whose forehead is covered
 _FACE_IN_LOOK = 0.77 * LOOK_SIDE  # the height of a face's box in a second look
 
 
@@ -65,6 +69,14 @@ def load_source(labelled: LabelledImage, ignored: np.ndarray | None = None, side
     return Source(image, landmarks, landmark_boxes(landmarks), ignored.astype(np.float32), exact)
 
 
+def first_face(source: Source) -> Tensor:
+    """The first face of an image, aligned: 1×3×64×64 RGB in [0, 1]."""
+    pixels = torch.from_numpy(np.array(source.image)).permute(2, 0, 1)[None].float() / 255
+    points = source.landmarks[0].tolist()
+    face = Face((0.0, 0.0, 1.0, 1.0), 1.0, tuple((x, y) for x, y in points))
+    return align_faces(pixels, FaceSet(((face,),), (pixels.shape[2], pixels.shape[3])), 64)[0]
+
+
 def make_canvas(sources: list[Source], rng: np.random.Generator) -> Canvas:
     """Draws one training canvas from the sources."""
     canvas = _backdrop(sources, rng)
@@ -76,6 +88,8 @@ def make_canvas(sources: list[Source], rng: np.random.Generator) -> Canvas:
             continue
         shown, hidden = _paste_with_face(canvas, cell, source, rng)
         for box, points in shown:
+            if rng.random() < _HATS:
+                _put_on_hat(canvas, points, rng)
             boxes.append(box)
             landmarks.append(points if source.exact else np.full((5, 2), np.nan))
         ignored.extend(hidden)
@@ -111,8 +125,10 @@ def make_look(source: Source, rng: np.random.Generator) -> Canvas:
         landmarks = landmarks[:, MIRROR_ORDER]
     landmarks = landmarks.astype(np.float32)
     others = np.concatenate([np.delete(landmark_boxes(landmarks), which, 0), np.zeros((0, 4))])
-    pixels = np.asarray(_damage(look, rng))
     own = landmarks[which : which + 1]
+    if rng.random() < _HATS:
+        _put_on_hat(look, own[0], rng)
+    pixels = np.asarray(_damage(look, rng))
     return Canvas(pixels, landmark_boxes(own), own, others.astype(np.float32))
 
 
@@ -143,6 +159,20 @@ def make_empty_look(source: Source, rng: np.random.Generator) -> Canvas | None:
     hidden = landmark_boxes(source.landmarks @ linear.T + to_look[:, 2])
     none = np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32)
     return Canvas(np.asarray(_damage(look, rng)), *none, hidden)
+
+
+def _put_on_hat(canvas: Image.Image, points: np.ndarray, rng: np.random.Generator) -> None:
+    """Covers the forehead of a face with landmarks 5×2, as hats and shadows do."""
+    across = points[1] - points[0]
+    up = np.array([across[1], -across[0]])
+    middle = points[:2].mean(0)
+    brim, top, wide = rng.uniform(0.35, 0.7), rng.uniform(1.2, 2.0), rng.uniform(0.9, 1.7)
+    corners = [
+        middle + high * up + side * wide * across
+        for high, side in ((brim, -1), (brim, 1), (top, rng.uniform(0.5, 1)), (top, -1))
+    ]
+    colour = tuple(rng.integers(0, 256, 3).tolist())
+    ImageDraw.Draw(canvas).polygon([tuple(corner) for corner in corners], fill=colour)
 
 
 def _look(source: Source, to_look: np.ndarray, rng: np.random.Generator) -> Image.Image:
@@ -302,6 +332,9 @@ def _damage(image: Image.Image, rng) -> Image.Image:
         image = ImageEnhance.Color(image).enhance(rng.uniform(0.4, 1.6))
     image = ImageEnhance.Brightness(image).enhance(rng.uniform(0.55, 1.45))
     image = ImageEnhance.Contrast(image).enhance(rng.uniform(0.5, 1.5))
+    if rng.random() < 0.3:  # deep shadow, or glare
+        gamma = np.exp(rng.uniform(-0.7, 0.9))
+        image = image.point([round(255 * (v / 255) ** gamma) for v in range(256)] * 3)
     if rng.random() < 0.2:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 2.2)))
     if rng.random() < 0.15:

@@ -24,7 +24,7 @@ from training import detector, prior, restorer
 from training.aligned import draw_faces, inside
 from training.detector_samples import load_source, make_canvas, make_empty_look, mirrored
 from training.faces import TRAIN_FOLDERS, LabelledImage, held_out, landmark_boxes, read_keypoints
-from training.groups import by_group, skin_lightness
+from training.groups import by_group, repeats, skin_lightness
 
 
 def options(**given) -> argparse.Namespace:
@@ -181,7 +181,7 @@ def test_restorer_recipe(tmp_path, faces):
 def test_restorer_is_finished_against_an_adversary(tmp_path, faces):
     start, run = tmp_path / "start", tmp_path / "run"
     restorer.train(faces, start, options())
-    given = options(share=0.5, critic_lr=1e-3)
+    given = options(share=0.5, critic_lr=1e-3, texture=1.0)
     restorer.train(faces, run, given, start)
     first = torch.load(run / "state.pt", weights_only=True)
     restorer.train(faces, run, options(**vars(given) | {"steps": 2}), start)
@@ -192,13 +192,16 @@ def test_restorer_is_finished_against_an_adversary(tmp_path, faces):
 
 
 def test_groups_follow_the_lightness_of_the_skin():
-    grey = torch.linspace(0.1, 0.9, 5)[:, None, None, None].expand(-1, 3, 64, 64).clone()
+    grey = torch.tensor([0.1, 0.4, 0.5, 0.7, 0.9])[:, None, None, None].expand(-1, 3, 64, 64).clone()
     lightness = skin_lightness(grey)
     assert (lightness.diff() > 0).all()
     grey[:, :, :4] = 1.0  # a light sky changes nothing
     torch.testing.assert_close(skin_lightness(grey), lightness)
     told = by_group(torch.arange(5.0), grey)
-    assert told == "dark 0.50 (2 faces), medium 2.00 (1 faces), light 3.50 (2 faces)"
+    assert told == (
+        "very dark 0.00 (1 faces), dark 1.00 (1 faces), medium 2.00 (1 faces), light 3.50 (2 faces)"
+    )
+    assert repeats(grey).tolist() == [4, 2, 1, 1, 1]
 
 
 def test_an_empty_look_shows_no_face(data):
