@@ -53,7 +53,6 @@ NETWORK = {
     "dec_blk_nums": [1, 1, 1, 1, 1],
 }
 OLD_PRINT = Degradation((0.1, 8.0), (0.8, 6.0), (0.0, 25.0), (40.0, 95.0), 1.0, 1.0, (0.0, 0.3))
-_LEAST_VARIANCE = 1e-5  # of the detail, below which it is none
 CRITIC_FIRST = 100  # steps in which the adversary's share rises to its full
 DAMAGE = {"gfpgan": (PRESETS["gfpgan"], 0.8), "old print": (OLD_PRINT, 0.2)}
 
@@ -92,30 +91,9 @@ def restoration_loss(restored: Tensor, clean: Tensor) -> Tensor:
     return F.l1_loss(restored, clean) + 0.05 * spectrum.abs().mean()
 
 
-def texture_loss(restored: Tensor, clean: Tensor) -> Tensor:
-    """How far the contrast of the detail is from that of the clean face, wherever it lies exactly.
-
-    The mean difference of the local standard deviations (in windows of 8 pixels) of three bands
-    of detail, an octave each. Errors alone make soft what is uncertain, as the mean of all that
-    it may be; this asks for as much detail as there is.
-    """
-    total = restored.new_zeros(())
-    for level in range(3):
-        if level:
-            restored, clean = (F.avg_pool2d(x, 2) for x in (restored, clean))
-        spread = []
-        for images in (restored, clean):
-            smooth = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
-            variance = F.avg_pool2d((images - smooth).square(), 8, 4)
-            spread.append((variance + _LEAST_VARIANCE).sqrt())
-        total = total + (spread[0] - spread[1]).abs().mean()
-    return total
-
-
-def finishing_loss(restored: Tensor, clean: Tensor, texture: float) -> Tensor:
-    """`restoration_loss`, a little of how different they look, and the `texture_loss`."""
-    apart = 0.03 * pyramid_distance(restored, clean).mean()
-    return restoration_loss(restored, clean) + apart + texture * texture_loss(restored, clean)
+def finishing_loss(restored: Tensor, clean: Tensor) -> Tensor:
+    """`restoration_loss` and how different they look, which asks for as much detail as there is."""
+    return restoration_loss(restored, clean) + 0.2 * pyramid_distance(restored, clean).mean()
 
 
 def critic_loss(critic: nn.Module, clean: Tensor, restored: Tensor) -> Tensor:
@@ -169,12 +147,10 @@ def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None =
         learned.append(loss.item())
         if len(learned) % 50 == 0:
             log.info("critic %.3f", sum(learned[-50:]) / 50)
-        share = args.share * min(1.0, len(learned) / CRITIC_FIRST)
-
-        def others(x: Tensor) -> Tensor:
-            return finishing_loss(x, clean, args.texture)
-
-        return others(restored) + held(restored, others, lambda x: -critic(x).mean(), share)
+        share = args.share * min(1.0, (step + len(learned)) / CRITIC_FIRST)
+        return finishing_loss(restored, clean) + held(
+            restored, lambda x: finishing_loss(x, clean), lambda x: -critic(x).mean(), share
+        )
 
     learned: list[float] = []
     limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}
@@ -260,16 +236,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, patch, batch, lr in (("train", 128, 8, 1e-3), ("finish", 256, 4, 2e-4)):
+    for name, patch, batch, lr in (("train", 128, 8, 1e-3), ("finish", 256, 4, 3e-4)):
         one = commands.add_parser(name)
         one.add_argument("faces", type=Path)
         one.add_argument("run", type=Path)
         if name == "finish":
             one.add_argument("start", type=Path)
-            one.add_argument("--share", type=float, default=0.5, help="the adversary's pull")
-            one.add_argument(
-                "--texture", type=float, default=1.0, help="weight of the detail's contrast"
-            )
+            one.add_argument("--share", type=float, default=1.0, help="the adversary's pull")
             one.add_argument("--critic-lr", type=float, default=1e-3)
         one.add_argument("--minutes", type=float, default=90)
         one.add_argument("--steps", type=int, default=10**9)

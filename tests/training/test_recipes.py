@@ -181,7 +181,7 @@ def test_restorer_recipe(tmp_path, faces):
 def test_restorer_is_finished_against_an_adversary(tmp_path, faces):
     start, run = tmp_path / "start", tmp_path / "run"
     restorer.train(faces, start, options())
-    given = options(share=0.5, critic_lr=1e-3, texture=1.0)
+    given = options(share=0.5, critic_lr=1e-3)
     restorer.train(faces, run, given, start)
     first = torch.load(run / "state.pt", weights_only=True)
     restorer.train(faces, run, options(**vars(given) | {"steps": 2}), start)
@@ -192,7 +192,9 @@ def test_restorer_is_finished_against_an_adversary(tmp_path, faces):
 
 
 def test_groups_follow_the_lightness_of_the_skin():
-    grey = torch.tensor([0.1, 0.4, 0.5, 0.7, 0.9])[:, None, None, None].expand(-1, 3, 64, 64).clone()
+    grey = (
+        torch.tensor([0.1, 0.4, 0.5, 0.7, 0.9])[:, None, None, None].expand(-1, 3, 64, 64).clone()
+    )
     lightness = skin_lightness(grey)
     assert (lightness.diff() > 0).all()
     grey[:, :, :4] = 1.0  # a light sky changes nothing
