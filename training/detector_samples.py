@@ -89,7 +89,7 @@ def make_canvas(sources: list[Source], rng: np.random.Generator) -> Canvas:
         shown, hidden = _paste_with_face(canvas, cell, source, rng)
         for box, points in shown:
             if rng.random() < _HATS:
-                _put_on_hat(canvas, points, rng)
+                put_on_hat(canvas, points, rng)
             boxes.append(box)
             landmarks.append(points if source.exact else np.full((5, 2), np.nan))
         ignored.extend(hidden)
@@ -127,7 +127,7 @@ def make_look(source: Source, rng: np.random.Generator) -> Canvas:
     others = np.concatenate([np.delete(landmark_boxes(landmarks), which, 0), np.zeros((0, 4))])
     own = landmarks[which : which + 1]
     if rng.random() < _HATS:
-        _put_on_hat(look, own[0], rng)
+        put_on_hat(look, own[0], rng)
     pixels = np.asarray(_damage(look, rng))
     return Canvas(pixels, landmark_boxes(own), own, others.astype(np.float32))
 
@@ -161,7 +161,7 @@ def make_empty_look(source: Source, rng: np.random.Generator) -> Canvas | None:
     return Canvas(np.asarray(_damage(look, rng)), *none, hidden)
 
 
-def _put_on_hat(canvas: Image.Image, points: np.ndarray, rng: np.random.Generator) -> None:
+def put_on_hat(canvas: Image.Image, points: np.ndarray, rng: np.random.Generator) -> None:
     """Covers the forehead of a face with landmarks 5×2, as hats and shadows do."""
     across = points[1] - points[0]
     up = np.array([across[1], -across[0]])

@@ -22,7 +22,13 @@ from bfr.retinaface import load_detector
 from training import __main__ as everything
 from training import detector, prior, restorer
 from training.aligned import draw_faces, inside
-from training.detector_samples import load_source, make_canvas, make_empty_look, mirrored
+from training.detector_samples import (
+    load_source,
+    make_canvas,
+    make_empty_look,
+    mirrored,
+    put_on_hat,
+)
 from training.faces import TRAIN_FOLDERS, LabelledImage, held_out, landmark_boxes, read_keypoints
 from training.groups import by_group, repeats, skin_lightness
 
@@ -88,6 +94,22 @@ def test_canvas_labels_follow_the_pixels(tmp_path):
             hits += sum(grey[y, x] > window.mean() for x, y in inside)
             total += len(inside)
     assert hits / total > 0.97
+
+
+@pytest.mark.parametrize("tilt", [-40, 0, 25])
+def test_a_hat_hides_the_forehead_alone(tilt):
+    """Whatever it looks like, it covers what lies above the eyes, and no landmark."""
+    rng, size = np.random.default_rng(4), 200
+    turn = np.radians(tilt)
+    spin = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    points = 100 + (face_template(80).numpy() - 40) @ spin.T
+    across = points[1] - points[0]
+    forehead = points[:2].mean(0) + np.array([across[1], -across[0]])
+    for _ in range(20):
+        canvas = Image.new("RGB", (size, size), (1, 2, 3))
+        put_on_hat(canvas, points, rng)
+        assert canvas.getpixel(tuple(forehead)) != (1, 2, 3)
+        assert all(canvas.getpixel(tuple(point)) == (1, 2, 3) for point in points)
 
 
 def test_split_is_stable():
