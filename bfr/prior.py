@@ -41,6 +41,11 @@ class Prior:
         variance: of an ancestral step: between the posterior's and β by the network's word
             ("learned_range"), β ("fixed_large") or the posterior's ("fixed_small").
         highest_step: the noisiest training step that it knows.
+        shift: how many training steps noisier than it is the network is told that a face is.
+            What was sampled so far differs from a clean face with noise, which is all that the
+            network has learned; told of more noise, it takes that away as well (Li et al. 2024,
+            "Alleviating Exposure Bias in Diffusion Models through Sampling with Shifted Time
+            Steps").
         clip: whether predicted faces are clipped to [-1, 1].
         name: for reports.
         sha256: of the weights file, in hexadecimal.
@@ -55,6 +60,7 @@ class Prior:
     prediction: str = "epsilon"
     variance: str = "learned_range"
     highest_step: int = 999
+    shift: int = 0
     clip: bool = True
     name: str = ""
     sha256: str = ""
@@ -74,6 +80,11 @@ class Prior:
             raise InputError(
                 f"A prior's highest step lies between 0 and {self.schedule.steps}, and "
                 f"{self.highest_step} came."
+            )
+        if not 0 <= self.shift <= self.highest_step:
+            raise InputError(
+                f"A prior's shift lies between 0 and its highest step, {self.highest_step}, and "
+                f"{self.shift} came."
             )
 
     @property
@@ -116,7 +127,8 @@ def predict(prior: Prior, x: Tensor, steps: Respaced, index: int) -> Predicted:
             f"and step {step} was asked for. Start at a lower step."
         )
     dtype = next((p.dtype for p in prior.network.parameters()), x.dtype)
-    t = torch.full((len(x),), step, device=x.device)
+    told = min(step + prior.shift, prior.highest_step)
+    t = torch.full((len(x),), told, device=x.device)
     output = prior.network(x.to(dtype), t).float()
     if output.shape != (shape := (len(x), prior.channels, *x.shape[2:])):
         raise WrongArchitectureError(
@@ -214,6 +226,7 @@ def save_prior(path: str | Path, prior: Prior, metadata: Mapping[str, str]) -> N
         "prediction": prior.prediction,
         "variance": prior.variance,
         "highest_step": str(prior.highest_step),
+        "shift": str(prior.shift),
         "clip": json.dumps(prior.clip),
     }
     state = {name: tensor.contiguous() for name, tensor in prior.network.state_dict().items()}
@@ -237,6 +250,7 @@ def _own_facts(state: dict[str, Tensor], metadata: dict[str, str], path: Path) -
             "prediction": metadata["prediction"],
             "variance": metadata["variance"],
             "highest_step": int(metadata["highest_step"]),
+            "shift": int(metadata.get("shift", "0")),
             "clip": json.loads(metadata["clip"]) is True,
         }
     except (KeyError, TypeError, ValueError) as error:

@@ -115,6 +115,25 @@ def test_noise_that_it_was_not_trained_on():
         predict(prior, x, STEPS, 200)
 
 
+def test_the_network_is_told_of_more_noise():
+    """By the shift, as far as it has learned; the noise that is there is reckoned with as it is."""
+    told = []
+
+    class Listening(torch.nn.Module):
+        def forward(self, x, t):
+            told.append(t.tolist())
+            return torch.zeros_like(x)
+
+    x = images(2, 3, 8, 8)
+    shifted = Prior(Listening(), 8, Schedule(), variance="fixed_small", clip=False, shift=25)
+    last = Prior(Listening(), 8, Schedule(), variance="fixed_small", highest_step=40, shift=25)
+    step = int(STEPS.timesteps[8])
+    clean = predict(shifted, x, STEPS, 8).clean
+    predict(last, x, STEPS, 8)
+    assert told == [[step + 25] * 2, [40] * 2] and step < 40 < step + 25
+    assert torch.allclose(clean, x / float(STEPS.kept[8]) ** 0.5)
+
+
 def test_a_network_of_the_wrong_kind():
     x = images(1, 3, 8, 8)
     with pytest.raises(WrongArchitectureError, match=r"\(1, 3, 8, 8\).*\(1, 6, 8, 8\).*learned"):
@@ -130,6 +149,8 @@ def test_a_network_of_the_wrong_kind():
         ({"variance": "learned"}, "learned_range, fixed_large, fixed_small"),
         ({"size": 0}, "at least 1 pixel"),
         ({"highest_step": 1000}, "between 0 and 1000"),
+        ({"shift": -1}, "shift lies between 0 and"),
+        ({"highest_step": 99, "shift": 100}, "highest step, 99, and 100"),
     ],
 )
 def test_a_prior_that_cannot_be(wrong: dict, match: str):
@@ -149,7 +170,7 @@ def own(**facts) -> Prior:
 @pytest.mark.parametrize(
     "facts",
     [
-        {"prediction": "sample", "highest_step": 639},
+        {"prediction": "sample", "highest_step": 639, "shift": 25},
         {"prediction": "v_prediction", "clip": False, "schedule": Schedule("cosine", 400)}
         | {"highest_step": 399},
         {"variance": "learned_range", "out_channels": 6, "size": 64},
@@ -159,7 +180,8 @@ def test_saved_and_loaded_is_the_same(facts: dict, tmp_path: Path):
     before, path = own(**facts), tmp_path / "mine.safetensors"
     save_prior(path, before, WORDS)
     after = load_prior(path)
-    for name in ("size", "schedule", "prediction", "variance", "highest_step", "clip"):
+    said = ("size", "schedule", "prediction", "variance", "highest_step", "shift", "clip")
+    for name in said:
         assert getattr(after, name) == getattr(before, name)
     assert isinstance(before.network, UNet)
     assert isinstance(after.network, UNet)
@@ -216,6 +238,7 @@ def test_only_what_can_be_saved(tmp_path: Path):
         ({"variance": "learned_range"}, WrongArchitectureError, "gives 3 channels.*needs 6"),
         ({"prediction": "score"}, InputError, "score"),
         ({"highest_step": "1000"}, InputError, "1000"),
+        ({"shift": "-3"}, InputError, "shift"),
     ],
 )
 def test_wrong_metadata(changes: dict, error: type, match: str, tmp_path: Path):
