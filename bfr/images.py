@@ -167,7 +167,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     partial = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
+        partial.unlink()
         yield partial
+        partial.chmod(mode)  # safetensors makes files that only their owner may read
         partial.replace(path)
     except FaceRestorationError:
         raise

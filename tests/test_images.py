@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms, ImageOps
+from safetensors.torch import save_file
 
 from bfr import images
 from bfr.errors import ImageError, InputError, OutputError
@@ -355,6 +356,15 @@ def test_full_disk_leaves_the_old_file(tmp_path: Path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["photo.bmp"]
+
+
+def test_results_may_be_read_by_whom_the_folder_says(tmp_path: Path):
+    """As files that are just opened and written, whatever the writer makes of them."""
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    with atomic_path(tmp_path / "result") as partial:
+        save_file({"a": torch.zeros(1)}, partial)
+    assert (tmp_path / "result").stat().st_mode == plain.stat().st_mode
 
 
 def test_atomic_path_removes_what_failed(tmp_path: Path):
