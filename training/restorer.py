@@ -9,9 +9,9 @@
 NAFNet (Chen et al., 2022) adds its output to its input, so it begins as the identity and learns
 only the repair. Pairs are drawn afresh: an aligned face, damaged in GFPGAN's ranges
 (`bfr.degrade`). Training resumes from RUN by itself; the loss is L1 plus 0.05 × L1 of the
-spectrum, which keeps edges that plain L1 averages away. `finish` goes on from the run START
-against an adversary (`DetailDiscriminator`), whole faces at a time: what errors alone leave soft
-becomes crisp, for a few tenths of a decibel.
+spectrum, which keeps edges that plain L1 averages away. `finish` goes on from the run START on
+whole faces, asking for as much detail as clean ones have, and against an adversary
+(`DetailDiscriminator`): what errors alone leave soft becomes crisp.
 """
 
 from __future__ import annotations
