@@ -49,7 +49,7 @@ def commands(recipe: str, data: Path, runs: Path, weights: Path) -> Iterator[Com
         yield command(aligned.main, data, faces)  # by the pack's detector, just replaced
     elif recipe == "restorer":
         yield command(restorer.main, "train", faces, rough, "--minutes", 120, trains=True)
-        yield command(restorer.main, "finish", faces, finished, rough, "--minutes", 90, trains=True)
+        yield command(restorer.main, "finish", faces, finished, rough, "--minutes", 60, trains=True)
         yield command(restorer.main, "export", finished, weights / "restorer.safetensors")
     elif recipe == "niqe":
         yield command(niqe.main, "fit", faces, weights / "niqe.safetensors")
