@@ -308,10 +308,10 @@ def _report(count: int, own: int, prior: Prior, settings: SampleSettings) -> str
     if own != prior.size:
         size = f"resized from {own} px to the prior's {prior.size} px and back"
     return (
-        f"{count} faces {size}; {settings.sampler}, {settings.calls_a_face} network calls a face "
-        f"from step {constraint.start} of {settings.steps}, {held} of them constrained (factor "
-        f"{constraint.factor}, strength {constraint.strength:g}, to step {constraint.stop}); "
-        f"prior {prior.name}."
+        f"{count} face{'s' * (count != 1)} {size}; {settings.sampler}, {settings.calls_a_face} "
+        f"network calls a face from step {constraint.start} of {settings.steps}, {held} of them "
+        f"constrained (factor {constraint.factor}, strength {constraint.strength:g}, to step "
+        f"{constraint.stop}); prior {prior.name}."
     )
 
 
