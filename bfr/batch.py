@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import FaceRestorationError, InputError, OutputError
 from .images import IMAGE_SUFFIXES, atomic_path
-from .records import Face
+from .records import Face, counted
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ def process(
 
 def count_faces(faces: Faces) -> str:
     """The number of faces in words."""
-    return f"{len(faces) or 'no'} face{'s' * (len(faces) != 1)}"
+    return counted(len(faces), "face") if faces else "no faces"
 
 
 def report_entry(path: Path, faces: Faces, seconds: float, error: str | None) -> dict[str, Any]:

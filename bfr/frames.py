@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .batch import Report, Source, copy_file, report_entry
 from .images import read_photo, write_photo
 from .progress import Progress
+from .records import counted
 from .track import faces_by_frame
 from .video import VideoSettings, check_settings, find_tracks, restore_frames
 
@@ -63,7 +64,7 @@ def restore_folder(
     clip, progress = Frames([source.path for source in sources]), Progress(say, None)
     progress.begin("frames searched", len(clip), (0, 0))
     tracks = find_tracks(clip, detector, settings, lambda done, *_: progress.tell(done))
-    say(f"{len(tracks)} face{'' if len(tracks) == 1 else 's'} followed")
+    say(f"{counted(len(tracks), 'face')} followed")
     faces = faces_by_frame(tracks, len(clip))
     progress.begin("frames restored", len(clip), (0, 0))
     report: Report = []

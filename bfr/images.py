@@ -171,7 +171,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         mode = partial.stat().st_mode
         partial.unlink()
         yield partial
-        partial.chmod(mode)  # safetensors makes files that only their owner may read
+        with suppress(OSError):  # safetensors makes files that only their owner may read
+            partial.chmod(mode)
         partial.replace(path)
     except FaceRestorationError:
         raise

@@ -1,4 +1,4 @@
-"""The records that pass between stages: faces, alignments and progress."""
+"""What passes between stages: faces, alignments, progress, and how reports count."""
 
 from __future__ import annotations
 
@@ -95,3 +95,8 @@ class Alignment:
         """N×5×2 float64 landmarks in image pixels."""
         points = [face.landmarks for face in self.faces]
         return torch.tensor(points, dtype=torch.float64).reshape(len(points), 5, 2)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: ``"1 face"``, ``"2 faces"``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -17,7 +17,7 @@ from .lowpass import lowpass
 from .memory import Parts
 from .noise import Noise, seeded_noise
 from .prior import Predicted, Prior, predict
-from .records import OnStep
+from .records import OnStep, counted
 from .solvers import SAMPLERS, Predict, ddim, ddpm, multistep, spread
 
 OnSample = Callable[[Tensor, int, Tensor], None]
@@ -308,7 +308,7 @@ def _report(count: int, own: int, prior: Prior, settings: SampleSettings) -> str
     if own != prior.size:
         size = f"resized from {own} px to the prior's {prior.size} px and back"
     return (
-        f"{count} face{'s' * (count != 1)} {size}; {settings.sampler}, {settings.calls_a_face} "
+        f"{counted(count, 'face')} {size}; {settings.sampler}, {settings.calls_a_face} "
         f"network calls a face from step {constraint.start} of {settings.steps}, {held} of them "
         f"constrained (factor {constraint.factor}, strength {constraint.strength:g}, to step "
         f"{constraint.stop}); prior {prior.name}."

@@ -15,7 +15,7 @@ from .evaluate import check_faces, consistency_psnr, likeness_factor, sharpness
 from .niqe import niqe
 from .pairs import Pair, PairSet, read_image
 from .perceptual import pyramid_distance
-from .records import OnStep
+from .records import OnStep, counted
 from .restorer import restore_faces
 from .sheets import sheet
 
@@ -63,9 +63,9 @@ class Panel:
     def describe(self, held: bool) -> str:
         """What the figures rest on; ``held`` says whether the pairs were held back."""
         count, more = len(self.lq), 0 if self.faces is None else len(self.faces)
-        words = f"{count} pair{'s' if count > 1 else ''} "
+        words = f"{counted(count, 'pair')} "
         words += "held back" if held else "of these, which flatters"
-        words += f", and {more} evaluation face{'s' if more > 1 else ''}" if more else ""
+        words += f", and {counted(more, 'evaluation face')}" if more else ""
         return f"{words}: so few say little" if count + more < _FEW else words
 
 

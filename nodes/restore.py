@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..bfr.paste import MASKS
 from ..bfr.pipeline import RestoreSettings, restore_photo
-from ..bfr.records import FaceSet
+from ..bfr.records import FaceSet, counted
 from ..bfr.restorer import load_restorer, restore_faces
 from ..bfr.retinaface import load_detector
 from . import memory, schemas
@@ -260,7 +260,3 @@ def report(faces: FaceSet) -> str:
         what = f"{counted(len(found), 'face')}: {sizes}" if found else "no face found, unchanged"
         lines.append(f"image {index}: {what}")
     return "\n".join(lines)
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

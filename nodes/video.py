@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..bfr.paste import MASKS
+from ..bfr.records import counted
 from ..bfr.restorer import load_restorer
 from ..bfr.retinaface import load_detector
 from ..bfr.track import Track
@@ -13,7 +14,6 @@ from . import memory, schemas
 from .convert import to_comfy, to_core
 from .restore import (
     batch_size_input,
-    counted,
     crop_size_input,
     network_inputs,
     restore_inputs,

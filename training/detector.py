@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ from .detector_samples import (
     mirrored,
 )
 from .faces import TRAIN_FOLDERS, LabelledImage, held_out, read_keypoints
-from .grids import reduced, worst_first, write_pictures
+from .grids import reduced, write_worst
 from .groups import by_group, repeats
 from .state import load_state, train_for
 
@@ -256,24 +256,25 @@ def evaluate(data: Path, run: Path | None, grids: Path | None) -> dict[str, floa
     detector = load_run(run) if run is not None else load_detector()
     figures: dict[str, float] = {}
 
-    def look(images: Iterable[Tensor], name: str, judge: Callable[[int, FaceSet], float]):
-        """The judgement of each picture, less is better; draws the worst."""
-        judged, drawn = [], []
-        for number, image in enumerate(images):
-            found = detect_faces(image, detector)
-            judged.append(judge(number, found))
+    def look(images: Iterable[Tensor]) -> tuple[list[FaceSet], list[Tensor]]:
+        """The faces of each picture, and small pictures of them where sheets are asked for."""
+        found, drawn = [], []
+        for image in images:
+            found.append(detect_faces(image, detector))
             if grids is not None:
-                drawn.append(reduced(draw_faces(image, found)))
-        if grids is not None:
-            shown = worst_first(-torch.tensor(judged))
-            write_pictures(grids / f"{name}.png", [drawn[i] for i in shown])
-        return np.array(judged)
+                drawn.append(reduced(draw_faces(image, found[-1])))
+        return found, drawn
 
+    def show(name: str, drawn: list[Tensor], quality: np.ndarray) -> None:
+        if grids is not None:
+            write_worst(grids / f"{name}.png", drawn, torch.from_numpy(quality))
+
+    labelled = [image for image in read_keypoints(data) if held_out(image.path)]
     for folder in ("keypoints", "keypoints5"):
-        held = [i for i in read_keypoints(data) if held_out(i.path)]
-        held = [image for image in held if folder == image.path.parent.parent.name]
-        pictures = (read_photo(image.path).pixels for image in held)
-        errors = look(pictures, folder, lambda i, found, held=held: landmark_error(held[i], found))
+        held = [image for image in labelled if folder == image.path.parent.parent.name]
+        found, drawn = look(read_photo(image.path).pixels for image in held)
+        errors = np.array([landmark_error(*each) for each in zip(held, found, strict=True)])
+        show(folder, drawn, -errors)
         crops = torch.cat([first_face(load_source(image)) for image in held])
         seen = torch.from_numpy(np.isfinite(errors)).float()
         log.info("%s found by lightness of the skin: %s", folder, by_group(100 * seen, crops))
@@ -282,11 +283,14 @@ def evaluate(data: Path, run: Path | None, grids: Path | None) -> dict[str, floa
         figures[f"{folder} error"] = float(np.mean(errors))
         figures[f"{folder} median error"] = float(np.median(errors))
     for folder in ("eval/hq", "real_lq/portraits_eval", "real_lq/aligned512"):
-        pictures = (read_photo(path).pixels for path in sorted((data / folder).iterdir()))
-        counts = -look(pictures, folder.rpartition("/")[2], lambda _, found: -found.count)
+        found, drawn = look(read_photo(path).pixels for path in sorted((data / folder).iterdir()))
+        counts = np.array([faces.count for faces in found])
+        show(folder.rpartition("/")[2], drawn, counts)
         figures[f"{folder} found"] = float(np.mean(counts >= 1))
         figures[f"{folder} more than one"] = float(np.mean(counts > 1))
-    alarms = look(faceless_images(data, detector), "faceless", lambda _, found: found.count)
+    found, drawn = look(faceless_images(data, detector))
+    alarms = np.array([faces.count for faces in found])
+    show("faceless", drawn, -alarms)
     figures["images without faces"] = len(alarms)
     figures["false alarms an image"] = float(np.mean(alarms > 0))
     group = read_photo(data / "real_lq/whole/solvay_conference_1927.png").pixels

@@ -54,14 +54,16 @@ def reduced(picture: Tensor) -> Tensor:
     return F.interpolate(picture, scale_factor=scale, mode="area")[0]
 
 
-def write_pictures(path: Path, pictures: Sequence[Tensor]) -> None:
-    """Draws pictures of 3×H×W RGB in [0, 1], of any sizes, six to a row.
+def write_worst(path: Path, pictures: Sequence[Tensor], quality: Tensor) -> None:
+    """Draws those that `worst_first` chooses of N pictures, six to a row.
 
     Args:
         path: of the sheet, whose folder is made.
-        pictures: what is drawn.
+        pictures: N of 3×H×W RGB in [0, 1], of any sizes.
+        quality: N values, more is better.
     """
-    _write(path, sheet(pictures, columns=6, cell_size=CELL))
+    shown = [pictures[i] for i in worst_first(quality).tolist()]
+    _write(path, sheet(shown, columns=6, cell_size=CELL))
 
 
 def _write(path: Path, drawn: Tensor) -> None:

@@ -214,9 +214,8 @@ def test_restorer_is_finished_against_an_adversary(tmp_path, faces):
 
 
 def test_groups_follow_the_lightness_of_the_skin():
-    grey = (
-        torch.tensor([0.1, 0.4, 0.5, 0.7, 0.9])[:, None, None, None].expand(-1, 3, 64, 64).clone()
-    )
+    levels = torch.tensor([0.1, 0.4, 0.5, 0.7, 0.9])
+    grey = levels[:, None, None, None].repeat(1, 3, 64, 64)
     lightness = skin_lightness(grey)
     assert (lightness.diff() > 0).all()
     grey[:, :, :4] = 1.0  # a light sky changes nothing
