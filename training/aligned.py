@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from bfr.records import Alignment
 from bfr.retinaface import load_detector
 
 from .faces import TRAIN_FOLDERS
+from .groups import repeats
 
 log = logging.getLogger(__name__)
 SIZE = 256
@@ -44,7 +46,7 @@ def prepare(data: Path, faces: Path, detector_file: Path | None) -> None:
         count = dropped.setdefault(folder, {"no single sure face": 0, "too small": 0, "cut": 0})
         for path in sorted((data / folder).iterdir()):
             image = read_photo(path).pixels
-            found = detect_faces(image, detector, score=0.7, try_rotations=False)
+            found = detect_faces(image, detector, score=0.6, try_rotations=False)
             if found.count != 1:
                 count["no single sure face"] += 1
                 continue
@@ -80,7 +82,7 @@ def inside(alignment: Alignment) -> Tensor:
 
 
 def draw_faces(faces: Path, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Draws prepared faces at random without end, mirrored every second time.
+    """Draws prepared faces at random without end, mirrored every second time, dark ones oftener.
 
     Args:
         faces: the folder that `prepare` wrote.
@@ -92,6 +94,9 @@ def draw_faces(faces: Path, rng: np.random.Generator) -> Iterator[tuple[Tensor, 
     pixels = np.load(faces / "faces.npy", mmap_mode="r")
     names = json.loads((faces / "faces.json").read_text())["names"]
     chances = np.array([ALIKE.get(name.rpartition("/")[0], 1.0) for name in names])
+    for some in np.array_split(np.arange(len(names)), math.ceil(len(names) / 64)):
+        rgb = torch.from_numpy(pixels[some, ..., :3]).permute(0, 3, 1, 2).float() / 255
+        chances[some] *= repeats(rgb).numpy()
     chances /= chances.sum()
     while True:
         drawn = torch.from_numpy(np.array(pixels[rng.choice(len(names), p=chances)]))

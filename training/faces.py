@@ -33,6 +33,14 @@ TRAIN_FOLDERS = (
 )
 """Portraits for training; generated ones are in three folders, so that recipes can weigh them."""
 
+_LABEL_SHIFT = {"keypoints": (1.15, 1.5), "far": (0.2, 0.3), "near": (1.4, 1.2)}
+"""Pixels by which the labels lie right of and below what they mark.
+
+To the right: the mean distance from the points of a detector that looks straight and in a mirror,
+which cannot prefer a side. Down: that, and how far such a detector's points lie below the FFHQ
+template on faces that are aligned to it. `keypoints5` has two sources, told apart by their size.
+"""
+_NEAR = 17.0  # distance of the eyes in pixels from which on a face of `keypoints5` is near
 _BOX_SIDES = (256.0, 330.0)  # of a face on the 512 px template
 
 
@@ -66,7 +74,7 @@ def held_out(path: Path, share: float = 0.1) -> bool:
 
 
 def read_keypoints(data: Path) -> list[LabelledImage]:
-    """The `keypoints` (68 points) and `keypoints5` sets as five landmarks an image."""
+    """The `keypoints` (68 points) and `keypoints5` sets as five landmarks an image, put right."""
     labelled = []
     for folder in ("keypoints", "keypoints5"):
         table = next((data / folder).glob("*.csv"))
@@ -77,6 +85,8 @@ def read_keypoints(data: Path) -> list[LabelledImage]:
                     eyes = points[36:42].mean(0), points[42:48].mean(0)
                     points = np.stack([*eyes, points[30], points[48], points[54]])
                 if _plausible(points):
+                    near = "near" if np.linalg.norm(points[1] - points[0]) >= _NEAR else "far"
+                    points -= np.array(_LABEL_SHIFT.get(folder, _LABEL_SHIFT[near]), np.float32)
                     labelled.append(LabelledImage(data / folder / "images" / name, points[None]))
     return labelled
 

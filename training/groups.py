@@ -27,13 +27,12 @@ def skin_lightness(faces: Tensor) -> Tensor:
     Returns:
         N values from 0 (black) to 100.
     """
-    size, lightness = faces.shape[-1], rgb_to_lab(faces)[:, 0]
-    patches = []
+    size, patches = faces.shape[-1], []
     for x, y in _SKIN:
         rows, columns = (
             slice(int((at - _REACH) * size), int((at + _REACH) * size)) for at in (y, x)
         )
-        patches.append(lightness[:, rows, columns].flatten(1))
+        patches.append(rgb_to_lab(faces[:, :, rows, columns])[:, 0].flatten(1))
     return torch.cat(patches, 1).quantile(_SHINE, 1)
 
 
