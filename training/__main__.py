@@ -2,7 +2,7 @@
 
     python -m training DATA [--runs runs] [--only NAME] [--smoke]
 
-It takes some twenty hours on two CPU cores. What was interrupted is resumed by the same command.
+It takes about a day on two CPU cores. What was interrupted is resumed by the same command.
 `--smoke` runs every command for two steps on a few pictures, into an empty folder.
 """
 
@@ -43,7 +43,7 @@ def commands(recipe: str, data: Path, runs: Path, weights: Path) -> Iterator[Com
     if recipe == "detector":
         yield command(detector.main, "train", data, first, "--minutes", 30, trains=True)
         yield command(detector.main, "label", data, first)
-        yield command(detector.main, "train", data, second, "--minutes", 65, *labels, trains=True)
+        yield command(detector.main, "train", data, second, "--minutes", 150, *labels, trains=True)
         yield command(detector.main, "export", second, weights / "detector.safetensors")
     elif recipe == "faces":
         yield command(aligned.main, data, faces)  # by the pack's detector, just replaced
