@@ -10,7 +10,7 @@ import torch
 
 from bfr.images import read_photo
 from bfr.records import Face, FaceSet
-from training.detector import landmark_error
+from training.detector import landmark_error, looks_ahead
 from training.faces import LabelledImage
 from training.grids import CELL, reduced, worst_first, write_versions, write_worst
 
@@ -51,3 +51,9 @@ def test_landmark_errors_count_in_eye_distances(moved: float, expected: float):
     found = FaceSet(((far, near),), (300, 300))
     assert landmark_error(LabelledImage(Path("a"), truth), found) == pytest.approx(expected)
     assert landmark_error(LabelledImage(Path("a"), truth), FaceSet(((),), (300, 300))) == np.inf
+
+
+@pytest.mark.parametrize(("nose", "ahead"), [(50.0, True), (53.0, True), (56.0, False)])
+def test_a_portrait_looks_ahead(nose: float, ahead: bool):
+    truth = np.array([[[40.0, 50], [60, 50], [nose, 60], [42, 70], [58, 70]]])
+    assert looks_ahead(LabelledImage(Path("a"), truth)) is ahead
