@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -94,8 +93,9 @@ def draw_faces(faces: Path, rng: np.random.Generator) -> Iterator[tuple[Tensor, 
     pixels = np.load(faces / "faces.npy", mmap_mode="r")
     names = json.loads((faces / "faces.json").read_text())["names"]
     chances = np.array([ALIKE.get(name.rpartition("/")[0], 1.0) for name in names])
-    for some in np.array_split(np.arange(len(names)), math.ceil(len(names) / 64)):
-        rgb = torch.from_numpy(pixels[some, ..., :3]).permute(0, 3, 1, 2).float() / 255
+    for start in range(0, len(names), 64):  # a few at a time: together they are gigabytes
+        some = slice(start, start + 64)
+        rgb = torch.from_numpy(pixels[some, ..., :3].copy()).permute(0, 3, 1, 2).float() / 255
         chances[some] *= repeats(rgb).numpy()
     chances /= chances.sum()
     while True:

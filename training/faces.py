@@ -40,7 +40,7 @@ To the right: the mean distance from the points of a detector that looks straigh
 which cannot prefer a side. Down: that, and how far such a detector's points lie below the FFHQ
 template on faces that are aligned to it. `keypoints5` has two sources, told apart by their size.
 """
-_NEAR = 17.0  # distance of the eyes in pixels from which on a face of `keypoints5` is near
+_NEAR = 17.0  # distance of the eyes in pixels, from which on a face of `keypoints5` is near
 _BOX_SIDES = (256.0, 330.0)  # of a face on the 512 px template
 
 
@@ -86,7 +86,8 @@ def read_keypoints(data: Path) -> list[LabelledImage]:
                     points = np.stack([*eyes, points[30], points[48], points[54]])
                 if _plausible(points):
                     near = "near" if np.linalg.norm(points[1] - points[0]) >= _NEAR else "far"
-                    points -= np.array(_LABEL_SHIFT.get(folder, _LABEL_SHIFT[near]), np.float32)
+                    source = folder if folder == "keypoints" else near
+                    points -= np.array(_LABEL_SHIFT[source], np.float32)
                     labelled.append(LabelledImage(data / folder / "images" / name, points[None]))
     return labelled
 
