@@ -4,7 +4,8 @@
 
 It finds, aligns and filters the portraits of DATA with our detector, and reports what it drops.
 FACES then holds `faces.npy` (N×256×256×4 uint8: RGB, and 255 where the crop lies inside of its
-photograph, 0 where it was mirrored at the border) and `faces.json` (their sources and the drops).
+photograph, 0 where it was mirrored at the border) and `faces.json` (their sources, how often each
+is to be shown, and the drops).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ ALIKE = {"train/generated": 0.4}
 
 def prepare(data: Path, faces: Path, detector_file: Path | None) -> None:
     """Writes the aligned faces; every drop is counted."""
-    detector, kept, names = load_detector(detector_file), [], []
+    detector, kept, names, times = load_detector(detector_file), [], [], []
     dropped: dict[str, dict[str, int]] = {}
     for folder in TRAIN_FOLDERS:
         count = dropped.setdefault(folder, {"no single sure face": 0, "too small": 0, "cut": 0})
@@ -60,11 +61,13 @@ def prepare(data: Path, faces: Path, detector_file: Path | None) -> None:
             pixels = torch.cat([crops[0], inside(alignment)[0]])
             kept.append((pixels * 255).round().byte().permute(1, 2, 0).numpy())
             names.append(path.relative_to(data).as_posix())
+            times.extend(repeats(crops).tolist())
     faces.mkdir(parents=True, exist_ok=True)
     with atomic_path(faces / "faces.npy") as path, path.open("wb") as file:
         np.save(file, np.stack(kept))
     with atomic_path(faces / "faces.json") as path:
-        path.write_text(json.dumps({"names": names, "dropped": dropped}, indent=1))
+        about = {"names": names, "repeats": times, "dropped": dropped}
+        path.write_text(json.dumps(about, indent=1))
     log.info("%d faces kept; dropped %s", len(kept), json.dumps(dropped))
 
 
@@ -91,15 +94,12 @@ def draw_faces(faces: Path, rng: np.random.Generator) -> Iterator[tuple[Tensor, 
         A face 3×S×S in [0, 1], and 1×S×S with 1 where it lies inside of its photograph.
     """
     pixels = np.load(faces / "faces.npy", mmap_mode="r")
-    names = json.loads((faces / "faces.json").read_text())["names"]
-    chances = np.array([ALIKE.get(name.rpartition("/")[0], 1.0) for name in names])
-    for start in range(0, len(names), 64):  # a few at a time: together they are gigabytes
-        some = slice(start, start + 64)
-        rgb = torch.from_numpy(pixels[some, ..., :3].copy()).permute(0, 3, 1, 2).float() / 255
-        chances[some] *= repeats(rgb).numpy()
+    about = json.loads((faces / "faces.json").read_text())
+    chances = np.array([ALIKE.get(name.rpartition("/")[0], 1.0) for name in about["names"]])
+    chances *= about["repeats"]
     chances /= chances.sum()
     while True:
-        drawn = torch.from_numpy(np.array(pixels[rng.choice(len(names), p=chances)]))
+        drawn = torch.from_numpy(np.array(pixels[rng.choice(len(chances), p=chances)]))
         drawn = drawn.permute(2, 0, 1).float() / 255
         if rng.random() < 0.5:
             drawn = drawn.flip(-1)

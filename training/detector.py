@@ -298,8 +298,8 @@ def evaluate(data: Path, run: Path | None, grids: Path | None) -> dict[str, floa
         seen = torch.from_numpy(np.isfinite(errors)).float()
         log.info("%s found by lightness of the skin: %s", folder, by_group(100 * seen, crops))
         ahead = np.array([looks_ahead(image) for image in held]) & np.isfinite(errors)
-        figures[f"{folder} looking ahead"] = float(np.mean(ahead))
-        figures[f"{folder} looking ahead, error"] = float(np.mean(errors[ahead]))
+        figures[f"{folder} found, looking ahead"] = float(np.mean(ahead))
+        figures[f"{folder} error, looking ahead"] = float(np.mean(errors[ahead]))
         errors = errors[np.isfinite(errors)]
         figures[f"{folder} found"] = len(errors) / len(held)
         figures[f"{folder} error"] = float(np.mean(errors))

@@ -76,6 +76,19 @@ def test_labels_are_read_alike_from_both_tables(data):
     np.testing.assert_allclose(box, [18.5, 17.6, 58.5, 69.2], atol=1)
 
 
+def test_labels_of_small_faces_lie_less_far_off(tmp_path):
+    """The second table has two sources, of which that of small faces is almost right."""
+    points = face_template(50).numpy()
+    rows = ["image", "0.jpg," + ",".join(f"{value:.4f}" for value in points.ravel())]
+    for folder in ("keypoints", "keypoints5"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "table.csv").write_text(
+            "\n".join(rows if folder[-1] == "5" else ["image"])
+        )
+    (image,) = read_keypoints(tmp_path)
+    np.testing.assert_allclose(image.landmarks[0] + [0.2, 0.3], points, atol=0.01)
+
+
 def test_canvas_labels_follow_the_pixels(tmp_path):
     """A white dot drawn at each landmark is still white where the canvas says the landmark is."""
     rng = np.random.default_rng(1)
@@ -146,7 +159,7 @@ def faces(tmp_path: Path) -> Path:
     pixels[..., 3] = 255 * (np.arange(256)[:, None] >= 128)
     np.save(folder / "faces.npy", pixels)
     names = ["train/wiki/0.jpg", "train/generated/1.jpg", "train/congress/2.jpg"]
-    (folder / "faces.json").write_text(json.dumps({"names": names}))
+    (folder / "faces.json").write_text(json.dumps({"names": names, "repeats": [1, 1, 1]}))
     return folder
 
 
@@ -163,7 +176,8 @@ def test_dark_faces_are_drawn_oftener(tmp_path):
     pixels = np.full((2, 16, 16, 4), 255, np.uint8)
     pixels[0, ..., :3] = 40
     np.save(tmp_path / "faces.npy", pixels)
-    (tmp_path / "faces.json").write_text(json.dumps({"names": ["train/wiki/0", "train/wiki/1"]}))
+    about = {"names": ["train/wiki/0", "train/wiki/1"], "repeats": [4, 1]}
+    (tmp_path / "faces.json").write_text(json.dumps(about))
     drawn = islice(draw_faces(tmp_path, np.random.default_rng(0)), 500)
     dark = sum(bool(face.mean() < 0.5) for face, _ in drawn)
     assert dark / 500 == pytest.approx(0.8, abs=0.05)
@@ -277,6 +291,9 @@ def test_all_recipes_from_data_to_weights(data, tmp_path):
     everything.run(few, tmp_path / "runs", tmp_path / "weights", (), smoke=True)
     made = {path.stem for path in (tmp_path / "weights").iterdir()}
     assert made == {"detector", "restorer", "niqe", "prior"}
+    pixels = torch.from_numpy(np.load(tmp_path / "runs/faces/faces.npy")[..., :3])
+    about = json.loads((tmp_path / "runs/faces/faces.json").read_text())
+    assert about["repeats"] == repeats(pixels.permute(0, 3, 1, 2).float() / 255).tolist()
 
 
 def test_mirrored_canvas_is_its_own_inverse(data):
