@@ -54,7 +54,7 @@ bench: $(READY) ## measure speed and memory
 
 weights: $(READY) ## train the embedded weights again, in a day (DATA=/path ARGS=--smoke: in minutes)
 	@test -d "$(DATA)" || { echo "Name the data folder: make weights DATA=/path"; exit 2; }
-	$(BIN)/python -m training "$(DATA)" $(ARGS)
+	$(BIN)/python -m recipes "$(DATA)" $(ARGS)
 
 clean: ## remove what the other targets made, except .venv
 	rm -rf output .pytest_cache .ruff_cache .coverage htmlcov

@@ -20,20 +20,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bfr.align import align_faces
-from bfr.batch import find_sources
-from bfr.consistency import Constraint
-from bfr.degrade import degrade_faces
-from bfr.detect import detect_faces
-from bfr.evaluate import caption, consistency_psnr, grain, sharpness
-from bfr.images import Photo, read_photo, write_photo
-from bfr.niqe import niqe
-from bfr.prior import load_prior
-from bfr.restorer import load_restorer, restore_faces
-from bfr.retinaface import load_detector
-from bfr.sample import SampleSettings, for_prior, sample_targets
-from bfr.sheets import sheet
-from bfr.solvers import SAMPLERS
+from bfr.damage.degrade import degrade_faces
+from bfr.faces.align import align_faces
+from bfr.faces.detect import detect_faces
+from bfr.faces.retinaface import load_detector
+from bfr.files.photos import Photo, read_photo, write_photo
+from bfr.files.sources import find_sources
+from bfr.image.sheets import sheet
+from bfr.prior.constraint import Constraint
+from bfr.prior.prior import load_prior
+from bfr.prior.sample import SampleSettings, for_prior, sample_targets
+from bfr.prior.samplers import SAMPLERS
+from bfr.quality.metrics import caption, consistency_psnr, grain, sharpness
+from bfr.quality.niqe import niqe
+from bfr.restore.restorer import load_restorer, restore_faces
 
 
 def aligned_faces(folder: Path, size: int, count: int) -> Tensor:

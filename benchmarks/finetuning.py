@@ -5,7 +5,7 @@
                                     [--device cpu] [--threads N] [--json FILE]
 
 The baseline is the loop that anyone would write: the whole batch at once, in float32, from
-memory, with nothing read, scored, checked or written. Ours is `bfr.finetune.finetune` itself on a
+memory, with nothing read, scored, checked or written. Ours is `bfr.finetune.loop` itself on a
 pairs folder of noise. A step's time is the median of those after the first. Each case runs in a
 process of its own, so that its peak memory is its own: on a CPU what it is above that with the
 restorer loaded, on a GPU that of all tensors. Random weights or noise instead of faces change
@@ -31,14 +31,15 @@ import torch
 from torch import Tensor
 
 from bfr.errors import CancelledError
-from bfr.finetune import finetune
-from bfr.images import Photo, write_photo
-from bfr.ledger import write_list
-from bfr.objectives import Batch, make_objective
-from bfr.pairs import Pair, file_sha256, image_path, read_pairs
-from bfr.perceptual import load_distance
-from bfr.recipes import PRESETS, FinetuneSettings, preset_for
-from bfr.restorer import load_restorer, native_size
+from bfr.files.checksums import file_sha256
+from bfr.files.photos import Photo, write_photo
+from bfr.finetune.loop import finetune
+from bfr.finetune.losses import Batch, make_objective
+from bfr.finetune.settings import PRESETS, FinetuneSettings, preset_for
+from bfr.pairs.folder import Pair, image_path, read_pairs
+from bfr.pairs.writer import write_list
+from bfr.quality.perceptual import load_distance
+from bfr.restore.restorer import load_restorer, native_size
 
 _PAIRS = 12
 Figures = tuple[float, float]

@@ -20,11 +20,11 @@ import torch
 from kornia.geometry.transform import warp_affine
 from torch import Tensor
 
-from bfr.geometry import invert
-from bfr.images import Photo, read_photo, write_photo
-from bfr.restorer import load_restorer
-from bfr.retinaface import load_detector
-from bfr.video import VideoSettings, find_tracks, restore_frames
+from bfr.faces.retinaface import load_detector
+from bfr.files.photos import Photo, read_photo, write_photo
+from bfr.image.geometry import invert
+from bfr.restore.clip import VideoSettings, find_tracks, restore_frames
+from bfr.restore.restorer import load_restorer
 from samples.clip import FOLDER, film
 
 CASES = {

@@ -28,13 +28,13 @@ from torch import Tensor, nn
 if not __package__:  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bfr.consistency import Constraint
-from bfr.diffusion import Respaced, Schedule, respace
-from bfr.lowpass import lowpass, resize_weights
-from bfr.noise import Noise
-from bfr.prior import Prior, load_prior
-from bfr.restorer import load_restorer, run_restorer
-from bfr.sample import SampleSettings, sample
+from bfr.image.lowpass import lowpass, resize_weights
+from bfr.prior.constraint import Constraint
+from bfr.prior.noise import Noise
+from bfr.prior.prior import Prior, load_prior
+from bfr.prior.sample import SampleSettings, sample
+from bfr.prior.schedule import Respaced, Schedule, respace
+from bfr.restore.restorer import load_restorer, run_restorer
 from tests.published_priors import published_unet
 from tests.rule_weights import rule_state
 

@@ -15,12 +15,12 @@ from collections.abc import Callable
 
 import torch
 
-from bfr.consistency import Constraint
-from bfr.diffusion import Schedule
-from bfr.lowpass import lowpass
-from bfr.prior import Prior
-from bfr.sample import SampleSettings, sample_targets
-from bfr.unet import UNet, UNetConfig
+from bfr.image.lowpass import lowpass
+from bfr.prior.constraint import Constraint
+from bfr.prior.prior import Prior
+from bfr.prior.sample import SampleSettings, sample_targets
+from bfr.prior.schedule import Schedule
+from bfr.prior.unet import UNet, UNetConfig
 
 from .measure import in_own_process
 

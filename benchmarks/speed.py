@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bfr.align import align_faces
-from bfr.detect import detect_faces
-from bfr.geometry import face_template
-from bfr.paste import paste_faces
+from bfr.faces.align import align_faces
+from bfr.faces.detect import detect_faces
+from bfr.faces.paste import paste_faces
+from bfr.faces.retinaface import load_detector
+from bfr.image.geometry import face_template
 from bfr.records import Face, FaceSet
-from bfr.restorer import load_restorer, restore_faces
-from bfr.retinaface import load_detector
+from bfr.restore.restorer import load_restorer, restore_faces
 
 from .measure import in_own_process
 

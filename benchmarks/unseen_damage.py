@@ -31,22 +31,23 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bfr.align import align_faces
-from bfr.consistency import Constraint
-from bfr.degrade import degrade_faces
-from bfr.detect import detect_faces
-from bfr.images import Photo, atomic_path, read_photo, write_photo
-from bfr.measure import Column, Table, measure_faces
-from bfr.pairs import read_image, read_pairs
-from bfr.perceptual import load_distance
-from bfr.prior import Prior, load_prior
-from bfr.recipes import PRESETS, adjusted
-from bfr.restorer import load_restorer, restore_faces
-from bfr.retinaface import load_detector
-from bfr.sample import SampleSettings, for_prior
-from bfr.select import select_faces
-from bfr.sheets import sheet
-from bfr.targets import PairSettings, build_pairs_from_crops
+from bfr.damage.degrade import degrade_faces
+from bfr.faces.align import align_faces
+from bfr.faces.detect import detect_faces
+from bfr.faces.retinaface import load_detector
+from bfr.faces.select import select_faces
+from bfr.files.photos import Photo, read_photo, write_photo
+from bfr.files.whole import atomic_path
+from bfr.finetune.settings import PRESETS, adjusted
+from bfr.image.sheets import sheet
+from bfr.pairs.build import PairSettings, build_pairs_from_crops
+from bfr.pairs.folder import read_image, read_pairs
+from bfr.prior.constraint import Constraint
+from bfr.prior.prior import Prior, load_prior
+from bfr.prior.sample import SampleSettings, for_prior
+from bfr.quality.perceptual import load_distance
+from bfr.quality.tables import Column, Table, measure_faces
+from bfr.restore.restorer import load_restorer, restore_faces
 
 SIZE = 256
 SCANS = "real scans"
@@ -113,8 +114,8 @@ def sampling(prior: Prior, constraint: str, args: argparse.Namespace) -> SampleS
 
 def tune(damage: str, constraint: str, args: argparse.Namespace) -> None:
     """One run: pairs, fine-tuning, the tuned restorer's file and its figures."""
-    from bfr.finetune import finetune
-    from bfr.keep import save_restorer
+    from bfr.finetune.loop import finetune
+    from bfr.finetune.save import save_restorer
 
     folder = args.out / damage / constraint
     if (folder / "figures.json").exists():

@@ -1,7 +1,7 @@
-"""``python -m bfr``: see :mod:`bfr.cli`."""
+"""``python -m bfr``: see :mod:`bfr.cli.main`."""
 
 import sys
 
-from .cli import main
+from .cli.main import main
 
 sys.exit(main())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OnStep = Callable[[int, int, "Tensor | None"], None]
 """Progress callback ``on_step(done, total, preview)``; raising from it cancels.
@@ -89,12 +90,6 @@ class Alignment:
 
     def __len__(self) -> int:
         return len(self.image_index)
-
-    @property
-    def landmarks(self) -> Tensor:
-        """N×5×2 float64 landmarks in image pixels."""
-        points = [face.landmarks for face in self.faces]
-        return torch.tensor(points, dtype=torch.float64).reshape(len(points), 5, 2)
 
 
 def counted(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..bfr.errors import InputError
-from ..bfr.lowpass import lowpass
+from ..bfr.image.lowpass import lowpass
 from . import schemas
 
 PAPER_STOP = 1 - 90 / 250  # as a part of the sampling schedule, which counts from noise to image

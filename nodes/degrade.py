@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..bfr.degrade import NO_DAMAGE, PRESETS, Degradation, degrade_faces
+from ..bfr.damage.degrade import NO_DAMAGE, PRESETS, Degradation, degrade_faces
 from ..bfr.errors import InputError
 from . import schemas
 from .convert import to_comfy, to_core

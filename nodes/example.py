@@ -6,9 +6,9 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..bfr.degrade import degrade_faces
+from ..bfr.damage.degrade import degrade_faces
 from ..bfr.errors import InputError
-from ..bfr.images import read_photo
+from ..bfr.files.photos import read_photo
 from . import schemas
 from .convert import to_comfy
 from .degrade import chosen_damage, damage_input

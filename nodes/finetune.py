@@ -13,9 +13,9 @@ from comfy_api.latest import io
 from spandrel import ImageModelDescriptor
 
 from ..bfr.errors import InputError
-from ..bfr.finetune import Finetuned, finetune
-from ..bfr.keep import save_restorer
-from ..bfr.recipes import (
+from ..bfr.finetune.loop import Finetuned, finetune
+from ..bfr.finetune.save import save_restorer
+from ..bfr.finetune.settings import (
     PERCEPTUAL,
     PRECISIONS,
     PRESETS,
@@ -23,7 +23,7 @@ from ..bfr.recipes import (
     adjusted,
     preset_for,
 )
-from ..bfr.restorer import load_restorer
+from ..bfr.restore.restorer import load_restorer
 from . import memory, schemas
 from .convert import to_comfy, to_core
 from .folders import stamp

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import folder_paths
 
-from ..bfr import weights
 from ..bfr.errors import MissingWeightsError
+from ..bfr.files import downloads, manifest
 from . import memory
 
 # Where each kind of weights is looked for, the first being where it is downloaded to unless
@@ -50,7 +50,7 @@ def list_names(kind: str) -> list[str]:
         if not folders.keys() & {parent.as_posix() for parent in Path(name).parents}
     ]
     names += folders
-    names += [entry.file for entry in weights.published() if entry.kind == kind]
+    names += [entry.file for entry in manifest.published() if entry.kind == kind]
     return list(dict.fromkeys(names))
 
 
@@ -101,7 +101,7 @@ def get_file(kind: str, name: str, download: bool) -> Path:
         MissingWeightsError: if there is no such file, and no leave or no place to download it.
     """
     path = find_file(kind, name)
-    entry = next((e for e in weights.published() if e.file == name and e.kind == kind), None)
+    entry = next((e for e in manifest.published() if e.file == name and e.kind == kind), None)
     if entry is None:
         if path is None:
             raise MissingWeightsError(
@@ -111,7 +111,7 @@ def get_file(kind: str, name: str, download: bool) -> Path:
         return path
     folder = path.parent if path else Path(folder_paths.get_folder_paths(entry.folder)[0])
     if download:  # of a file that is here already it only checks the sha256
-        return weights.download(entry, folder, on_step=memory.progress())
+        return downloads.download(entry, folder, on_step=memory.progress())
     if path is None:
         raise MissingWeightsError(
             f"{name} is published but not on this machine, and nothing downloads by itself. "

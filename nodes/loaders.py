@@ -8,11 +8,11 @@ import torch
 from comfy_api.latest import io
 
 from ..bfr.errors import InputError
-from ..bfr.layouts import PRESETS
-from ..bfr.parsing import load_parser
-from ..bfr.prior import load_prior
-from ..bfr.restorer import load_restorer
-from ..bfr.retinaface import load_detector
+from ..bfr.faces.parsing import load_parser
+from ..bfr.faces.retinaface import load_detector
+from ..bfr.prior.checkpoints import PRESETS
+from ..bfr.prior.prior import load_prior
+from ..bfr.restore.restorer import load_restorer
 from . import memory, schemas
 from .folders import FOLDERS, fingerprint, get_file, list_names
 

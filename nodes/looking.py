@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import ui
 
-from ..bfr.sheets import Sheet
+from ..bfr.image.sheets import Sheet
 from .convert import to_comfy
 
 

@@ -8,8 +8,8 @@ import comfy.model_management as model_management
 from comfy_api.latest import io
 
 from ..bfr.errors import InputError
-from ..bfr.measure import compare, measure_faces
-from ..bfr.perceptual import load_distance
+from ..bfr.quality.perceptual import load_distance
+from ..bfr.quality.tables import compare, measure_faces
 from . import memory, schemas
 from .convert import to_comfy, to_core
 from .review import words

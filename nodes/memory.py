@@ -16,10 +16,10 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from ..bfr.errors import CancelledError
-from ..bfr.prior import Prior
-from ..bfr.recipes import FinetuneSettings
+from ..bfr.finetune.settings import FinetuneSettings
+from ..bfr.prior.prior import Prior
 from ..bfr.records import OnStep
-from ..bfr.restorer import native_size, run_restorer
+from ..bfr.restore.restorer import native_size, run_restorer
 
 _PREVIEW_SIDE = 512
 _FACE_BYTES = 6 * 64 * 512 * 512 * 4  # six float32 layers of 64 channels at 512 px

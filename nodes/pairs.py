@@ -9,12 +9,12 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..bfr.batch import find_sources
 from ..bfr.errors import InputError
-from ..bfr.pairs import MANIFEST, PairSet
-from ..bfr.restorer import load_restorer
-from ..bfr.retinaface import load_detector
-from ..bfr.targets import BuildReport, PairSettings, build_pairs, build_pairs_from_crops
+from ..bfr.faces.retinaface import load_detector
+from ..bfr.files.sources import find_sources
+from ..bfr.pairs.build import BuildReport, PairSettings, build_pairs, build_pairs_from_crops
+from ..bfr.pairs.folder import MANIFEST, PairSet
+from ..bfr.restore.restorer import load_restorer
 from . import memory, schemas
 from .convert import to_core
 from .folders import find_folders, stamp

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..bfr.paste import MASKS
-from ..bfr.pipeline import RestoreSettings, restore_photo
+from ..bfr.faces.paste import MASKS
+from ..bfr.faces.retinaface import load_detector
 from ..bfr.records import FaceSet, counted
-from ..bfr.restorer import load_restorer, restore_faces
-from ..bfr.retinaface import load_detector
+from ..bfr.restore.photo import RestoreSettings, restore_photo
+from ..bfr.restore.restorer import load_restorer, restore_faces
 from . import memory, schemas
 from .convert import mask_to_comfy, to_comfy, to_core
 

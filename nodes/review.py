@@ -8,9 +8,9 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..bfr.errors import InputError
-from ..bfr.pairs import REJECTED, Pair, PairSet, read_pairs
-from ..bfr.retinaface import load_detector
-from ..bfr.review import (
+from ..bfr.faces.retinaface import load_detector
+from ..bfr.pairs.folder import REJECTED, Pair, PairSet, read_pairs
+from ..bfr.pairs.review import (
     PAIRS_A_SHEET,
     check_pairs,
     contact_sheet,

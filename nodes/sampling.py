@@ -8,11 +8,11 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..bfr.consistency import PAPER_SIZE, Constraint
 from ..bfr.errors import InputError
-from ..bfr.prior import Prior
+from ..bfr.prior.constraint import PAPER_SIZE, Constraint
+from ..bfr.prior.prior import Prior
+from ..bfr.prior.sample import SampleSettings, check_prior, for_prior, sample_targets
 from ..bfr.records import OnStep
-from ..bfr.sample import SampleSettings, check_prior, for_prior, sample_targets
 from . import memory, schemas, sweep
 from .convert import to_comfy, to_core
 from .looking import show

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from comfy_api.latest import io
 
-from ..bfr.colour import METHODS
-from ..bfr.sample import SAMPLERS
+from ..bfr.image.colour import METHODS
+from ..bfr.prior.sample import SAMPLERS
 
 CATEGORY = "image/face restoration"
 STEPS = 250  # into which the paper divides the noise

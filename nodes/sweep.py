@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..bfr.errors import InputError
-from ..bfr.evaluate import caption, consistency_psnr, landmark_distance, sharpness
-from ..bfr.prior import Prior
+from ..bfr.image.sheets import Sheet, lay_out
+from ..bfr.prior.prior import Prior
+from ..bfr.prior.sample import SampleSettings, for_prior, sample_targets
+from ..bfr.quality.metrics import caption, consistency_psnr, landmark_distance, sharpness
 from ..bfr.records import OnStep
-from ..bfr.sample import SampleSettings, for_prior, sample_targets
-from ..bfr.sheets import Sheet, lay_out
 
 NOTHING = "none"
 # What can be swept, by the name of its input: the input's id, and what its values are.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..bfr.paste import MASKS
+from ..bfr.faces.paste import MASKS
+from ..bfr.faces.retinaface import load_detector
 from ..bfr.records import counted
-from ..bfr.restorer import load_restorer
-from ..bfr.retinaface import load_detector
-from ..bfr.track import Track
-from ..bfr.video import VideoSettings, restore_video
+from ..bfr.restore.clip import VideoSettings, restore_video
+from ..bfr.restore.restorer import load_restorer
+from ..bfr.restore.track import Track
 from . import memory, schemas
 from .convert import to_comfy, to_core
 from .restore import (

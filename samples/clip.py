@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bfr.crops import cut_crops
-from bfr.images import atomic_path, read_photo
+from bfr.files.photos import read_photo
+from bfr.files.whole import atomic_path
+from bfr.image.crops import cut_crops
 
 FOLDER = Path(__file__).resolve().parent
 SIDE = 320

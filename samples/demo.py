@@ -13,11 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
-from bfr.degrade import degrade_faces
-from bfr.images import read_photo
-from bfr.pipeline import restore_photo
-from bfr.restorer import load_restorer
-from bfr.retinaface import load_detector
+from bfr.damage.degrade import degrade_faces
+from bfr.faces.retinaface import load_detector
+from bfr.files.photos import read_photo
+from bfr.restore.photo import restore_photo
+from bfr.restore.restorer import load_restorer
 
 PHOTOGRAPHS = ("eileen_collins.jpg", "grace_hopper.jpg")
 KINDS = ["low resolution", "noise", "compression", "faded print"]  # what restorers train on

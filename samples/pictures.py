@@ -16,22 +16,22 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from bfr.align import align_faces
-from bfr.consistency import Constraint
-from bfr.degrade import degrade_faces
-from bfr.detect import detect_faces
-from bfr.images import read_photo
-from bfr.lowpass import lowpass
-from bfr.paste import paste_faces
-from bfr.pipeline import restore_photo
-from bfr.prior import load_prior
+from bfr.damage.degrade import degrade_faces
+from bfr.faces.align import align_faces
+from bfr.faces.detect import detect_faces
+from bfr.faces.paste import paste_faces
+from bfr.faces.retinaface import load_detector
+from bfr.faces.select import draw_faces, select_faces
+from bfr.files.photos import read_photo
+from bfr.image.lowpass import lowpass
+from bfr.image.sheets import sheet
+from bfr.prior.constraint import Constraint
+from bfr.prior.prior import load_prior
+from bfr.prior.sample import SampleSettings, for_prior, sample_targets
 from bfr.records import FaceSet
-from bfr.restorer import load_restorer, restore_faces
-from bfr.retinaface import load_detector
-from bfr.sample import SampleSettings, for_prior, sample_targets
-from bfr.select import draw_faces, select_faces
-from bfr.sheets import sheet
-from bfr.video import restore_video
+from bfr.restore.clip import restore_video
+from bfr.restore.photo import restore_photo
+from bfr.restore.restorer import load_restorer, restore_faces
 from samples.clip import film
 
 SAMPLES = Path(__file__).resolve().parent

@@ -13,9 +13,10 @@ from spandrel import ImageModelDescriptor, ModelLoader
 from spandrel.architectures.NAFNet import NAFNet
 from torch import Tensor
 
-from bfr.images import Photo, write_photo
-from bfr.pairs import Pair, PairSet, file_sha256, image_path, read_pairs
-from bfr.recipes import FinetuneSettings
+from bfr.files.checksums import file_sha256
+from bfr.files.photos import Photo, write_photo
+from bfr.finetune.settings import FinetuneSettings
+from bfr.pairs.folder import Pair, PairSet, image_path, read_pairs
 
 SIZE = 32
 QUICK = FinetuneSettings(

@@ -14,12 +14,12 @@ from PIL import Image
 from spandrel import Architecture, ImageModelDescriptor
 from torch import Tensor, nn
 
-from bfr import collect
-from bfr.batch import find_sources
-from bfr.consistency import Constraint
+from bfr.files.sources import find_sources
+from bfr.pairs import crops
+from bfr.pairs.build import BuildReport, PairSettings, build_pairs
+from bfr.prior.constraint import Constraint
+from bfr.prior.sample import SampleSettings
 from bfr.records import Face, FaceSet
-from bfr.sample import SampleSettings
-from bfr.targets import BuildReport, PairSettings, build_pairs
 from tests.portraits import face_at
 from tests.priors import tiny_prior
 
@@ -76,7 +76,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
         faces: list[Face] = [face_at(x, y, 22.0, 5.0) for x, y in PLACES[:count]]
         return FaceSet((tuple(faces),), (images.shape[2], images.shape[3]))
 
-    monkeypatch.setattr(collect, "detect_faces", detect_faces)
+    monkeypatch.setattr(crops, "detect_faces", detect_faces)
     return searched
 
 

@@ -9,7 +9,7 @@ from skimage import data
 from torch import Tensor
 from torch.nn import functional as F
 
-from bfr.geometry import resize_matrix, transform_points
+from bfr.image.geometry import resize_matrix, transform_points
 from bfr.records import Face, FaceSet
 
 # Eyes, nose tip and mouth corners of scikit-image's astronaut, by eye; her face is 100 px high.

@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from bfr.diffusion import Schedule
-from bfr.prior import Prior
-from bfr.unet import UNet, UNetConfig
+from bfr.prior.prior import Prior
+from bfr.prior.schedule import Schedule
+from bfr.prior.unet import UNet, UNetConfig
 from tests.rule_weights import fill_by_rule
 
 SIZE = 32

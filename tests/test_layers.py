@@ -5,20 +5,16 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-# The order of reading: a module imports only from those to its left.
-ORDER: Sequence[str] = (
-    "records errors images geometry weights crops retinaface detect select align lowpass colour "
-    "memory restorer unet diffusion layouts diffusers_prior prior consistency solvers noise "
-    "sample parsing paste camera prints degrade evaluate niqe perceptual sheets plots scores "
-    "measure batch share progress pairs ledger collect guesses targets review recipes "
-    "discriminator objectives checkpointing trainset keep runs validate learner finetune pipeline "
-    "track steady video frames models options tuning measuring training cli __main__"
+# A folder imports only from itself and from those to its left.
+FOLDERS: Sequence[str] = (
+    "image runtime files damage faces restore quality prior pairs finetune cli"
 ).split()
+BELOW_ALL = ("errors", "records")
 CORE = Path(__file__).resolve().parent.parent / "bfr"
 MODULES = sorted(path for path in CORE.glob("**/*.py") if path.name != "__init__.py")
 
@@ -27,21 +23,22 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def imports(tree: ast.Module) -> tuple[set[str], set[str]]:
-    """The modules of the core, and the other top-level packages, imported anywhere in a file."""
-    inside, outside = set(), set()
-    for node in ast.walk(tree):
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(CORE).with_suffix("").parts)
+
+
+def inner_imports(path: Path) -> Iterator[str]:
+    """The modules of the core that a module imports anywhere in its file, relatively."""
+    package = path.relative_to(CORE).parent.parts
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.ImportFrom) and node.level:
-            assert node.level == 1, f"line {node.lineno} imports from outside the package"
-            if node.module:
-                inside.add(node.module.split(".")[0])
+            assert node.level <= len(package) + 1, f"line {node.lineno} leaves the core"
+            base = [*package[: len(package) + 1 - node.level], *(node.module or "").split(".")]
+            stem = ".".join(filter(None, base))
+            if (CORE / stem.replace(".", "/")).is_dir():
+                yield from (f"{stem}.{alias.name}".strip(".") for alias in node.names)
             else:
-                inside.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            outside.add(node.module.split(".")[0])
-        elif isinstance(node, ast.Import):
-            outside.update(alias.name.split(".")[0] for alias in node.names)
-    return inside, outside
+                yield stem
 
 
 def calls(tree: ast.Module) -> set[str]:
@@ -53,31 +50,51 @@ def calls(tree: ast.Module) -> set[str]:
     }
 
 
-def test_every_module_has_its_place():
-    assert {path.stem for path in MODULES} <= set(ORDER)
-    assert all(path.parent == CORE for path in MODULES), "the core is flat: one file a stage"
+def test_every_module_is_in_a_folder_of_the_order():
+    places = {path.relative_to(CORE).parts[0].removesuffix(".py") for path in MODULES}
+    assert places == {*FOLDERS, *BELOW_ALL, "__main__"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_point_left(path: Path):
-    inside, outside = imports(parse(path))
-    assert "bfr" not in outside, "the core imports itself relatively"
-    too_far = inside - set(ORDER[: ORDER.index(path.stem)])
-    assert not too_far, f"{path.stem} imports from its right: {sorted(too_far)}"
+    folder = path.relative_to(CORE).parts[0].removesuffix(".py")
+    allowed = {*BELOW_ALL}
+    if folder in FOLDERS:
+        allowed |= set(FOLDERS[: FOLDERS.index(folder) + 1])
+    elif folder == "__main__":
+        allowed.add("cli")
+    too_far = {name for name in inner_imports(path) if name.split(".")[0] not in allowed}
+    assert not too_far, f"{name_of(path)} imports from its right: {sorted(too_far)}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_core_imports_itself_relatively(path: Path):
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            assert (node.module or "").split(".")[0] != "bfr"
+        elif isinstance(node, ast.Import):
+            assert all(alias.name.split(".")[0] != "bfr" for alias in node.names)
+
+
+def test_there_is_no_circle_of_imports():
+    known = {name_of(path): set(inner_imports(path)) for path in MODULES}
+    while free := {name for name, needed in known.items() if not needed & known.keys()}:
+        known = {name: needed for name, needed in known.items() if name not in free}
+    assert not known, f"these import each other in a circle: {sorted(known)}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_core_does_not_run_code_or_print(path: Path):
     forbidden = {"eval", "exec", "__import__", "compile"}
-    if path.stem not in ("models", "cli"):
+    if path.parent.name != "cli":
         forbidden.add("print")
     assert not calls(parse(path)) & forbidden
 
 
-def test_the_docstring_tells_this_order():
+def test_the_docstring_states_this_order():
     text = ast.get_docstring(parse(CORE / "__init__.py")) or ""
     listed = text.split("::", 1)[1].split("\n\n", 2)[1]
-    assert [name.strip() for name in listed.replace("->", ",").split(",")] == ORDER[:-1]
+    assert listed.replace("->", " ").replace(",", " ").split() == [*BELOW_ALL, *FOLDERS]
 
 
 def run_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -95,9 +112,9 @@ class NoComfyUI:
             raise ImportError(f"{name} is ComfyUI's")
 
 sys.meta_path.insert(0, NoComfyUI())
-for path in sorted(pathlib.Path("bfr").glob("*.py")):
+for path in sorted(pathlib.Path("bfr").glob("**/*.py")):
     if path.stem != "__main__":
-        importlib.import_module("bfr" if path.stem == "__init__" else f"bfr.{path.stem}")
+        importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
 print(*sorted({name.split(".")[0] for name in sys.modules}))
 """
 

@@ -21,10 +21,10 @@ import pytest
 import torch
 from spandrel.architectures.NAFNet import NAFNet
 
-from bfr.consistency import Constraint
-from bfr.recipes import PRESETS, FinetuneSettings, adjusted
+from bfr.finetune.settings import PRESETS, FinetuneSettings, adjusted
+from bfr.prior.constraint import Constraint
+from bfr.prior.sample import SampleSettings
 from bfr.records import Face, FaceSet
-from bfr.sample import SampleSettings
 from tests.comfy_cli import run_comfy_cli
 from tests.pair_sets import restorer as described
 from tests.priors import tiny_prior

@@ -79,7 +79,7 @@ def test_every_import_is_declared():
             *chain(*PROJECT["project"]["optional-dependencies"].values()),
         )
     }
-    ours = {"bfr", "nodes", "training", "benchmarks", "samples", "tests"}
+    ours = {"bfr", "nodes", "recipes", "benchmarks", "samples", "tests"}
     missing: dict[str, set[str]] = {}
     for path in tracked():
         relative = path.relative_to(ROOT)

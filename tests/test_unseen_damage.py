@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import unseen_damage
-from bfr.measure import HIGHER, LOWER, Column, Table
+from bfr.quality.tables import HIGHER, LOWER, Column, Table
 
 COLUMNS = (Column("psnr", "PSNR, dB", HIGHER), Column("niqe", "NIQE", LOWER))
 

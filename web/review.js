@@ -50,7 +50,7 @@ function words(text) {
   return text.split(/[\s,]+/).filter(Boolean);
 }
 
-/** The numbers that a word stands for, as bfr/review.py reads it: [first, last], or null. */
+/** The numbers that a word stands for, as bfr/pairs/review.py reads it: [first, last], or null. */
 function span(word) {
   const found = word.match(/^(\d+)(?:-(\d+))?$/);
   return found && [Number(found[1]), Number(found[2] ?? found[1])];

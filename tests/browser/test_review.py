@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bfr.pairs import read_pairs
+from bfr.pairs.folder import read_pairs
 from tests.browser.conftest import READY
 from tests.browser.graphs import CELLS, STATUS, make, run, values
 from tests.comfyui.server import Server

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageOps
 from safetensors import safe_open
 
-from bfr.keep import save_restorer
-from bfr.prior import save_prior
+from bfr.finetune.save import save_restorer
+from bfr.prior.prior import save_prior
 from tests.comfyui import prompts
 from tests.comfyui.previews import listening
 from tests.comfyui.prompts import node, only

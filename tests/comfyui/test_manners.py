@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from bfr.diffusion import Schedule
-from bfr.prior import Prior, save_prior
-from bfr.unet import UNet, UNetConfig
+from bfr.prior.prior import Prior, save_prior
+from bfr.prior.schedule import Schedule
+from bfr.prior.unet import UNet, UNetConfig
 from tests.comfyui import prompts
 from tests.comfyui.prompts import node, only
 from tests.comfyui.server import PACK, Result, Server

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bfr.prior import save_prior
+from bfr.prior.prior import save_prior
 from tests.comfyui import prompts
 from tests.comfyui.prompts import node
 from tests.comfyui.server import PACK, Server

@@ -1,0 +1,272 @@
+"""The command line's command ``finetune``: a restorer, tuned to a set of pseudo targets."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import FaceRestorationError, InputError
+from .arguments import AUTO, EMBEDDED, find_weights, fraction, number, pick_device
+from .evaluate import DISTANCES
+from .report import DONE, SOME_FAILED, say, tell
+from .targets import PRECISIONS
+
+if TYPE_CHECKING:
+    import torch
+    from spandrel import ImageModelDescriptor
+    from torch import Tensor
+
+    from ..finetune.loop import Finetuned
+    from ..finetune.settings import FinetuneSettings
+    from ..pairs.folder import PairSet
+
+PRESETS = {"quick": "quick", "swinir": "SwinIR (paper)", "codeformer": "CodeFormer (paper)"}
+SCHEDULES = ("cosine", "steps", "constant")
+RESULT = "restorer.safetensors"
+WHOLE = "whole"
+
+_step = number(0, 10**7, int)
+_pairs = number(1, 4096, int)
+_weight = number(0, 1e6)
+
+
+def _side(text: str) -> int | None:
+    return None if text == WHOLE else int(number(16, 4096, int)(text))
+
+
+_side.__name__ = "number"  # argparse's "invalid number value: 'x'"
+
+_RECIPE: Sequence[tuple[str, Callable[[str], Any], str]] = (
+    ("batch", _pairs, "pairs a step, over all processes"),
+    ("micro-batch", _pairs, "pairs at once, dividing the batch; fewer need less memory"),
+    (
+        "patch",
+        _side,
+        "side in pixels of the squares that are cut from the pairs, or whole, as networks of one "
+        "size need",
+    ),
+    ("lr", number(0, 1), "learning rate; the rate at the end changes along"),
+    ("weight-decay", number(0, 1), "of the optimizer"),
+    ("clip", _weight, "greatest norm of the gradient, 0 for none"),
+    ("ema", number(0, 0.99999), "decay of the average of the weights that is kept, 0 for none"),
+    ("pixel", _weight, "weight of the mean error"),
+    ("perceptual", _weight, "weight of the perceptual distance"),
+    (
+        "adversarial",
+        _weight,
+        "weight of the discriminator's judgement (quick: share of the gradient), 0 for none",
+    ),
+    ("code", _weight, "weight of the codes' cross-entropy; CodeFormer has it"),
+    ("feature", _weight, "weight of the features' distance to the codes; CodeFormer has it"),
+    ("held-back", number(0, 0.5), "share of the pairs that is scored and not trained with"),
+    ("seed", number(0, 2**64 - 1, int), "another seed, another order"),
+)
+"""Settings that stay as in the preset, unless they are named."""
+
+
+def add_finetune(parser: argparse.ArgumentParser) -> None:
+    """The options of the command ``finetune``."""
+    parser.set_defaults(command=finetune)
+    add = parser.add_argument
+    add("pairs", type=Path, metavar="PAIRS", help="the set's folder, of the command targets")
+    add(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help=f"the run's folder; the result is {RESULT} in it",
+    )
+    add("--restorer", default=EMBEDDED, metavar="NAME|FILE", help="what is tuned")
+    add(
+        "--preset",
+        choices=(AUTO, *PRESETS),
+        default=AUTO,
+        help="the recipe: quick is for small networks without a GPU, swinir and codeformer are "
+        "the paper's; auto suits the restorer (%(default)s)",
+    )
+    add("--steps", type=_step, help="how long; milestones move along (the preset's)")
+    add(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        help="continue the run in RUN, or begin anew in its place (continue where there is one)",
+    )
+    add(
+        "--evaluation",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="damaged photographs, or folders of them, whose faces are scored beside the pairs "
+        "held back",
+    )
+    add(
+        "--clean",
+        type=Path,
+        metavar="FOLDER",
+        help="clean aligned faces for the discriminator (the pseudo targets)",
+    )
+    add(
+        "--keep-worse",
+        action="store_true",
+        help="write the last restorer even if the base scored better",
+    )
+    add("--half", action="store_true", help="write it in half precision, a file of half the size")
+    for name, what in (("--validate-every", "scored"), ("--save-every", "saved")):
+        add(
+            name,
+            type=number(1, 10**7, int),
+            default=100,
+            metavar="STEPS",
+            help=f"how often it is {what} (%(default)s)",
+        )
+    add("--tensorboard", action="store_true", help="write the log for TensorBoard, too")
+    for name, kind, help in _RECIPE:
+        add(f"--{name}", type=kind, default=argparse.SUPPRESS, help=f"{help} (the preset's)")
+    add(
+        "--schedule",
+        choices=SCHEDULES,
+        default=argparse.SUPPRESS,
+        help="how the learning rate changes (the preset's)",
+    )
+    add(
+        "--distance",
+        choices=DISTANCES,
+        default=AUTO,
+        help="the perceptual distance; auto is lpips where its weights are, else pyramid, which "
+        "needs none (%(default)s)",
+    )
+    add("--flips", action=argparse.BooleanOptionalAction, default=True, help="mirror pairs (flips)")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="lower ones are faster on a GPU (%(default)s)",
+    )
+    add(
+        "--checkpointing",
+        action="store_true",
+        help="take much less memory and a third more time",
+    )
+    add("--detector", default=EMBEDDED, metavar="NAME|FILE", help="what finds the faces")
+    add("--score", type=fraction, default=0.5, help="a face's least confidence (%(default)s)")
+    add("--device", default=AUTO, help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
+
+
+def finetune(options: argparse.Namespace) -> int:
+    """Tunes a restorer, or continues to, and writes it if it became better."""
+    from ..pairs.folder import read_pairs
+
+    pairs = read_pairs(options.pairs)  # tells a wrong folder before anything is loaded
+
+    from ..finetune.loop import finetune as run
+    from ..restore.restorer import load_restorer
+    from ..runtime.processes import launched_share
+
+    share = launched_share(cpu=options.device == "cpu")
+    device = pick_device((share.device if options.device == AUTO else None) or options.device)
+    restorer = load_restorer(find_weights("restorer", options.restorer))
+    settings = _settings(options, restorer)
+    evaluation = _evaluation(options, restorer, pairs, device) if options.evaluation else None
+    try:
+        tuned = run(
+            restorer,
+            pairs,
+            options.out,
+            settings,
+            clean=options.clean,
+            evaluation=evaluation,
+            device=device,
+            resume=options.resume,
+            keep_worse=options.keep_worse,
+            validate_every=options.validate_every,
+            save_every=options.save_every,
+            share=share,
+            say=say if share.rank == 0 else None,
+            tensorboard=options.tensorboard,
+        )
+    except KeyboardInterrupt:
+        if share.rank == 0:
+            say(f"The state is saved in {options.out}: the same command goes on from there.")
+        raise
+    if share.rank == 0:
+        tell(tuned.report)
+        _write(options, tuned)
+    return DONE if tuned.improved or options.keep_worse else SOME_FAILED
+
+
+def _settings(options: argparse.Namespace, restorer: ImageModelDescriptor) -> FinetuneSettings:
+    """The preset's, but for what the words change."""
+    from ..finetune.settings import PRESETS as RECIPES
+    from ..finetune.settings import adjusted, preset_for
+
+    name = preset_for(restorer) if options.preset == AUTO else PRESETS[options.preset]
+    given = {key.replace("-", "_") for key, _, _ in _RECIPE} | {"schedule"}
+    changes = {key: value for key, value in vars(options).items() if key in given}
+    if options.steps is not None:
+        changes["steps"] = options.steps
+    return adjusted(
+        RECIPES[name],
+        distance=options.distance,
+        flips=options.flips,
+        precision=options.precision,
+        checkpointing=options.checkpointing,
+        **changes,
+    )
+
+
+def _evaluation(
+    options: argparse.Namespace,
+    restorer: ImageModelDescriptor,
+    pairs: PairSet,
+    device: torch.device,
+) -> Tensor:
+    """The faces of damaged photographs, at the size of the pairs."""
+    import torch
+
+    from ..faces.align import align_faces
+    from ..faces.detect import detect_faces
+    from ..faces.retinaface import load_detector
+    from ..files.photos import read_photo
+    from ..files.sources import find_sources
+    from ..pairs.folder import read_image
+    from ..restore.restorer import native_size
+
+    size = native_size(restorer)
+    if size is None:
+        if not pairs.kept:
+            raise InputError(f"{pairs.folder} has no finished pair. Finish it: bfr targets")
+        size = read_image(pairs.folder, "lq", pairs.kept[0]).shape[-1]
+    detector = load_detector(find_weights("detector", options.detector)).to(device)
+    crops: list[Tensor] = []
+    sources = find_sources(options.evaluation)
+    for source in sources:
+        try:
+            pixels = read_photo(source.path).pixels
+            found = detect_faces(pixels, detector, score=options.score)
+        except FaceRestorationError as error:
+            say(f"{source.path}: failed: {error}")
+            continue
+        if not found.count:
+            say(f"{source.path}: no faces")
+        crops.append(align_faces(pixels, found, size)[0])
+    faces = torch.cat(crops) if crops else torch.empty(0, 3, size, size)
+    if not len(faces):
+        raise InputError(f"None of the {len(sources)} photographs to evaluate shows a face.")
+    say(f"{len(faces)} faces to evaluate in {len(sources)} photographs")
+    return faces
+
+
+def _write(options: argparse.Namespace, tuned: Finetuned) -> None:
+    """Writes the result; where the base is better, none, nor leaves an earlier one."""
+    from ..finetune.save import save_restorer
+
+    path = options.out / RESULT
+    if not tuned.improved and not options.keep_worse:
+        path.unlink(missing_ok=True)
+        say(f"No {RESULT} is written: go on with the base, or choose --keep-worse.")
+        return
+    save_restorer(path, tuned.restorer, tuned.about, half=options.half)
+    tell(path)

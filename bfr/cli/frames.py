@@ -1,0 +1,88 @@
+"""A clip in a folder of frames: read a few at a time, restored, and written as it came."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from spandrel import ImageModelDescriptor
+from torch import Tensor, nn
+
+from ..files.photos import read_photo, write_photo
+from ..files.sources import Source
+from ..files.whole import copy_file
+from ..records import counted
+from ..restore.clip import VideoSettings, check_settings, find_tracks, restore_frames
+from ..restore.track import faces_by_frame
+from ..runtime.progress import Progress
+from .report import Report, report_entry
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """The frames of a clip in image files; a `bfr.restore.clip.Clip`."""
+
+    paths: Sequence[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, part: slice, /) -> Tensor:
+        return torch.cat([read_photo(path).pixels for path in self.paths[part]])
+
+
+def restore_folder(
+    sources: Sequence[Source],
+    targets: Mapping[Source, Path],
+    detector: nn.Module,
+    restorer: ImageModelDescriptor,
+    settings: VideoSettings,
+    parser: nn.Module | None,
+    say: Callable[[str], None],
+) -> Report:
+    """Restores the faces of a clip in image files.
+
+    Args:
+        sources: the frames in order, all of one size.
+        targets: where each goes; one that is not named here is not written.
+        detector: a network of `load_detector`.
+        restorer: a descriptor of `load_restorer`.
+        settings: how the faces are treated.
+        parser: a network of `load_parser`, or None.
+        say: takes a line of progress.
+
+    Returns:
+        What the report says about each frame. A frame without a face is copied byte for byte.
+
+    Raises:
+        ImageError: if a file is no image; nothing is written then.
+        InputError: frames of several sizes, or a setting out of its range.
+        OutputError: if a result cannot be written; those before are.
+    """
+    check_settings(settings, parser)
+    clip, progress = Frames([source.path for source in sources]), Progress(say, None)
+    progress.begin("frames searched", len(clip), (0, 0))
+    tracks = find_tracks(clip, detector, settings, lambda done, *_: progress.tell(done))
+    say(f"{counted(len(tracks), 'face')} followed")
+    faces = faces_by_frame(tracks, len(clip))
+    progress.begin("frames restored", len(clip), (0, 0))
+    report: Report = []
+    began = time.monotonic()
+    for start, part in restore_frames(clip, tracks, restorer, settings, parser):
+        for index, pixels in enumerate(part.split(1), start):
+            source, found = sources[index], tuple(faces[index].values())
+            if source in targets:
+                targets[source].parent.mkdir(parents=True, exist_ok=True)
+                if found:
+                    photo = replace(read_photo(source.path), pixels=pixels)
+                    write_photo(targets[source], photo)
+                else:
+                    copy_file(source.path, targets[source])
+            seconds = time.monotonic() - began
+            began += seconds
+            report.append(report_entry(source.path, found, seconds, None))
+            progress.tell(index + 1)
+    return report

@@ -1,0 +1,164 @@
+"""The commands ``restore`` and ``detect``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..files.sources import Source, find_sources, plan_targets
+from ..files.whole import check_writable, copy_file
+from .arguments import (
+    EMBEDDED,
+    count,
+    find_parser,
+    find_weights,
+    fraction,
+    half,
+    length,
+    pick_device,
+)
+from .report import DONE, SOME_FAILED, Faces, count_faces, process, say
+
+MASKS = {"auto": "auto", "oval": "soft oval", "square": "square", "parsing": "parsing"}
+COLOURS = {name.replace(" ", "-"): name for name in ("low frequency", "lab", "none")}
+
+
+def add_detect(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("paths", nargs="+", type=Path, metavar="PATH", help="photographs, or folders of them")
+    add("--report", type=Path, metavar="FILE", help="write the faces as JSON")
+    add("--detector", default=EMBEDDED, metavar="NAME|FILE", help="what finds the faces")
+    add("--score", type=fraction, default=0.5, help="a face's least confidence (%(default)s)")
+    add("--min-size", type=length, default=0.0, help="a face's least size in pixels (%(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
+    parser.set_defaults(command=detect)
+
+
+def add_restore(parser: argparse.ArgumentParser) -> None:
+    add_detect(parser)
+    parser.set_defaults(command=restore)
+    add = parser.add_argument
+    add("-o", "--out", type=Path, required=True, metavar="FOLDER", help="where results go")
+    add(
+        "--existing",
+        choices=("refuse", "overwrite", "skip"),
+        default="refuse",
+        help="what to do about results that are there already (%(default)s)",
+    )
+    add("--restorer", default=EMBEDDED, metavar="NAME|FILE", help="what restores the faces")
+    add("--parser", metavar="NAME|FILE", help="what outlines faces, for --mask parsing")
+    add(
+        "--fidelity",
+        type=fraction,
+        default=0.5,
+        help="0 looks best, 1 is closest to the input; CodeFormer has it (%(default)s)",
+    )
+    add("--strength", type=fraction, default=1.0, help="0 input, 1 restored face (%(default)s)")
+    add(
+        "--lock",
+        type=fraction,
+        default=0.0,
+        help="how much of the input's colours and coarse shape to keep (%(default)s)",
+    )
+    add(
+        "--colour",
+        choices=COLOURS,
+        default="low-frequency",
+        help="how a face is matched to its photograph (%(default)s)",
+    )
+    add(
+        "--mask",
+        choices=MASKS,
+        default="auto",
+        help="what part is pasted; auto is parsing where its weights are, else oval (%(default)s)",
+    )
+    add("--feather", type=half, default=0.1, help="the mask's soft edge (%(default)s)")
+    add("--batch-size", type=count, default=8, help="faces restored at once (%(default)s)")
+
+
+def restore(options: argparse.Namespace) -> int:
+    """Restores photographs; one without a face is copied byte for byte."""
+    sources = find_sources(options.paths, options.out)
+    targets = plan_targets(sources, options.out, options.existing)
+    for source in sources:
+        if source not in targets:
+            say(f"{source.path}: skipped, its result exists")
+    check_writable(options.out)
+
+    from ..files.photos import read_photo, write_photo
+    from ..restore.photo import RestoreSettings, restore_photo
+
+    detector, restorer, parser = load_networks(options)
+    settings = RestoreSettings(**settings_of(options))
+
+    def work(source: Source) -> Faces:
+        photo = read_photo(source.path)
+        restored = restore_photo(photo.pixels, detector, restorer, settings, parser)
+        targets[source].parent.mkdir(parents=True, exist_ok=True)
+        if restored.faces.count:
+            write_photo(targets[source], replace(photo, pixels=restored.images))
+        else:
+            copy_file(source.path, targets[source])
+        return restored.faces.faces[0]
+
+    return _exit_code(process(list(targets), work, say, options.report))
+
+
+def load_networks(options: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """The detector, the restorer and the parser, if there is one, on their device."""
+    from ..faces.parsing import load_parser
+    from ..faces.retinaface import load_detector
+    from ..restore.restorer import load_restorer
+
+    device = pick_device(options.device)
+    detector = load_detector(find_weights("detector", options.detector)).to(device)
+    restorer = load_restorer(find_weights("restorer", options.restorer)).to(device)
+    parser_file = find_parser(options.mask, options.parser)
+    return detector, restorer, load_parser(parser_file).to(device) if parser_file else None
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What `RestoreSettings` take from the options."""
+    return {
+        "score": options.score,
+        "min_size": options.min_size,
+        "fidelity": options.fidelity,
+        "strength": options.strength,
+        "lock": options.lock,
+        "colour": COLOURS[options.colour],
+        "mask": MASKS[options.mask],
+        "feather": options.feather,
+        "batch_size": options.batch_size,
+    }
+
+
+def detect(options: argparse.Namespace) -> int:
+    """Tells where the faces are."""
+    sources = find_sources(options.paths)
+
+    from ..faces.detect import detect_faces
+    from ..faces.retinaface import load_detector
+    from ..files.photos import read_photo
+
+    device = pick_device(options.device)
+    detector = load_detector(find_weights("detector", options.detector)).to(device)
+
+    def work(source: Source) -> Faces:
+        pixels = read_photo(source.path).pixels
+        found = detect_faces(pixels, detector, score=options.score, min_size=options.min_size)
+        faces = found.faces[0]
+        print(f"{source.path}: {count_faces(faces)}")
+        for number, face in enumerate(faces, 1):
+            x0, y0, x1, y1 = face.box
+            print(f"  {number}: {x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f}, score {face.score:.2f}")
+        return faces
+
+    return _exit_code(process(sources, work, say, options.report))
+
+
+def _exit_code(failed: int) -> int:
+    if failed:
+        say(f"{failed} of the images failed; the lines above say why.")
+    return SOME_FAILED if failed else DONE

@@ -1,0 +1,78 @@
+"""The command ``review``: pairs looked through, and some rejected."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .arguments import AUTO, EMBEDDED, find_weights, pick_device
+from .report import DONE, say, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..pairs.folder import Pair, PairSet
+
+SHOWN = ("all", "kept", "rejected", "flagged")
+
+
+def add_review(parser: argparse.ArgumentParser) -> None:
+    """The options of the command ``review``."""
+    parser.set_defaults(command=review)
+    add = parser.add_argument
+    add("pairs", type=Path, metavar="PAIRS", help="the set's folder")
+    add("--sheet", type=Path, metavar="FILE", help="draw the pairs into FILE, FILE-2 and so on")
+    add("--show", choices=SHOWN, default="all", help="which to draw and list (%(default)s)")
+    names = "by name or number, or as 3-7"
+    add("--reject", nargs="+", default=[], metavar="PAIR", help=f"leave pairs out, {names}")
+    add("--keep", nargs="+", default=[], metavar="PAIR", help=f"take pairs in again, {names}")
+    add("--reject-flagged", action="store_true", help="leave out all that stand out")
+    add("--detector", default=EMBEDDED, metavar="NAME|FILE", help="what finds the faces")
+    add("--device", default=AUTO, help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
+
+
+def review(options: argparse.Namespace) -> int:
+    """Flags what stands out in a set, rejects pairs or takes them in again, and draws them."""
+    from ..faces.retinaface import load_detector
+    from ..pairs.folder import read_pairs
+    from ..pairs.review import check_pairs, mark_pairs
+
+    read_pairs(options.pairs)  # tells a wrong folder before anything is loaded
+    device = pick_device(options.device)
+    detector = load_detector(find_weights("detector", options.detector)).to(device)
+    check_pairs(options.pairs, detector)
+    pairs = mark_pairs(
+        options.pairs,
+        reject=options.reject,
+        keep=options.keep,
+        reject_flagged=options.reject_flagged,
+    )
+    shown = [pair for pair in pairs.pairs if _is_shown(pair, options.show)]
+    for place, pair in enumerate(pairs.pairs, 1):
+        if pair in shown and (pair.flags or pair.status != "kept" or not pair.complete):
+            state = pair.status if pair.complete else "unfinished"
+            remarks = pair.reason if pair.reason else ", ".join(pair.flags)
+            tell(f"{place}: {pair.name}: {state}{f' ({remarks})' if remarks else ''}")
+    if options.sheet is not None:
+        _draw(pairs, shown, options.sheet)
+    flagged = sum(bool(pair.flags) for pair in pairs.pairs)
+    say(f"{len(pairs.pairs)} pairs: {len(pairs.kept)} to train with, {flagged} flagged.")
+    return DONE
+
+
+def _is_shown(pair: Pair, which: str) -> bool:
+    return which == "all" or which == pair.status or (which == "flagged" and bool(pair.flags))
+
+
+def _draw(pairs: PairSet, shown: Sequence[Pair], path: Path) -> None:
+    from ..files.photos import Photo, write_photo
+    from ..pairs.review import PAIRS_A_SHEET, contact_sheet
+
+    shown = [pair for pair in shown if pair.complete]
+    if not shown:
+        say(f"There is no such pair to draw into {path}.")
+    for page, start in enumerate(range(0, len(shown), PAIRS_A_SHEET), 1):
+        file = path if page == 1 else path.with_stem(f"{path.stem}-{page}")
+        write_photo(file, Photo(contact_sheet(pairs, shown[start : start + PAIRS_A_SHEET])))
+        tell(file)

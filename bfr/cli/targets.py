@@ -1,0 +1,203 @@
+"""The command ``targets``: sets of pseudo targets to tune a restorer with."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .arguments import AUTO, EMBEDDED, count, find_weights, fraction, length, number, pick_device
+from .report import DONE, SOME_FAILED, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..pairs.build import BuildReport, PairSettings
+    from ..prior.prior import Prior
+
+SAMPLERS = ("ddpm", "ddim", "dpm-solver++", "unipc")
+PRESETS = ("guided-diffusion", "guided-diffusion, new attention order", "improved-diffusion")
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+def _number_or_auto(low: int, high: int) -> Callable[[str], float | None]:
+    parse = number(low, high, int)
+
+    def parse_or_auto(text: str) -> float | None:
+        return None if text == AUTO else parse(text)
+
+    parse_or_auto.__name__ = "number"
+    return parse_or_auto
+
+
+_step = number(0, 1000, int)
+_seed = number(0, 2**64 - 1, int)
+
+
+def add_targets(parser: argparse.ArgumentParser) -> None:
+    """The options of the command ``targets``."""
+    parser.set_defaults(command=targets)
+    add = parser.add_argument
+    add("paths", nargs="+", type=Path, metavar="PATH", help="photographs, or folders of them")
+    add("-o", "--out", type=Path, required=True, metavar="PAIRS", help="the set's folder")
+    add("--detector", default=EMBEDDED, metavar="NAME|FILE", help="what finds the faces")
+    add("--score", type=fraction, default=0.5, help="a face's least confidence (%(default)s)")
+    add("--min-size", type=length, default=0.0, help="a face's least size in pixels (%(default)s)")
+    add(
+        "--size",
+        type=_number_or_auto(16, 4096),
+        default=AUTO,
+        help="the faces' side in pixels; auto is the restorer's own, or the prior's (%(default)s)",
+    )
+    guesses = parser.add_mutually_exclusive_group()
+    guesses.add_argument(
+        "--restorer",
+        default=EMBEDDED,
+        metavar="NAME|FILE",
+        help="what makes the first guesses",
+    )
+    guesses.add_argument(
+        "--guesses",
+        type=Path,
+        metavar="FOLDER",
+        help="take first guesses from here instead: another tool's results for the same "
+        "photographs under their own names, or for the faces in PAIRS/lq under theirs",
+    )
+    add(
+        "--fidelity",
+        type=fraction,
+        default=0.5,
+        help="0 looks best, 1 is closest to the input; CodeFormer has it (%(default)s)",
+    )
+    add("--prior", default=EMBEDDED, metavar="NAME|FILE|FOLDER", help="what samples targets")
+    add(
+        "--prior-size",
+        type=number(16, 4096, int),
+        metavar="SIZE",
+        help="side in pixels of the prior's faces, for a checkpoint whose name does not tell it",
+    )
+    add(
+        "--prior-preset",
+        choices=(AUTO, *PRESETS),
+        default=AUTO,
+        help="how a checkpoint was made (auto)",
+    )
+    add(
+        "--start",
+        type=_step,
+        default=150,
+        help="how far the guess is dissolved into noise; higher: more of it is painted anew "
+        "(%(default)s)",
+    )
+    add(
+        "--stop",
+        type=_step,
+        default=90,
+        help="where the guess is let go, below start; lower: it holds for longer (%(default)s)",
+    )
+    add(
+        "--factor",
+        type=_number_or_auto(1, 512),
+        default=AUTO,
+        help="how coarse the shapes are that the guess holds; higher: more freedom, less "
+        "likeness; auto is 16 after SwinIR, 8 after others (%(default)s)",
+    )
+    add("--strength", type=fraction, default=1.0, help="how firmly they hold (%(default)s)")
+    add("--steps", type=_step, default=250, help="that start and stop count in (%(default)s)")
+    add(
+        "--suit-prior",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="start, stop and factor are meant for faces of 512 pixels, as in the paper: make "
+        "them suit a prior of another size, or take them as they are (suit)",
+    )
+    add("--sampler", choices=SAMPLERS, default="ddpm", help="(%(default)s)")
+    add(
+        "--calls",
+        type=number(2, 1000, int),
+        help="network calls a face; fewer are faster, best with a sampler other than ddpm "
+        "(one for each step from start)",
+    )
+    add("--eta", type=fraction, default=0.0, help="the noise that ddim adds (%(default)s)")
+    add("--seed", type=_seed, default=0, help="other seeds, other details (%(default)s)")
+    add("--batch-size", type=count, default=4, help="faces sampled at once (%(default)s)")
+    add("--precision", choices=PRECISIONS, default="float32", help="of the prior (%(default)s)")
+    add("--device", default=AUTO, help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
+
+
+def targets(options: argparse.Namespace) -> int:
+    """Makes or continues a set of pseudo targets."""
+    from ..files.sources import find_sources
+
+    sources = find_sources(options.paths, options.out)
+
+    import torch
+
+    from ..faces.retinaface import load_detector
+    from ..pairs.build import build_pairs, paper_factor
+    from ..prior.prior import load_prior
+    from ..restore.restorer import load_restorer
+    from ..runtime.processes import launched_share
+
+    share = launched_share(cpu=options.device == "cpu")
+    device = pick_device((share.device if options.device == AUTO else None) or options.device)
+    detector = load_detector(find_weights("detector", options.detector)).to(device)
+    restorer = None
+    if options.guesses is None:
+        restorer = load_restorer(find_weights("restorer", options.restorer)).to(device)
+    is_folder = Path(options.prior).is_dir() and options.prior != EMBEDDED
+    prior_file = Path(options.prior) if is_folder else find_weights("prior", options.prior)
+    told = {} if options.prior_size is None else {"size": options.prior_size}
+    prior = load_prior(prior_file, preset=options.prior_preset, **told)
+    prior.network.to(device, getattr(torch, options.precision))
+    report = build_pairs(
+        sources,
+        options.out,
+        detector,
+        restorer,
+        prior,
+        _settings(options, options.factor or paper_factor(restorer), prior),
+        guesses=options.guesses,
+        share=share,
+        say=say if share.count == 1 else lambda line: say(f"({share.rank + 1}) {line}"),
+    )
+    if share.rank == 0:
+        _summarise(report, " by this process" if share.count > 1 else "")
+    return SOME_FAILED if report.problems else DONE
+
+
+def _settings(options: argparse.Namespace, factor: int, prior: Prior) -> PairSettings:
+    from ..pairs.build import PairSettings
+    from ..prior.constraint import Constraint
+    from ..prior.sample import SampleSettings, for_prior
+
+    sample = SampleSettings(
+        Constraint(factor, options.strength, options.start, options.stop),
+        steps=options.steps,
+        sampler=options.sampler,
+        calls=options.calls,
+        eta=options.eta,
+        seed=options.seed,
+        batch_size=options.batch_size,
+    )
+    return PairSettings(
+        score=options.score,
+        min_size=options.min_size,
+        size=options.size,
+        fidelity=options.fidelity,
+        sample=for_prior(sample, prior) if options.suit_prior else sample,
+    )
+
+
+def _summarise(report: BuildReport, by: str) -> None:
+    pairs = report.pairs.pairs
+    unfinished = sum(not pair.complete for pair in pairs)
+    kept = len(report.pairs.kept)
+    say(
+        f"{len(pairs)} pairs in {report.pairs.folder}: {kept} to train with, "
+        f"{len(pairs) - kept - unfinished} rejected, {unfinished} unfinished. Now "
+        f"{report.sampled} targets were sampled{by}; {len(report.faceless)} photographs show no "
+        "face."
+    )
+    if report.problems:
+        say(f"{len(report.problems)} things failed; the lines above say why.")

@@ -1,0 +1,85 @@
+"""The command ``models``: published weights, listed, downloaded and verified."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import FaceRestorationError, InputError
+from .report import DONE, SOME_FAILED, say
+
+if TYPE_CHECKING:
+    from ..files.manifest import PublishedWeights
+
+
+def show(options: argparse.Namespace) -> int:
+    """Prints the published weights, their licences and where they are."""
+    from ..files import manifest
+
+    print(f"downloaded weights are kept in {manifest.cache_dir()}")
+    for entry in manifest.published():
+        path = manifest.find(entry, [manifest.cache_dir()])
+        print(f"\n{entry.name}  ({entry.kind}, {'downloaded' if path else 'not downloaded'})")
+        print(f"  {entry.note}\n  licence: {entry.licence}")
+        print(f"  {entry.url}")
+    return DONE
+
+
+def download(options: argparse.Namespace) -> int:
+    """Downloads published weights into the cache folder."""
+    from ..files import downloads, manifest
+
+    failed = 0
+    for entry in _named(options.names):
+        shown = -1
+
+        def tell(done: int, total: int, _: object, name: str = entry.name) -> None:
+            nonlocal shown
+            percent = 100 * done // max(total, 1)
+            if percent // 10 > shown:
+                shown = percent // 10
+                say(f"{name}: {percent} %")
+
+        try:
+            print(downloads.download(entry, manifest.cache_dir(), on_step=tell))
+        except FaceRestorationError as error:
+            failed += 1
+            say(f"{entry.name}: failed: {error}")
+    return SOME_FAILED if failed else DONE
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Compares downloaded weights with their checksums."""
+    from ..files import downloads, manifest
+
+    failed = 0
+    for entry in _named(options.names):
+        path = manifest.find(entry, [manifest.cache_dir()])
+        if path is None:
+            failed += bool(options.names)
+            print(f"{entry.name}: not downloaded")
+            continue
+        try:
+            checksum = downloads.verify(path, entry)
+            known = "as published" if entry.sha256 else "no checksum is published"
+            print(f"{entry.name}: good, {known}, sha256 {checksum}")
+        except FaceRestorationError as error:
+            failed += 1
+            print(f"{entry.name}: bad: {error}")
+    return SOME_FAILED if failed else DONE
+
+
+def _named(names: Sequence[str]) -> list[PublishedWeights]:
+    """The published weights of those names; all if there is none.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    from ..files import manifest
+
+    entries = {entry.name: entry for entry in manifest.published()}
+    for name in names:
+        if name not in entries:
+            raise InputError(f"There are no published weights {name}; there are {[*entries]}.")
+    return [entries[name] for name in names] or list(entries.values())

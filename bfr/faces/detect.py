@@ -1,0 +1,206 @@
+"""Face detection: boxes, scores and five landmarks, at any size and any quarter turn.
+
+An image is searched at two bounded sizes: small, where faces that fill the picture fit the
+anchors, and large, where small faces still show. Where no sure face is found upright, quarter
+turns are tried. Cost does not grow with the photograph beyond the large size.
+
+Each face found is then looked at once more, upright and at one size, and again in a mirror, and
+the mean of both is taken for its landmarks. Where the two disagree, it is hardly a face.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import box_iou, nms
+
+from ..errors import InputError
+from ..image.crops import cut_crops
+from ..image.geometry import (
+    FACE_CENTRE,
+    MIRROR_ORDER,
+    face_template,
+    fit_similarity,
+    invert,
+    quarter_turn_matrix,
+    resize_matrix,
+    transform_points,
+)
+from ..image.tensors import check_images
+from ..records import Face, FaceSet, OnStep
+from .retinaface import predict
+
+SEARCH_SIZES = (352, 1600)
+"""Longer side in pixels at which images are searched: large faces, then small ones."""
+
+SURE = 0.7
+"""The score of a sure face. Without one, quarter turns are tried, and must show one."""
+
+LOOK_SIDE = 160
+"""Side in pixels of what the second look sees of a face."""
+
+_OVERLAP = 0.4  # of boxes that are the same face
+_HUNCH = 0.6  # the share of the asked score that a face needs to be looked at again
+_DOUBT = 4.0  # how fast the score falls with the disagreement of a look and its mirror
+_LOOKS_AT_ONCE = 16  # bounds the memory of the second looks
+
+
+def detect_faces(
+    images: Tensor,
+    detector: nn.Module,
+    *,
+    score: float = 0.5,
+    min_size: float = 0.0,
+    search_sizes: tuple[int, ...] = SEARCH_SIZES,
+    try_rotations: bool = True,
+    look_twice: bool = True,
+    on_step: OnStep | None = None,
+) -> FaceSet:
+    """Finds the faces of a batch of images.
+
+    Args:
+        images: B×3×H×W RGB in [0, 1].
+        detector: a network of `load_detector`, on any device; images go to it.
+        score: least confidence in [0, 1] of a face.
+        min_size: least longer box side in pixels of the image.
+        search_sizes: longer image sides at which to search; larger images are shrunk.
+        try_rotations: where no sure face is upright, search turned by 90°, 180° and 270° too.
+        look_twice: look again at each face, upright and at one size: better landmarks, and what
+            does not look like a face any more is dropped.
+        on_step: called with (images done, images in all, None).
+
+    Returns:
+        The faces of each image, largest first, in pixels of the image.
+
+    Raises:
+        InputError: if images are no finite B×3×H×W batch, or score is not in [0, 1].
+        WeightsError: if the network gives NaN.
+    """
+    check_images(images)
+    if not 0 <= score <= 1:
+        raise InputError(f"score must lie between 0 and 1, but is {score}.")
+    device = next(detector.parameters()).device
+    found: list[tuple[Face, ...]] = []
+    for index in range(len(images)):
+        image = images[index : index + 1].to(device)
+
+        def look(turns: int, image: Tensor = image) -> list[Face]:
+            """Faces searched after some quarter turns, in pixels of the image as it is."""
+            turned = torch.rot90(image, turns, (-2, -1))
+            least = score * _HUNCH if look_twice else score
+            faces = _search(turned, detector, least, search_sizes)
+            if look_twice and faces:
+                faces = _look_again(turned, faces, detector, score)
+            back = invert(quarter_turn_matrix((image.shape[-2], image.shape[-1]), turns))
+            return [_moved(face, back) for face in faces]
+
+        faces = look(0)
+        if try_rotations and not _is_sure(faces):
+            turned = [group for group in map(look, (1, 2, 3)) if _is_sure(group)]
+            faces = max([faces, *turned], key=lambda group: sum(face.score for face in group))
+        faces = [face for face in faces if face.size >= min_size]
+        found.append(tuple(sorted(faces, key=lambda face: -face.area)))
+        if on_step is not None:
+            on_step(index + 1, len(images), None)
+    return FaceSet(tuple(found), (images.shape[-2], images.shape[-1]))
+
+
+def _is_sure(faces: list[Face]) -> bool:
+    return any(face.score >= SURE for face in faces)
+
+
+def look_template() -> Tensor:
+    """The landmarks, 5×2 float64, on which the second look lays those it was told of."""
+    zoom = 1.2 * LOOK_SIDE / 512
+    return (face_template(512) - torch.tensor(FACE_CENTRE)) * zoom + (LOOK_SIDE - 1) / 2
+
+
+def _moved(face: Face, matrix: Tensor) -> Face:
+    """The face with box and landmarks mapped by the 2×3 matrix of a quarter turn."""
+    points = torch.tensor([face.box[:2], face.box[2:], *face.landmarks], dtype=torch.float64)
+    points = transform_points(matrix, points)
+    x0, y0, x1, y1 = torch.cat([points[:2].amin(0), points[:2].amax(0)]).tolist()
+    return Face((x0, y0, x1, y1), face.score, _as_points(points[2:]))
+
+
+def _search(image: Tensor, detector: nn.Module, score: float, sizes: tuple[int, ...]) -> list[Face]:
+    """Faces of one upright 1×3×H×W image, searched at each of the sizes once, best first."""
+    full = (image.shape[-2], image.shape[-1])
+    found = []
+    for target in sorted({min(size, max(full)) for size in sizes}):
+        resized = _shrunk(image, target / max(full))
+        scores, boxes, landmarks = (part[0] for part in predict(resized, detector))
+        sure = scores >= score
+        back = resize_matrix((resized.shape[-2], resized.shape[-1]), full)
+        corners = transform_points(back, boxes[sure].double().unflatten(-1, (2, 2)))
+        points = transform_points(back, landmarks[sure].double())
+        found.append((scores[sure].double(), corners.flatten(1), points))
+    scores, boxes, landmarks = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return [
+        Face(tuple(boxes[i].tolist()), scores[i].item(), _as_points(landmarks[i]))
+        for i in nms(boxes.float(), scores.float(), _OVERLAP).tolist()
+    ]
+
+
+def _shrunk(image: Tensor, scale: float) -> Tensor:
+    if scale >= 1:
+        return image
+    size = [max(1, round(side * scale)) for side in image.shape[-2:]]
+    return F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _look_again(image: Tensor, faces: list[Face], detector: nn.Module, score: float) -> list[Face]:
+    """The faces that a look at each of them confirms, with its landmarks, each face once.
+
+    The score becomes the geometric mean of both looks', less where the look and the look in a
+    mirror disagree on the landmarks: on a face they agree within a few hundredths of the distance
+    of the eyes, on what only resembles one they rarely do.
+    """
+    template = look_template()
+    points = torch.tensor([face.landmarks for face in faces], dtype=torch.float64)
+    to_crop = fit_similarity(points, template)
+    confirmed: list[Face] = []
+    for start in range(0, len(faces), _LOOKS_AT_ONCE):
+        part = slice(start, start + _LOOKS_AT_ONCE)
+        crops = cut_crops(image, to_crop[part], (0,) * len(faces[part]), LOOK_SIDE)
+        straight = _central_face(*predict(crops, detector))
+        scores, mirrored = _central_face(*predict(crops.flip(-1), detector))
+        mirrored = mirrored[:, MIRROR_ORDER]
+        mirrored[..., 0] = LOOK_SIDE - 1 - mirrored[..., 0]
+        landmarks = transform_points(invert(to_crop[part]), (straight[1] + mirrored) / 2)
+        apart = (straight[1] - mirrored).norm(dim=-1).mean(1) / template[:2].diff(dim=0).norm()
+        seconds = (straight[0] + scores) / 2 * torch.exp(-2 * _DOUBT * apart)
+        for face, second, refined in zip(faces[part], seconds.tolist(), landmarks, strict=True):
+            sure = math.sqrt(face.score * second)
+            again = Face(face.box, sure, _as_points(refined))
+            if sure >= score and not any(_same(again, other) for other in confirmed):
+                confirmed.append(again)
+    return confirmed
+
+
+def _central_face(scores: Tensor, boxes: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+    """The face nearest to the middle of each look: scores K and landmarks K×5×2, float64.
+
+    All anchors on that face vote on its landmarks, each with its score.
+    """
+    off_centre = ((boxes[..., :2] + boxes[..., 2:]) / 2 - (LOOK_SIDE - 1) / 2).norm(dim=-1)
+    best = (scores * torch.exp(-4 * off_centre / LOOK_SIDE)).argmax(1)
+    means = []
+    for i, chosen in enumerate(best.tolist()):
+        same = box_iou(boxes[i, chosen : chosen + 1], boxes[i])[0] > 1 - _OVERLAP
+        weights = (scores[i] * same).double()[:, None, None]
+        means.append((landmarks[i] * weights).sum(0) / weights.sum())
+    return scores.gather(1, best[:, None])[:, 0].double(), torch.stack(means)
+
+
+def _same(one: Face, other: Face) -> bool:
+    """Whether two faces have their landmarks in one place."""
+    gaps = [math.dist(p, q) for p, q in zip(one.landmarks, other.landmarks, strict=True)]
+    return sum(gaps) / len(gaps) < 0.25 * max(one.size, other.size)
+
+
+def _as_points(landmarks: Tensor) -> tuple[tuple[float, float], ...]:
+    return tuple((x, y) for x, y in landmarks.tolist())

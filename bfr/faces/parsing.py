@@ -1,0 +1,126 @@
+"""The outline of a face from facexlib's parsing networks, ParseNet and BiSeNet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from kornia.filters import gaussian_blur2d
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError, WrongArchitectureError
+from ..files.weights import read_state_dict
+
+_SIZE = 512  # both networks were trained on aligned faces of this size
+_CLASSES = 19
+_SOFTNESS = 0.03  # sigma of the mask's edge, as a share of the crop's side
+_BATCH = 4
+
+# What is pasted, as in GFPGAN and CodeFormer: skin, brows, eyes, glasses, ears, earrings, nose,
+# mouth, lips and hair; not hat, neck, necklace, clothes or background. Hair belongs to it
+# because restorers sharpen it with the face, and a line along the forehead would show.
+_PARSENET_FACE = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15)
+_BISENET_FACE = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 17)
+
+
+class FaceParser(nn.Module):
+    """A parsing network with its normalisation and its face classes.
+
+    Args:
+        network: takes normalised N×3×512×512 RGB and returns the 19 class scores first.
+        mean: three means, RGB, of images in [0, 1].
+        std: three standard deviations.
+        face: the classes that belong to the face.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        face: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.face = face
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """The probability of face, N×1×512×512, in N×3×512×512 RGB crops in [0, 1]."""
+        scores = self.network((crops - self.mean) / self.std)[0]
+        return scores.softmax(1)[:, list(self.face)].sum(1, keepdim=True)
+
+
+def load_parser(path: str | Path) -> FaceParser:
+    """Loads a face parser; ParseNet or BiSeNet is read from the file's keys.
+
+    Args:
+        path: a ``.safetensors`` or ``.pth`` file in facexlib's layout.
+
+    Returns:
+        The parser on the CPU in evaluation mode.
+
+    Raises:
+        WrongArchitectureError: if the weights are of another network.
+        WeightsError: if the file is missing, corrupt or holds code.
+    """
+    from facexlib.parsing import BiSeNet, ParseNet
+
+    state, _ = read_state_dict(path)
+    if "out_mask_conv.conv2d.weight" in state:
+        network = ParseNet(in_size=_SIZE, out_size=_SIZE, parsing_ch=_CLASSES)
+        parser = FaceParser(network, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), _PARSENET_FACE)
+    elif "cp.resnet.conv1.weight" in state:
+        imagenet = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        parser = FaceParser(BiSeNet(num_class=_CLASSES), *imagenet, _BISENET_FACE)
+    else:
+        raise WrongArchitectureError(
+            f"{path} holds no face parser; expected facexlib's parsing_parsenet.pth or "
+            f"parsing_bisenet.pth, but its first key is {next(iter(state), 'missing')!r}."
+        )
+    try:
+        parser.network.load_state_dict(state)
+    except RuntimeError as error:
+        raise WrongArchitectureError(
+            f"{path} is a {type(parser.network).__name__} of another size or number of classes "
+            f"than facexlib's 512 px, {_CLASSES} class network: {error}"
+        ) from error
+    return parser.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def parse_faces(crops: Tensor, parser: nn.Module) -> Tensor:
+    """Marks the face and its hair in aligned crops.
+
+    Args:
+        crops: N×3×S×S RGB in [0, 1].
+        parser: what :func:`load_parser` returned; runs on its own device and dtype.
+
+    Returns:
+        N×1×S×S float32 mask in [0, 1] with soft edges, on the crops' device.
+
+    Raises:
+        InputError: if ``parser`` is no face parser.
+    """
+    if not isinstance(parser, FaceParser):
+        raise InputError(
+            f"A face parser was expected, not a {type(parser).__name__}; use load_parser."
+        )
+    size = crops.shape[-1]
+    masks = crops.new_empty(len(crops), 1, size, size, dtype=torch.float32)
+    kernel = 2 * int(3 * _SOFTNESS * size) + 1
+    for start in range(0, len(crops), _BATCH):
+        part = crops[start : start + _BATCH].to(parser.mean)
+        if size != _SIZE:
+            part = F.interpolate(part, (_SIZE, _SIZE), mode="bilinear", antialias=True)
+        found = parser(part).to(masks)
+        if size != _SIZE:
+            found = F.interpolate(found, (size, size), mode="bilinear", antialias=True)
+        sigma = (_SOFTNESS * size, _SOFTNESS * size)
+        masks[start : start + _BATCH] = gaussian_blur2d(found, kernel, sigma, "replicate")
+    return masks.clamp_(0, 1)

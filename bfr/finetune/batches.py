@@ -1,0 +1,220 @@
+"""The pairs as the training sees them: which are held back, and what each step's batch is.
+
+A batch is a pure function of the seed and the step. So a run that goes on after an interruption
+sees what an unbroken one sees, and several processes agree on who reads what without talking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ..errors import ImageError, InputError
+from ..files.formats import IMAGE_SUFFIXES
+from ..files.photos import read_photo
+from ..pairs.folder import Pair, PairSet, read_image
+from .losses import Batch
+from .settings import FinetuneSettings
+
+MOST_HELD = 32
+"""The most pairs that are held back: they bound what a validation costs."""
+
+
+class TrainingSet:
+    """The pairs to train with, those to score with, and the batches of all steps.
+
+    Attributes:
+        pairs: the folder.
+        settings: the recipe.
+        clean: files of clean aligned faces, or none.
+        train: the pairs to train with.
+        held: the pairs held back; empty if the settings say so.
+        size: side in pixels of all images.
+
+    Args:
+        pairs: the folder; its ``kept`` pairs count.
+        settings: the recipe.
+        clean: a folder of clean aligned faces, searched with its sub-folders; None for none.
+        size: side in pixels that the restorer needs; None for any.
+
+    Raises:
+        InputError: if there are too few pairs, or their sizes do not fit one another, the
+            restorer or the patch.
+        ImageError: if an image is missing or damaged.
+    """
+
+    def __init__(
+        self,
+        pairs: PairSet,
+        settings: FinetuneSettings,
+        clean: Path | None = None,
+        size: int | None = None,
+    ):
+        self.pairs, self.settings = pairs, settings
+        self.train, self.held = split(pairs, settings.held_back)
+        self.size = _common_size(pairs, size)
+        if settings.patch is not None and settings.patch > self.size:
+            raise InputError(
+                f"patch is the side of squares cut from the pairs, and {settings.patch} came for "
+                f"pairs of {self.size} pixels. Make it at most that, or None for whole pairs."
+            )
+        self.clean = () if clean is None else _faces_in(clean)
+
+    def names(self, step: int) -> list[str]:
+        """The pairs of a step's batch, in their order."""
+        numbers = self._numbers(step, range(self.settings.batch))
+        return [self.train[self._drawn("pairs", n, len(self.train))].name for n in numbers]
+
+    def micro(self, step: int, index: int) -> Batch:
+        """Micro-batch number ``index`` of a step, from the disk.
+
+        Each image is B×3×S×S RGB in [0, 1] on the CPU, with S the patch or the pairs' size. A
+        degraded face and its target are cut and mirrored alike.
+
+        Raises:
+            ImageError: if an image is missing or damaged.
+        """
+        first = index * self.settings.micro_batch
+        lq, target, real = [], [], []
+        for n in self._numbers(step, range(first, first + self.settings.micro_batch)):
+            pair = self.train[self._drawn("pairs", n, len(self.train))]
+            lq.append(self._cut(read_image(self.pairs.folder, "lq", pair), "cut", n))
+            target.append(self._cut(read_image(self.pairs.folder, "target", pair), "cut", n))
+            if self.clean:
+                face = read_photo(self.clean[self._drawn("clean", n, len(self.clean))]).pixels
+                real.append(self._cut(self._resized(face), "cut clean", n))
+        return Batch(torch.cat(lq), torch.cat(target), torch.cat(real) if real else None)
+
+    def batches(self, steps: Iterable[int], micros: Sequence[int]) -> Generator[list[Batch]]:
+        """The micro-batches ``micros`` of each step; the next is read while one is used."""
+        with ThreadPoolExecutor(1) as reader:
+            coming = None
+            for step in steps:
+                now, coming = coming, reader.submit(self._micros, step, micros)
+                if now is not None:
+                    yield now.result()
+            if coming is not None:
+                yield coming.result()
+
+    def _micros(self, step: int, micros: Sequence[int]) -> list[Batch]:
+        return [self.micro(step, index) for index in micros]
+
+    def _numbers(self, step: int, places: Iterable[int]) -> list[int]:
+        """The numbers of a batch's samples, counted over the whole run."""
+        return [step * self.settings.batch + place for place in places]
+
+    def _drawn(self, what: str, n: int, count: int) -> int:
+        """Which of ``count`` is number n: all of them once, in random order, then all again."""
+        around, place = divmod(n, count)
+        order = torch.randperm(count, generator=self._random(f"{what} {around}"))
+        return int(order[place])
+
+    def _cut(self, image: Tensor, what: str, n: int) -> Tensor:
+        """Patch and mirror image of number n."""
+        random, side = self._random(f"{what} {n}"), self.settings.patch or self.size
+        y, x = torch.randint(self.size - side + 1, (2,), generator=random).tolist()
+        mirrored = self.settings.flips and bool(torch.rand((), generator=random) < 0.5)
+        patch = image[..., y : y + side, x : x + side]
+        return patch.flip(-1) if mirrored else patch
+
+    def _resized(self, face: Tensor) -> Tensor:
+        if face.shape[-2:] == (self.size, self.size):
+            return face
+        size = (self.size, self.size)
+        return F.interpolate(face, size, mode="bicubic", antialias=True).clamp(0, 1)
+
+    def _random(self, what: str) -> torch.Generator:
+        digest = hashlib.sha256(f"{self.settings.seed} {what}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
+
+
+def split(pairs: PairSet, held_back: float) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    """The pairs to train with and those to score with.
+
+    Which they are follows from each pair's name, and as a set grows, no pair that was trained
+    with comes to be held back.
+
+    Args:
+        pairs: the folder; its ``kept`` pairs count.
+        held_back: share in [0, 0.5] that is held back: at least one pair, at most `MOST_HELD`;
+            none if it is 0.
+
+    Raises:
+        InputError: if there are no pairs, or one alone and it would be held back.
+    """
+    kept = pairs.kept
+    if not kept:
+        unfinished = sum(not pair.complete for pair in pairs.pairs)
+        why = (
+            f"{len(pairs.pairs)} pairs, of which {unfinished} are not finished and the others "
+            "rejected. Finish the set or take pairs back into it"
+            if pairs.pairs
+            else "no pairs. Build them"
+        )
+        raise InputError(f"{pairs.folder} has {why}: python -m bfr targets, or review.")
+    if held_back == 0:
+        return kept, ()
+    if len(kept) == 1:
+        raise InputError(
+            f"{pairs.folder} has one pair, and fine-tuning needs one to learn from and another to "
+            "be scored with. Add photographs, or set held_back to 0 to score with the same pair."
+        )
+    places = {pair.name: _place(pair.name) for pair in kept}
+    wanted = sum(place < held_back for place in places.values())
+    count = min(max(wanted, 1), len(kept) - 1, MOST_HELD)
+    held = set(sorted(places, key=places.__getitem__)[:count])
+    return (
+        tuple(pair for pair in kept if pair.name not in held),
+        tuple(pair for pair in kept if pair.name in held),
+    )
+
+
+def _place(name: str) -> float:
+    """A number in [0, 1) that follows from a name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48
+
+
+def _common_size(pairs: PairSet, wanted: int | None) -> int:
+    """The side of all images of the kept pairs, from the heads of their files."""
+    first = pairs.kept[0]
+    size = wanted or _size(pairs.path("lq", first))[0]
+    for pair in pairs.kept:
+        for kind in ("lq", "target"):
+            found = _size(pairs.path(kind, pair))
+            if found != (size, size):
+                needed = "the restorer takes" if wanted else f"{first.name} has"
+                raise InputError(
+                    f"{needed.capitalize()} faces of {size}×{size} pixels, and the {kind} image "
+                    f"of {pair.name} has {found[1]}×{found[0]}. Build the set with --size {size}, "
+                    "or choose another restorer."
+                )
+    return size
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """(height, width) in pixels, from a file's head."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except OSError as error:
+        raise ImageError(
+            f"{path} cannot be read as an image ({error}). Delete it, and build the set again: "
+            "it is re-made."
+        ) from error
+
+
+def _faces_in(folder: Path) -> tuple[Path, ...]:
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise InputError(
+            f"{folder} holds no image of a clean face. Name a folder of aligned faces, or none: "
+            "the pseudo targets then serve instead."
+        )
+    return tuple(found)

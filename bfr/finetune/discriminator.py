@@ -1,0 +1,182 @@
+"""What tells restored faces from real ones: the published U-Net, and a small network of details."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.spectral_norm import SpectralNorm, spectral_norm
+
+from ..errors import InputError
+
+_SETTLING = 20  # power iterations of a new discriminator
+_GAIN = 10.0  # of the detail in `DetailDiscriminator`, which is faint beside what it lies on
+
+
+class UNetDiscriminator(nn.Module):
+    """The discriminator of Wang et al., "Real-ESRGAN" (ICCV Workshops 2021), section 3.3.
+
+    A U-Net with spectral normalisation (Miyato et al., ICLR 2018), whose tensors have the names
+    of the published files. It never is in training mode: there each forward pass would change it
+    by a power iteration, and the figures would depend on how a batch is split into micro-batches
+    and over processes. Call `refresh` once a step instead.
+    """
+
+    def __init__(self, channels: int = 64, skip: bool = True) -> None:
+        """Makes one with random weights, of PyTorch's own generator.
+
+        Args:
+            channels: features at full size; eight times as many at an eighth of it.
+            skip: whether the way up adds the features of the way down.
+        """
+        super().__init__()
+        self.skip = skip
+
+        def down(wide: int) -> nn.Module:
+            return spectral_norm(nn.Conv2d(wide, 2 * wide, 4, 2, 1, bias=False))
+
+        def flat(wide: int, narrow: int) -> nn.Module:
+            return spectral_norm(nn.Conv2d(wide, narrow, 3, 1, 1, bias=False))
+
+        self.conv0 = nn.Conv2d(3, channels, 3, 1, 1)
+        self.conv1 = down(channels)
+        self.conv2 = down(2 * channels)
+        self.conv3 = down(4 * channels)
+        self.conv4 = flat(8 * channels, 4 * channels)
+        self.conv5 = flat(4 * channels, 2 * channels)
+        self.conv6 = flat(2 * channels, channels)
+        self.conv7 = flat(channels, channels)
+        self.conv8 = flat(channels, channels)
+        self.conv9 = nn.Conv2d(channels, 1, 3, 1, 1)
+        self.eval()
+        for _ in range(_SETTLING):
+            refresh(self)
+
+    def train(self, mode: bool = True) -> UNetDiscriminator:
+        """Leaves it in evaluation mode, whatever is asked for."""
+        super().train(False)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """How real each place looks.
+
+        Args:
+            images: B×3×H×W RGB in [0, 1]; both sides are multiples of 8.
+
+        Returns:
+            B×1×H×W logits: above 0 for real.
+
+        Raises:
+            InputError: if a side is no multiple of 8.
+        """
+        if images.shape[-2] % 8 or images.shape[-1] % 8:
+            raise InputError(
+                "The discriminator takes images whose sides are multiples of 8, and "
+                f"{images.shape[-1]}×{images.shape[-2]} pixels came. Choose another patch size."
+            )
+        full = _leaky(self.conv0(images))
+        half = _leaky(self.conv1(full))
+        quarter = _leaky(self.conv2(half))
+        x = _leaky(self.conv3(quarter))
+        for convolution, beside in (
+            (self.conv4, quarter),
+            (self.conv5, half),
+            (self.conv6, full),
+        ):
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = _leaky(convolution(x))
+            if self.skip:
+                x = x + beside
+        return self.conv9(_leaky(self.conv8(_leaky(self.conv7(x)))))
+
+
+class DetailDiscriminator(nn.Module):
+    """A small network that judges texture and edges, in squares of some 30 pixels.
+
+    Shown the detail alone and amplified, and without normalisation, it knows restored faces from
+    clean ones after some forty steps of four faces. The U-Net with spectral normalisation needs
+    thousands, and heads on the features of the embedded prior were hardly faster. Nothing bounds
+    its gradients: use them through `held`.
+    """
+
+    def __init__(self, channels: int = 32) -> None:
+        """Makes one with random weights, of PyTorch's own generator.
+
+        Args:
+            channels: features at full size; three times as many at an eighth of it.
+        """
+        super().__init__()
+        wide = 2 * channels, 3 * channels
+        self.layers = nn.Sequential(
+            nn.Conv2d(6, channels, 3, 1, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(channels, wide[0], 3, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(wide[0], wide[1], 3, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(wide[1], wide[1], 3, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(wide[1], 1, 1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """How real each place looks.
+
+        Args:
+            images: B×3×H×W RGB in [0, 1].
+
+        Returns:
+            B×1×⌈H/8⌉×⌈W/8⌉ logits: above 0 for real.
+        """
+        smooth = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
+        return self.layers(torch.cat([images, _GAIN * (images - smooth)], 1))
+
+
+def held(
+    images: Tensor,
+    others: Callable[[Tensor], Tensor],
+    adversarial: Callable[[Tensor], Tensor],
+    share: float,
+) -> Tensor:
+    """An adversarial loss whose gradient has a share of the norm of the other losses' gradient.
+
+    So it pulls as strongly in the end as in the beginning, whatever the discriminator learned;
+    on each image by itself, so that the splitting of a batch does not matter. After the adaptive
+    weight of Esser et al., "Taming Transformers" (CVPR 2021, eq. 7).
+
+    Args:
+        images: B×3×H×W, what the losses are of.
+        others: the sum of the other losses of images, a mean over them.
+        adversarial: the adversarial loss of images, a mean over them.
+        share: of the norms.
+
+    Returns:
+        A scalar of the value ``share · adversarial(images)``.
+    """
+    leaf = images.detach().float().requires_grad_()
+    with torch.autocast(images.device.type, enabled=False):
+        value = adversarial(leaf)
+        (wanted,) = torch.autograd.grad(others(leaf), leaf)
+        (pulled,) = torch.autograd.grad(value, leaf)
+    norms = [gradient.flatten(1).norm(dim=1) for gradient in (wanted, pulled)]
+    scale = share * norms[0] / norms[1].clamp(min=1e-12)
+    surrogate = (images * (scale[:, None, None, None] * pulled)).sum()
+    return surrogate + (share * value - surrogate).detach()
+
+
+@torch.no_grad()
+def refresh(discriminator: nn.Module) -> None:
+    """One power iteration of every spectral norm, if any, in place: once a step, before forwards.
+
+    It depends on nothing but the weights, so it is the same in all processes.
+    """
+    for module in discriminator.modules():
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, SpectralNorm):
+                hook.compute_weight(module, do_power_iteration=True)
+
+
+def _leaky(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2)

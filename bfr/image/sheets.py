@@ -1,0 +1,247 @@
+"""Labelled sheets: pictures in a grid on dark grey, with headings, captions and coloured frames.
+
+The lettering is Pillow's built-in font, which knows little beyond ASCII: accents are dropped and
+a few signs replaced (é → e, × → x, – → -); letters of other scripts show as empty boxes.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..errors import InputError
+from .tensors import check_images
+
+REJECTED, FLAGGED, CHOSEN = "#e5484d", "#f5a524", "#46a758"
+"""Frame colours: red, amber and green."""
+
+_PAPER, _WELL, _INK, _FAINT = "#232323", "#1a1a1a", "#ececec", "#a8a8a8"
+_LINES = 3  # the most lines of a caption or a heading
+_SIGNS = str.maketrans({"×": "x", "–": "-", "—": "-", "→": "->", "≤": "<=", "≥": ">=", "\t": " "})
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A sheet, and where its cells are.
+
+    Attributes:
+        picture: 1×3×H×W float32 RGB in [0, 1] on the CPU.
+        boxes: (left, top, right, bottom) of each cell with its caption, in pixels.
+    """
+
+    picture: Tensor
+    boxes: tuple[tuple[int, int, int, int], ...]
+
+
+def sheet(images: Sequence[Tensor] | Tensor, labels: Sequence[str] = (), **options: Any) -> Tensor:
+    """The picture of `lay_out`, which names the options: 1×3×H×W float32 RGB in [0, 1]."""
+    return lay_out(images, labels, **options).picture
+
+
+def lay_out(
+    images: Sequence[Tensor] | Tensor,
+    labels: Sequence[str] = (),
+    *,
+    columns: int | None = None,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    title: str = "",
+    cell_size: int | tuple[int, int] | None = None,
+    gap: int | None = None,
+    frames: Sequence[str | None] = (),
+) -> Sheet:
+    """Lays pictures out in labelled rows and columns.
+
+    A picture of another size than the cells is scaled to fit, in its proportions; one of their
+    size keeps its pixels exactly. Text wraps at spaces within its cell, keeps line breaks (what
+    follows a break is fainter) and is cut with "…" where it is too long.
+
+    Args:
+        images: N pictures of 3×H×W RGB in [0, 1], each of any size, or one N×3×H×W batch, row by
+            row; on any device.
+        labels: N captions below the pictures, or none.
+        columns: pictures a row; None for as many as there are column labels, or else for a sheet
+            about as wide as high.
+        row_labels: a heading to the left of each row, or none.
+        column_labels: a heading above each column, or none.
+        title: one line above everything.
+        cell_size: (height, width), or the side of square cells, in pixels; None for the
+            largest height and the largest width among the pictures.
+        gap: pixels between the cells, at least 6 with frames; None to suit the cells' size.
+        frames: N colours (`REJECTED`, `FLAGGED`, `CHOSEN` or any that Pillow knows) to frame
+            pictures with, None for a picture without; or nothing.
+
+    Raises:
+        InputError: if there is no picture, one is no finite 3×H×W, a colour is unknown, or the
+            counts or sizes do not fit.
+    """
+    pictures = list(images)
+    for index, picture in enumerate(pictures):
+        check_images(picture[None] if isinstance(picture, Tensor) else picture, f"picture {index}")
+    if not pictures:
+        raise InputError("A sheet needs at least one picture, and none came.")
+    if columns is None:
+        columns = len(column_labels) or _pleasant_columns(len(pictures))
+    if cell_size is None:
+        cell_size = max(p.shape[-2] for p in pictures), max(p.shape[-1] for p in pictures)
+    height, width = (cell_size, cell_size) if isinstance(cell_size, int) else cell_size
+    gap = max(6, round(width / 24)) if gap is None else gap
+    least_gap = 6 if any(frames) else 0
+    if columns < 1 or min(height, width) < 16 or gap < least_gap:
+        raise InputError(
+            f"A sheet needs a column, cells of 16 pixels and a gap of {least_gap}, or more, and "
+            f"{columns} columns, cells of {width}×{height} pixels and a gap of {gap} came."
+        )
+    rows = -(-len(pictures) // columns)
+    _check_count("labels", labels, len(pictures))
+    _check_count("frames", frames, len(pictures))
+    _check_count("row labels", row_labels, rows)
+    _check_count("column labels", column_labels, columns)
+
+    size = min(max(round(width / 17), 12), 26)
+    font, heading, large = (ImageFont.load_default(size * k) for k in (1.0, 1.15, 1.5))
+    captions = [_wrapped(text, font, width) for text in labels]
+    above = [_wrapped(text, heading, width) for text in column_labels]
+    beside = [_wrapped(text, heading, width) for text in row_labels]
+    margin = max(gap, size)
+    left = margin + (max(text.width for text in beside) + margin if beside else 0)
+    headline = margin + (_line(large) + size // 2 if title else 0)
+    top = headline + (max(text.height for text in above) + size // 2 if above else 0)
+    below = max(text.height for text in captions) + size // 2 + size // 3 if captions else 0
+    step_x, step_y = width + gap, height + below + gap
+    full = left + columns * step_x - gap + margin, top + rows * step_y - gap + margin
+
+    paper = Image.new("RGB", full, _PAPER)
+    pen = ImageDraw.Draw(paper)
+    if title:
+        line = _cut(_drawable(title), large, full[0] - 2 * margin)
+        pen.text((margin, margin - size // 4), line, _INK, large)
+    for column, text in enumerate(above):
+        text.write(pen, left + column * step_x + width / 2, top - size // 2 - text.height, "m")
+    for row, text in enumerate(beside):
+        text.write(pen, left - margin, top + row * step_y + (height - text.height) / 2, "r")
+    thick = min(max(3, round(width / 80)), gap // 2)
+    wells = []
+    for index in range(len(pictures)):
+        x, y = left + index % columns * step_x, top + index // columns * step_y
+        wells.append((x, y))
+        pen.rectangle((x, y, x + width - 1, y + height - 1), _WELL)
+        if frames and (colour := frames[index]) is not None:
+            frame = (x - thick, y - thick, x + width + thick - 1, y + height + thick - 1)
+            pen.rectangle(frame, outline=_rgb(colour), width=thick)
+        if captions:
+            captions[index].write(pen, x + width / 2, y + height + size // 2, "m")
+    drawn = torch.from_numpy(np.array(paper)).permute(2, 0, 1)[None].float() / 255
+    for picture, (x, y) in zip(pictures, wells, strict=True):
+        fitted = _fitted(picture, height, width)
+        y += (height - fitted.shape[-2]) // 2
+        x += (width - fitted.shape[-1]) // 2
+        drawn[0, :, y : y + fitted.shape[-2], x : x + fitted.shape[-1]] = fitted
+    boxes = tuple((x, y, x + width, y + height + below) for x, y in wells)
+    return Sheet(drawn, boxes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """Lines with their colours, in one font."""
+
+    lines: list[tuple[str, str]]
+    font: Font
+
+    @property
+    def width(self) -> int:
+        return max(_width(line, self.font) for line, _ in self.lines)
+
+    @property
+    def height(self) -> int:
+        return len(self.lines) * _line(self.font)
+
+    def write(self, pen: ImageDraw.ImageDraw, x: float, y: float, anchor: str) -> None:
+        """Writes from ``y`` downwards; ``x`` is the middle ("m") or the right end ("r")."""
+        for line, colour in self.lines:
+            pen.text((x, y), line, colour, self.font, f"{anchor}a")
+            y += _line(self.font)
+
+
+def _check_count(name: str, given: Sequence[object], needed: int) -> None:
+    if given and len(given) != needed:
+        raise InputError(f"This sheet takes {needed} {name} or none, and {len(given)} came.")
+
+
+def _rgb(colour: str) -> tuple[int, ...]:
+    try:
+        return ImageColor.getrgb(colour)
+    except ValueError as error:
+        raise InputError(
+            f"{colour!r} is no colour; write a name such as 'red', or '#rrggbb'."
+        ) from error
+
+
+def _pleasant_columns(count: int) -> int:
+    """As many columns as rows or some more: 1 2 3 2 3 3 4 4 3 …"""
+    return count if count <= 3 else round((1.3 * count) ** 0.5)
+
+
+def _fitted(picture: Tensor, height: int, width: int) -> Tensor:
+    """A 3×H×W picture scaled to fit a cell, on the CPU and in [0, 1]."""
+    scale = min(height / picture.shape[-2], width / picture.shape[-1])
+    size = [max(1, round(side * scale)) for side in picture.shape[-2:]]
+    picture = picture.detach().cpu().float()
+    if size != list(picture.shape[-2:]):
+        picture = F.interpolate(picture[None], size, mode="bicubic", antialias=True)[0]
+    return picture.clamp(0, 1)
+
+
+def _drawable(text: str) -> str:
+    """The text in the letters that the built-in font has, as far as possible."""
+    parts = unicodedata.normalize("NFKD", text.translate(_SIGNS))
+    return "".join(letter for letter in parts if not unicodedata.combining(letter))
+
+
+def _wrapped(text: str, font: Font, width: int) -> _Text:
+    """A text wrapped at its spaces, though not at non-breaking ones."""
+    lines: list[tuple[str, str]] = []
+    for paragraph in text.split("\n"):
+        colour = _FAINT if lines else _INK
+        line = ""
+        for word in map(_drawable, paragraph.split(" ")):
+            longer = f"{line} {word}" if line else word
+            if line and _width(longer.rstrip(), font) > width:
+                lines.append((line.rstrip(), colour))
+                longer = word
+            line = longer
+        lines.append((line.rstrip(), colour))
+    if len(lines) > _LINES:
+        last, colour = lines[_LINES - 1]
+        lines[_LINES - 1 :] = [(last + "…", colour)]
+    return _Text([(_cut(line, font, width), colour) for line, colour in lines], font)
+
+
+def _cut(line: str, font: Font, width: int) -> str:
+    """As much of a line as fits, with "…": for words the beginning, for a name both ends."""
+    kept, cut = len(line), line
+    while _width(cut, font) > width and kept > 0:
+        kept -= 1
+        end = 0 if " " in line else kept // 2
+        cut = f"{line[: kept - end].rstrip(' …')}…{line[len(line) - end :]}"
+    return cut
+
+
+def _width(line: str, font: Font) -> int:
+    return math.ceil(font.getlength(line))
+
+
+def _line(font: Font) -> int:
+    """The distance of two lines in pixels."""
+    return round(1.1 * font.getbbox("Apgj|")[3])

@@ -1,0 +1,73 @@
+"""Work on many faces in parts, which become smaller when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from ..errors import FaceRestorationError
+
+T = TypeVar("T")
+
+# Accelerators raise OutOfMemoryError; the CPU and some backends only say it.
+_SAID = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+class OutOfMemoryError(FaceRestorationError, torch.OutOfMemoryError):
+    """There is not even memory for one face."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """How many faces are worked on at once.
+
+    Attributes:
+        at_once: the most; halved whenever memory runs out, and so it stays.
+        what: what is done with a face, for the message: "restore".
+        remedy: what else would help: "a smaller restorer".
+    """
+
+    at_once: int
+    what: str
+    remedy: str
+
+    def of(self, count: int, work: Callable[[slice], T]) -> Iterator[tuple[slice, T]]:
+        """Works on ``count`` faces, part after part.
+
+        Args:
+            count: how many there are.
+            work: takes the part's place among them.
+
+        Yields:
+            Each part's place and its result.
+
+        Raises:
+            OutOfMemoryError: if there is not even memory for one face.
+        """
+        done = 0
+        while done < count:
+            part = slice(done, min(done + self.at_once, count))
+            try:
+                result = work(part)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if part.stop - part.start == 1:
+                    raise OutOfMemoryError(
+                        f"There is not enough memory to {self.what} a single face. Close other "
+                        f"programs, use another device or {self.remedy}. ({error})"
+                    ) from error
+                self.at_once = (part.stop - part.start) // 2
+                continue
+            yield part, result
+            done = part.stop
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in str(error) for words in _SAID
+    )

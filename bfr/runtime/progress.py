@@ -1,0 +1,60 @@
+"""Progress of long work in several stages: in figures, and in words with the remaining time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from torch import Tensor
+
+from ..records import OnStep
+
+SCALE = 1000
+"""The total that `Progress` reports to ``on_step``, over all stages."""
+
+_PAUSE = 10.0  # seconds between two lines
+
+
+class Progress:
+    """Tells how far the work is.
+
+    Args:
+        say: takes a line of words, at most every few seconds; None for none.
+        on_step: takes the figures at every step; raising from it stops the work.
+    """
+
+    def __init__(self, say: Callable[[str], None] | None, on_step: OnStep | None):
+        self.say = say or (lambda line: None)
+        self._on_step = on_step
+        self.begin("", 0, (0, 0))
+
+    def begin(self, what: str, total: int, span: tuple[int, int]) -> None:
+        """Begins a stage.
+
+        Args:
+            what: what is counted, in words.
+            total: how many there are.
+            span: which part of `SCALE` the stage is.
+        """
+        self._what, self._total, self._span = what, total, span
+        self._began = self._spoke = time.monotonic()
+
+    def tell(self, done: float, preview: Tensor | None = None) -> None:
+        """Tells that ``done`` of the stage's total are done."""
+        now, share = time.monotonic(), done / max(self._total, 1)
+        if self._on_step is not None:
+            first, last = self._span
+            self._on_step(round(first + (last - first) * share), SCALE, preview)
+        if share > 0 and (now - self._spoke >= _PAUSE or done == self._total):
+            self._spoke = now
+            left = (now - self._began) * (1 / share - 1)
+            rest = f"about {in_words(left)} left" if share < 1 else in_words(now - self._began)
+            self.say(f"{int(done)} of {self._total} {self._what}, {rest}")
+
+
+def in_words(seconds: float) -> str:
+    """A duration as one says it: 40 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

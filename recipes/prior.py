@@ -1,0 +1,228 @@
+"""Recipe of the embedded prior, a diffusion model of clean 256 px faces: from them to a file.
+
+    python -m recipes.aligned DATA FACES                    align the portraits at 256 px
+    python -m recipes.prior train FACES RUN [--minutes M]
+    python -m recipes.prior evaluate DATA RUN [--grid FOLDER]
+    python -m recipes.prior export RUN weights/prior.safetensors
+
+The network is the U-Net of the published priors, four pixels square folded into channels, so
+that 256 px cost what 128 px would with half the fold. It predicts the clean face: with so few
+channels for so many pixels that is easier than to predict the noise (Li and He 2025, "Back to
+Basics"). Only noise levels that sampling visits are trained. The loss is the squared error of
+the clean face weighed by 1 / σ², as of a velocity, but never more than `MOST_WEIGHT`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from bfr.faces.retinaface import load_detector
+from bfr.prior.constraint import Constraint
+from bfr.prior.prior import Prior, load_prior, predict, save_prior
+from bfr.prior.sample import SampleSettings, sample_targets
+from bfr.prior.schedule import Schedule, noised, respace
+from bfr.prior.unet import UNet, UNetConfig
+from bfr.quality.metrics import psnr
+
+from .aligned import SIZE, draw_faces
+from .grids import worst_first, write_versions
+from .groups import by_group
+from .restorer import held_out_faces
+from .state import load_state, train_for
+
+log = logging.getLogger(__name__)
+NETWORK = UNetConfig(
+    model_channels=64,
+    channels=(64, 96, 192, 256),
+    blocks=(0, 1, 1, 1),
+    attention=(False, False, True, True),
+    patch=4,
+    detail=32,
+)
+HIGHEST_STEP = 640
+SHIFT = 25  # training steps; without it, sampled faces keep a grain, and edges get rough
+MOST_WEIGHT = 25.0
+SHOW_EVERY = 500
+LEVELS = (5, 20, 50, 100, 200, 360, 500, 599)  # training steps whose noise is measured and shown
+GREY = 0.25  # share of the faces shown in black and white, or tinted like an old print
+
+
+def build_prior() -> UNet:
+    """The embedded prior's network with random weights."""
+    return UNet(NETWORK)
+
+
+def as_prior(network: UNet) -> Prior:
+    """The prior that a network of this recipe is."""
+    return Prior(
+        network,
+        SIZE,
+        Schedule(),
+        prediction="sample",
+        variance="fixed_small",
+        highest_step=HIGHEST_STEP - 1,
+        shift=SHIFT,
+        name="prior",
+    )
+
+
+class Faces(IterableDataset):
+    """Endless clean faces in [-1, 1] with a channel that says what counts, 4×S×S.
+
+    Black-and-white ones are among them. What a crop mirrors at its photograph's border does not
+    count (0), so that no one learns to draw it.
+    """
+
+    def __init__(self, faces: Path, seed: int):
+        self.faces, self.seed = faces, seed
+
+    def __iter__(self):
+        rng = np.random.default_rng(self.seed)
+        for face, inside in draw_faces(self.faces, rng):
+            if rng.random() < GREY:
+                tint = torch.tensor([1.0, 0.96, 0.88]) ** float(rng.choice([0, rng.random()]))
+                face = face.mean(0) * tint[:, None, None]
+            yield torch.cat([face * 2 - 1, inside])
+
+
+def denoising_loss(network: nn.Module, faces: Tensor, kept: Tensor) -> Tensor:
+    """Weighed squared error of the predicted clean faces at random noise levels.
+
+    Args:
+        network: predicts the clean face from the noisy one and its step.
+        faces: B×4×S×S of `Faces`.
+        kept: ᾱ of each step, float32.
+    """
+    faces, inside = faces.split((3, 1), 1)
+    t = torch.randint(HIGHEST_STEP, (len(faces),), device=faces.device)
+    signal = kept[t][:, None, None, None]
+    noisy = signal.sqrt() * faces + (1 - signal).sqrt() * torch.randn_like(faces)
+    weight = (1 / (1 - signal)).clamp(max=MOST_WEIGHT) * inside
+    return (weight * (network(noisy, t) - faces).square()).mean()
+
+
+def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
+    """Trains until the run's minutes are over, following a cosine over exactly that time."""
+    run.mkdir(parents=True, exist_ok=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network, average = build_prior().to(device), build_prior().to(device)
+    optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.99), weight_decay=0)
+    parts = {"network": network, "average": average, "optimizer": optimizer}
+    state = load_state(run, parts)
+    step, spent = state.get("step", 0), state.get("spent", 0.0)
+    if not state:
+        average.load_state_dict(network.state_dict())
+    torch.manual_seed(step)
+    loader = DataLoader(Faces(faces, step), args.batch)
+    kept = Schedule().kept.float().to(device)
+
+    def loss_of(batch: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            return denoising_loss(network, batch.to(device), kept)
+
+    shown = next(iter(DataLoader(Faces(faces, 0), 8)))[:, :3].to(device)
+
+    def draw(step: int) -> None:
+        if step % SHOW_EVERY == 0:
+            versions, titles = denoise(as_prior(average), shown / 2 + 0.5)
+            write_versions(run / "samples" / f"{step:06d}.png", versions, titles)
+
+    limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}
+    rates = {"lr": args.lr, "warm_up": 200, "decay": 0.997, "clip": 1.0, "every": 100}
+    train_for(run, parts, loader, loss_of, **limits, **rates, on_save=draw)
+
+
+def load_run(run: Path) -> UNet:
+    """The averaged network of a run, in evaluation mode."""
+    network = build_prior()
+    network.load_state_dict(torch.load(run / "state.pt", weights_only=True)["average"])
+    return network.eval()
+
+
+@torch.no_grad()
+def denoise(prior: Prior, clean: Tensor) -> tuple[list[Tensor], list[str]]:
+    """Clean faces N×3×S×S in [0, 1], then what the prior makes of them at `LEVELS` of noise."""
+    steps = respace(prior.schedule, prior.schedule.steps)
+    generator = torch.Generator().manual_seed(0)
+    versions = [clean]
+    for step in LEVELS:
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        noisy = noised(clean * 2 - 1, float(steps.kept[step]), noise)
+        parts = [predict(prior, part, steps, step).clean / 2 + 0.5 for part in noisy.split(4)]
+        versions.append(torch.cat(parts))
+    return versions, ["clean", *(f"step {step}" for step in LEVELS)]
+
+
+def evaluate(data: Path, run: Path | None, grids: Path | None) -> None:
+    """Logs how well held-out faces are denoised; draws 24 of them, and faces out of nothing.
+
+    Args:
+        data: the data folder.
+        run: of the training; None for the embedded weights.
+        grids: folder for `denoised.png` and `sampled.png`; None draws none.
+    """
+    prior = load_prior() if run is None else as_prior(load_run(run))
+    clean, names = held_out_faces(data, load_detector())
+    kinds = {kind: [n.startswith(kind) for n in names] for kind in ("congress", "portrait")}
+    versions, titles = denoise(prior, clean)
+    quality = [psnr(denoised, clean) for denoised in versions[1:]]
+    for title, each in zip(titles[1:], quality, strict=True):
+        means = ", ".join(f"{k} {each[torch.tensor(of)].mean():.2f}" for k, of in kinds.items())
+        log.info("%s: %.2f dB (%s; worst %.2f)", title, each.mean(), means, each.min())
+        log.info("  by lightness of the skin: %s", by_group(each, clean))
+    if grids is not None:
+        shown = worst_first(torch.stack(quality).mean(0))
+        write_versions(grids / "denoised.png", [faces[shown] for faces in versions], titles)
+        free = Constraint(strength=0.0, start=HIGHEST_STEP // 4)
+        nothing = SampleSettings(free, sampler="dpm-solver++", calls=25)
+        grey = torch.full((24, 3, SIZE, SIZE), 0.5)
+        drawn = sample_targets(grey, prior, nothing).targets
+        write_versions(grids / "sampled.png", [drawn], ["out of nothing"], across=8)
+
+
+def export(run: Path, file: Path) -> None:
+    """Writes the averaged network in half precision, with its provenance."""
+    provenance = "trained by recipes/prior.py; data in weights/README.md"
+    metadata = {"licence": "Apache-2.0", "provenance": provenance}
+    save_prior(file, as_prior(load_run(run).half()), metadata)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("train")
+    one.add_argument("faces", type=Path)
+    one.add_argument("run", type=Path)
+    one.add_argument("--minutes", type=float, default=90)
+    one.add_argument("--steps", type=int, default=10**9)
+    one.add_argument("--batch", type=int, default=8)
+    one.add_argument("--lr", type=float, default=6e-4)
+    one = commands.add_parser("evaluate")
+    one.add_argument("data", type=Path)
+    one.add_argument("run", type=Path, nargs="?")
+    one.add_argument("--grid", type=Path)
+    one = commands.add_parser("export")
+    one.add_argument("run", type=Path)
+    one.add_argument("file", type=Path)
+    args = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if args.command == "train":
+        train(args.faces, args.run, args)
+    elif args.command == "evaluate":
+        evaluate(args.data, args.run, args.grid)
+    else:
+        export(args.run, args.file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,395 @@
+"""The command line: words, exit codes, files and reports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+from torch import Tensor, nn
+
+from bfr.cli import main, restore
+from bfr.cli.arguments import pick_device
+from bfr.errors import CorruptWeightsError, DownloadError
+from bfr.faces import detect, parsing, retinaface
+from bfr.files import downloads, manifest
+from bfr.records import Face, FaceSet
+from bfr.restore import photo as pipeline
+from bfr.restore import restorer
+from bfr.restore.photo import RestoreSettings
+
+FACE = Face(
+    box=(30.0, 25.0, 80.0, 90.0),
+    score=0.9,
+    landmarks=((43.0, 50.0), (67.0, 51.0), (55.0, 64.0), (45.0, 76.0), (65.0, 76.5)),
+)
+
+
+@dataclass
+class Stand:
+    """Stand-ins for the networks; a picture whose first pixel is black has no face."""
+
+    settings: RestoreSettings | None = None
+    parser: Any = None
+
+
+@pytest.fixture(autouse=True)
+def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
+    stand = Stand()
+
+    def detect_faces(images: Tensor, detector: Any, **options: Any) -> FaceSet:
+        faces = tuple((FACE,) if image[:, 0, 0].any() else () for image in images)
+        return FaceSet(faces, (images.shape[2], images.shape[3]))
+
+    def restore_photo(
+        images: Tensor, detector: Any, restorer: Any, settings: Any, parser: Any
+    ) -> pipeline.RestoredPhoto:
+        stand.settings, stand.parser = settings, parser
+        faces = detect_faces(images, detector)
+        pasted = images.clone()
+        pasted[..., 40:60, 40:60] = 1 - pasted[..., 40:60, 40:60]
+        nothing: Any = None
+        return pipeline.RestoredPhoto(pasted, nothing, faces, nothing, nothing)
+
+    monkeypatch.setattr(manifest, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(retinaface, "load_detector", lambda path: nn.Identity())
+    monkeypatch.setattr(detect, "detect_faces", detect_faces)
+    monkeypatch.setattr(restorer, "load_restorer", lambda path: nn.Identity())
+    monkeypatch.setattr(parsing, "load_parser", lambda path: nn.Identity())
+    monkeypatch.setattr(pipeline, "restore_photo", restore_photo)
+    return stand
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with a JPEG, a PNG in a sub-folder, and a picture without a face."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(1, 256, (120, 160, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "a.jpg")
+    Image.fromarray(pixels).save(folder / "more" / "b.png")
+    Image.fromarray(pixels * 0).save(folder / "none.jpg", quality=75)
+    return folder
+
+
+def run(*words: object) -> int:
+    """The exit code of a command, argparse's included."""
+    try:
+        return main.main([str(word) for word in words])
+    except SystemExit as end:
+        assert isinstance(end.code, int)
+        return end.code
+
+
+def entries(report: Path) -> list[dict[str, Any]]:
+    return json.loads(report.read_text(encoding="utf-8"))["images"]
+
+
+def test_restores_a_folder(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out, report = tmp_path / "out", tmp_path / "report.json"
+    before = {path: path.read_bytes() for path in photos.rglob("*.*")}
+    assert run("restore", photos, "-o", out, "--report", report) == 0
+    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
+    assert names == ["a.jpg", "more/b.png", "none.jpg"]
+    assert {path: path.read_bytes() for path in photos.rglob("*.*")} == before
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(", ")[0] for line in told] == [
+        f"[1/3] {photos / 'a.jpg'}: 1 face",
+        f"[2/3] {photos / 'more' / 'b.png'}: 1 face",
+        f"[3/3] {photos / 'none.jpg'}: no faces",
+    ]
+    found = entries(report)
+    assert [entry["path"] for entry in found] == [str(path) for path in sorted(before)]
+    assert [len(entry["faces"]) for entry in found] == [1, 1, 0]
+    assert found[0]["faces"][0]["box"] == list(FACE.box)
+    assert found[0]["faces"][0]["landmarks"] == [list(point) for point in FACE.landmarks]
+
+
+def test_a_photograph_without_faces_is_copied_byte_for_byte(photos: Path, tmp_path: Path):
+    assert run("restore", photos / "none.jpg", "-o", tmp_path / "out") == 0
+    result = tmp_path / "out" / "none.jpg"
+    assert result.read_bytes() == (photos / "none.jpg").read_bytes()
+
+
+def test_format_depth_profile_and_alpha_are_kept(tmp_path: Path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    generator = np.random.default_rng(0)
+    rgba = generator.integers(1, 256, (120, 160, 4), np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "rgba.png", icc_profile=profile)
+    deep = generator.integers(1, 65536, (120, 160), np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.tif")
+    out = tmp_path / "out"
+    assert run("restore", tmp_path / "rgba.png", tmp_path / "deep.tif", "-o", out) == 0
+    with Image.open(out / "rgba.png") as image:
+        assert (image.format, image.mode, image.size) == ("PNG", "RGBA", (160, 120))
+        assert image.info["icc_profile"] == profile
+        result = np.asarray(image)
+    outside = np.ones((120, 160), bool)
+    outside[40:60, 40:60] = False
+    assert (result[outside] == rgba[outside]).all()
+    assert (result[..., 3] == rgba[..., 3]).all()
+    with Image.open(out / "deep.tif") as image:
+        assert image.format == "TIFF" and image.mode == "I;16"
+        result = np.asarray(image)
+    assert (result[outside] == deep[outside]).all()
+    assert (result[~outside] == 65535 - deep[~outside]).all()
+
+
+def test_settings_of_the_words(photos: Path, tmp_path: Path, stand: Stand):
+    words = "--score .7 --min-size 20 --fidelity .2 --strength .4 --lock .3 --colour lab"
+    words += " --mask oval --feather .2 --batch-size 3"
+    assert run("restore", photos / "a.jpg", "-o", tmp_path / "out", *words.split()) == 0
+    assert stand.settings == RestoreSettings(
+        score=0.7,
+        min_size=20,
+        fidelity=0.2,
+        strength=0.4,
+        lock=0.3,
+        colour="lab",
+        mask="soft oval",
+        feather=0.2,
+        batch_size=3,
+    )
+
+
+def test_defaults_are_the_chains():
+    options = main.build_parser().parse_args(["restore", "a.jpg", "-o", "out"])
+    ours = RestoreSettings()
+    for field in fields(RestoreSettings):
+        if field.name in ("colour", "mask"):
+            names = restore.COLOURS if field.name == "colour" else restore.MASKS
+            assert names[getattr(options, field.name)] == getattr(ours, field.name)
+        elif field.name != "crop_size":
+            assert getattr(options, field.name) == getattr(ours, field.name)
+
+
+def test_damaged_images_fail_alone(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    data = (photos / "a.jpg").read_bytes()
+    (photos / "cut.jpg").write_bytes(data[: len(data) // 2])
+    (photos / "empty.png").write_bytes(b"")
+    out, report = tmp_path / "out", tmp_path / "report.json"
+    assert run("restore", photos, "-o", out, "--report", report) == 1
+    told = capsys.readouterr().err
+    assert "cut.jpg: failed" in told and "empty.png: failed" in told
+    assert "Traceback" not in told
+    assert sorted(path.name for path in out.rglob("*.*")) == ["a.jpg", "b.png", "none.jpg"]
+    assert [bool(entry["error"]) for entry in entries(report)] == [False, True, True, False, False]
+
+
+def test_an_unexpected_error_fails_alone(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    real = pipeline.restore_photo
+
+    def restore_photo(images: Tensor, *rest: Any) -> pipeline.RestoredPhoto:
+        if not images.any():
+            raise ZeroDivisionError("a bug")
+        return real(images, *rest)
+
+    monkeypatch.setattr(pipeline, "restore_photo", restore_photo)
+    assert run("restore", photos, "-o", tmp_path / "out") == 1
+    told = capsys.readouterr().err
+    assert "none.jpg: failed unexpectedly: ZeroDivisionError: a bug" in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "out" / "none.jpg").exists()
+    assert (tmp_path / "out" / "more" / "b.png").exists()
+
+
+def test_interrupting_keeps_what_is_done(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    real, seen = pipeline.restore_photo, []
+
+    def restore_photo(images: Tensor, *rest: Any) -> pipeline.RestoredPhoto:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(images)
+        return real(images, *rest)
+
+    monkeypatch.setattr(pipeline, "restore_photo", restore_photo)
+    out, report = tmp_path / "out", tmp_path / "report.json"
+    assert run("restore", photos, "-o", out, "--report", report) == 130
+    assert [path.name for path in out.rglob("*.*")] == ["a.jpg"]
+    assert len(entries(report)) == 1
+    assert run("restore", photos, "-o", out) == 2, "results that exist are not replaced unasked"
+    monkeypatch.setattr(pipeline, "restore_photo", real)
+    assert run("restore", photos, "-o", out, "--existing", "skip", "--report", report) == 0
+    assert len(entries(report)) == 2
+
+
+def test_bad_usage(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "out"
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    cases: list[list[object]] = [
+        [],
+        ["repair", photos],
+        ["restore", photos],
+        ["restore", "-o", out],
+        ["restore", tmp_path / "absent.jpg", "-o", out],
+        ["restore", tmp_path / "empty", "-o", out],
+        ["restore", photos, "-o", photos],
+        ["restore", photos / "a.jpg", "-o", photos],
+        ["restore", photos / "a.jpg", "-o", tmp_path / "file"],
+        ["restore", photos, "-o", out, "--strength", "1.5"],
+        ["restore", photos, "-o", out, "--feather", "0.6"],
+        ["restore", photos, "-o", out, "--batch-size", "0"],
+        ["restore", photos, "-o", out, "--fidelity", "high"],
+        ["restore", photos, "-o", out, "--mask", "circle"],
+        ["restore", photos, "-o", out, "--mask", "parsing"],
+        ["restore", photos, "-o", out, "--restorer", "no-such-restorer"],
+        ["restore", photos, "-o", out, "--device", "toaster"],
+        ["restore", photos, "-o", out, "--report", tmp_path / "absent" / "report.json"],
+        ["detect"],
+        ["detect", photos, "--detector", "no-such-detector"],
+        ["models", "upload"],
+        ["models", "download"],
+        ["models", "download", "no-such-weights"],
+    ]
+    for words in cases:
+        assert run(*words) == 2, words
+        told = capsys.readouterr().err
+        assert told.strip() and "Traceback" not in told, words
+    assert not list(out.rglob("*.*")) if out.exists() else True
+
+
+def test_weights_that_do_not_load_are_bad_usage(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    def load_restorer(path: Path) -> nn.Module:
+        raise CorruptWeightsError(f"{path} is truncated. Download it again.")
+
+    monkeypatch.setattr(restorer, "load_restorer", load_restorer)
+    (tmp_path / "mine.pth").write_bytes(b"")
+    words = ["restore", photos, "-o", tmp_path / "out", "--restorer", tmp_path / "mine.pth"]
+    assert run(*words) == 2
+    assert "mine.pth is truncated" in capsys.readouterr().err
+
+
+def test_detect_prints_faces(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run("detect", photos, "--report", tmp_path / "report.json") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{photos / 'a.jpg'}: 1 face",
+        "  1: 30 25 80 90, score 0.90",
+        f"{photos / 'more' / 'b.png'}: 1 face",
+        "  1: 30 25 80 90, score 0.90",
+        f"{photos / 'none.jpg'}: no faces",
+    ]
+    assert [len(entry["faces"]) for entry in entries(tmp_path / "report.json")] == [1, 1, 0]
+
+
+def test_published_weights_that_are_not_here_name_the_command(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    entry = next(entry for entry in manifest.published() if entry.kind == "restorer")
+    assert run("restore", photos, "-o", tmp_path / "out", "--restorer", entry.name) == 2
+    assert f"python -m bfr models download {entry.name}" in capsys.readouterr().err
+
+
+def test_models_list_names_all_with_licences(capsys: pytest.CaptureFixture[str]):
+    assert run("models", "list") == 0
+    told = capsys.readouterr().out
+    assert run("models") == 0
+    assert capsys.readouterr().out == told
+    assert manifest.published()
+    for entry in manifest.published():
+        assert entry.name in told and entry.licence in told
+
+
+def test_models_download_goes_on_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    first, second = manifest.published()[:2]
+
+    def download(entry: Any, folder: Path, on_step: Any = None) -> Path:
+        if entry == first:
+            raise DownloadError("no connection; try again later")
+        on_step(50, 100, None)
+        return folder / entry.file
+
+    monkeypatch.setattr(downloads, "download", download)
+    assert run("models", "download", first.name, second.name) == 1
+    told = capsys.readouterr()
+    assert f"{first.name}: failed: no connection" in told.err
+    assert f"{second.name}: 50 %" in told.err
+    assert told.out.strip() == str(tmp_path / "cache" / second.file)
+    assert run("models", "download", second.name) == 0
+
+
+def test_models_verify(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    good, bad, absent = manifest.published()[:3]
+
+    def verify(path: Path, entry: Any) -> str:
+        if entry == bad:
+            raise CorruptWeightsError("wrong checksum")
+        return "abc"
+
+    found = {good.name: tmp_path / "good", bad.name: tmp_path / "bad"}
+    monkeypatch.setattr(manifest, "find", lambda entry, folders: found.get(entry.name))
+    monkeypatch.setattr(downloads, "verify", verify)
+    assert run("models", "verify", good.name) == 0
+    assert run("models", "verify", good.name, bad.name) == 1
+    assert run("models", "verify", absent.name) == 1
+    told = capsys.readouterr().out
+    assert (
+        f"{good.name}: good, as published, sha256 abc" in told
+        and f"{bad.name}: bad: wrong checksum" in told
+    )
+    assert f"{absent.name}: not downloaded" in told
+
+
+def test_parsing_weights_are_used_where_they_are(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand: Stand
+):
+    words = ["restore", photos / "a.jpg", "--existing", "overwrite", "-o", tmp_path / "out"]
+    assert run(*words) == 0 and stand.parser is None
+    monkeypatch.setattr(manifest, "find", lambda entry, folders: tmp_path / "parser.pth")
+    assert run(*words) == 0 and stand.parser is not None
+    assert run(*words, "--mask", "oval") == 0 and stand.parser is None
+
+
+def test_auto_takes_a_device_that_works():
+    assert torch.zeros(1, device=pick_device("auto")).sum() == 0
+
+
+def test_end_to_end_with_the_embedded_weights(root: Path, tmp_path: Path):
+    """The real command on a shipped photograph: found, restored, and the rest left alone."""
+    photo, out, report = root / "samples" / "grace_hopper.jpg", tmp_path / "out", "report.json"
+    with Image.open(photo) as image:
+        image.save(tmp_path / "photo.png")
+    words = ["restore", tmp_path / "photo.png", "-o", out, "--report", tmp_path / report]
+    words += ["--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bfr", *map(str, words)], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (entry,) = entries(tmp_path / report)
+    (face,) = entry["faces"]
+    x0, y0, x1, y1 = face["box"]
+    assert x0 < 200 < x1 and y0 < 190 < y1, "the face is about the middle of the picture"
+    assert all(x0 < x < x1 and y0 < y < y1 for x, y in face["landmarks"])
+    with Image.open(tmp_path / "photo.png") as image:
+        before = np.asarray(image)
+    with Image.open(out / "photo.png") as image:
+        after = np.asarray(image)
+    assert after.shape == before.shape
+    changed = (after != before).any(-1)
+    assert changed[round(y0) : round(y1), round(x0) : round(x1)].mean() > 0.5
+    assert not changed[:20].any() and not changed[:, :20].any(), "only the face changes"

@@ -1,0 +1,259 @@
+"""The commands ``targets`` and ``review``: words, exit codes and what is told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from bfr.cli import main
+from bfr.cli.targets import PRESETS as NAMED_PRESETS
+from bfr.cli.targets import SAMPLERS as NAMED_SAMPLERS
+from bfr.faces import retinaface
+from bfr.pairs import build, review
+from bfr.pairs.build import PairSettings
+from bfr.pairs.folder import read_pairs
+from bfr.prior import prior
+from bfr.prior.checkpoints import PRESETS
+from bfr.prior.constraint import Constraint
+from bfr.prior.prior import save_prior
+from bfr.prior.sample import SAMPLERS, SampleSettings, for_prior
+from bfr.restore import restorer
+from bfr.runtime import processes
+from tests import pair_sets
+from tests.pair_sets import photograph
+from tests.priors import tiny_prior
+
+WORDS = (
+    "--size 32 --start 3 --stop 1 --steps 20 --factor 4 --no-suit-prior --batch-size 2 --device cpu"
+).split()
+
+
+def load_tiny(path: Path | None, *, preset: str, size: int = 32) -> prior.Prior:
+    assert preset == "auto"
+    return tiny_prior(size)
+
+
+@pytest.fixture
+def stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins for the networks."""
+    pair_sets.stand_in(monkeypatch)
+    monkeypatch.setattr(retinaface, "load_detector", lambda path: pair_sets.detector())
+    monkeypatch.setattr(restorer, "load_restorer", lambda path: pair_sets.restorer())
+    monkeypatch.setattr(prior, "load_prior", load_tiny)
+    monkeypatch.setattr(
+        review, "landmark_distance", lambda images, *_: images.double().mean((1, 2, 3))
+    )
+    monkeypatch.setattr(review, "niqe", lambda images: images.double().std((1, 2, 3)))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    photograph(folder / "a.png", faces=2)
+    photograph(folder / "more" / "b.png")
+    photograph(folder / "none.png", faces=0)
+    return folder
+
+
+def run(*words: object) -> int:
+    try:
+        return main.main([str(word) for word in words])
+    except SystemExit as end:
+        assert isinstance(end.code, int)
+        return end.code
+
+
+@pytest.mark.usefixtures("stand")
+def test_targets_and_review(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "pairs"
+    assert run("targets", photos, "-o", out, *WORDS) == 0
+    told = capsys.readouterr().err
+    assert f"{photos / 'a.png'}: 2 faces" in told and "3 of 3 targets sampled" in told
+    assert "3 to train with, 0 rejected, 0 unfinished" in told
+    assert "1 photographs show no face" in told and "Traceback" not in told
+    assert run("targets", photos, "-o", out, *WORDS) == 0
+    assert "Now 0 targets were sampled" in capsys.readouterr().err
+
+    assert run("review", out, "--reject", "2", "--sheet", tmp_path / "sheet.png") == 0
+    told = capsys.readouterr()
+    pairs = read_pairs(out)
+    assert told.out.splitlines() == [
+        f"2: {pairs.pairs[1].name}: rejected (by hand)",
+        str(tmp_path / "sheet.png"),
+    ]
+    assert "3 pairs: 2 to train with, 0 flagged." in told.err
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.width > 900
+    assert run("review", out, "--keep", pairs.pairs[1].name) == 0
+    assert len(read_pairs(out).kept) == 3
+    assert run("review", out, "--show", "rejected", "--sheet", tmp_path / "none.png") == 0
+    assert "no such pair" in capsys.readouterr().err and not (tmp_path / "none.png").exists()
+
+
+@pytest.mark.usefixtures("stand")
+def test_many_pairs_fill_several_sheets(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(review, "PAIRS_A_SHEET", 2)
+    run("targets", photos, "-o", tmp_path / "pairs", *WORDS)
+    assert run("review", tmp_path / "pairs", "--sheet", tmp_path / "sheet.jpg") == 0
+    assert sorted(path.name for path in tmp_path.glob("*.jpg")) == ["sheet-2.jpg", "sheet.jpg"]
+
+
+@pytest.mark.usefixtures("stand")
+def test_settings_of_the_words(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    given: dict[str, Any] = {}
+
+    def build_pairs(sources: Any, out: Path, *networks: Any, **options: Any):
+        given.update(options, settings=networks[3], prior=networks[2], restorer=networks[1])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "build_pairs", build_pairs)
+    words = "--score .7 --min-size 20 --size 64 --fidelity .2 --start 120 --stop 40 --factor 8 "
+    words += "--strength .5 --steps 200 --sampler ddim --calls 20 --eta .3 --seed 7 "
+    words += "--batch-size 3 --precision bfloat16 --no-suit-prior"
+    assert run("targets", photos, "-o", tmp_path / "pairs", *words.split()) == 130
+    assert given["settings"] == PairSettings(
+        score=0.7,
+        min_size=20,
+        size=64,
+        fidelity=0.2,
+        sample=SampleSettings(Constraint(8, 0.5, 120, 40), 200, "ddim", 20, 0.3, 7, 3),
+    )
+    assert next(given["prior"].network.parameters()).dtype == torch.bfloat16
+    assert run("targets", photos, "-o", tmp_path / "pairs") == 130
+    tiny = given["prior"]
+    assert given["settings"] == PairSettings(sample=for_prior(SampleSettings(), tiny)), (
+        "the defaults are the core's, made to suit the prior"
+    )
+    swinir = pair_sets.restorer(architecture="SwinIR")
+    monkeypatch.setattr(restorer, "load_restorer", lambda path: swinir)
+    assert run("targets", photos, "-o", tmp_path / "pairs") == 130
+    assert given["settings"].sample == for_prior(SampleSettings(Constraint(factor=16)), tiny)
+    assert run("targets", photos, "-o", tmp_path / "pairs", "--guesses", photos) == 130
+    assert given["restorer"] is None and given["guesses"] == photos
+    assert given["settings"].sample == for_prior(SampleSettings(Constraint(factor=8)), tiny)
+
+
+def test_the_choices_are_the_cores():
+    assert NAMED_SAMPLERS == SAMPLERS
+    assert tuple(PRESETS) == NAMED_PRESETS
+
+
+@pytest.mark.usefixtures("stand")
+def test_failures_are_told_and_the_rest_is_done(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (photos / "cut.png").write_bytes(b"\x89PNG")
+    assert run("targets", photos, "-o", tmp_path / "pairs", *WORDS) == 1
+    told = capsys.readouterr().err
+    assert "cut.png: failed" in told and "1 things failed" in told and "Traceback" not in told
+    assert len(read_pairs(tmp_path / "pairs").kept) == 3
+
+
+@pytest.mark.usefixtures("stand")
+def test_interrupting_keeps_what_is_done(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    real, batches = build.sample_targets, []
+
+    def sample_targets(*rest: Any, **options: Any) -> Any:
+        if batches:
+            raise KeyboardInterrupt
+        batches.append(rest)
+        return real(*rest, **options)
+
+    monkeypatch.setattr(build, "sample_targets", sample_targets)
+    assert run("targets", photos, "-o", tmp_path / "pairs", *WORDS) == 130
+    assert len(read_pairs(tmp_path / "pairs").kept) == 2
+
+
+@pytest.mark.usefixtures("stand")
+def test_each_process_takes_its_share_and_device(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    mine = processes.Share(rank=1, count=2, device="meta")
+    asked: list[bool] = []
+
+    def launched_share(cpu: bool) -> processes.Share:
+        asked.append(cpu)
+        return mine
+
+    def build_pairs(sources: Any, out: Path, *networks: Any, **options: Any):
+        assert options["share"] is mine
+        devices.append(next(networks[2].network.parameters()).device.type)
+        options["say"]("half way")
+        raise KeyboardInterrupt
+
+    devices: list[str] = []
+    monkeypatch.setattr(processes, "launched_share", launched_share)
+    monkeypatch.setattr(build, "build_pairs", build_pairs)
+    assert run("targets", photos, "-o", tmp_path / "pairs", "--device", "cpu") == 130
+    assert run("targets", photos, "-o", tmp_path / "pairs") == 130
+    assert asked == [True, False] and devices == ["cpu", "meta"]
+    assert "(2) half way" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("stand")
+def test_bad_usage(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "pairs"
+    (tmp_path / "empty").mkdir()
+    targets_of: list[object] = ["targets", photos, "-o", out, "--device", "cpu"]
+    cases: list[list[object]] = [
+        ["targets", photos],
+        ["targets", "-o", out],
+        ["targets", tmp_path / "empty", "-o", out],
+        ["targets", photos, "-o", photos],
+        [*targets_of, "--start", "50", "--stop", "90"],
+        [*targets_of, "--no-suit-prior", "--factor", "5"],
+        [*targets_of, "--no-suit-prior", "--factor", "64"],
+        [*targets_of, "--size", "8"],
+        [*targets_of, "--calls", "200"],
+        [*targets_of, "--sampler", "euler"],
+        [*targets_of, "--strength", "2"],
+        [*targets_of, "--prior", "no-such-prior"],
+        [*targets_of, "--guesses", tmp_path / "empty"],
+        [*targets_of, "--guesses", photos, "--restorer", "mine.pth"],
+        ["review"],
+        ["review", tmp_path / "empty"],
+        ["review", tmp_path / "absent", "--reject", "1"],
+    ]
+    for words in cases:
+        assert run(*words) == 2, words
+        told = capsys.readouterr().err
+        assert told.strip() and "Traceback" not in told, words
+    assert not list(out.rglob("*.png"))
+
+
+def test_help_does_not_wait_for_torch(root: Path):
+    code = (
+        "import sys; from bfr.cli import main\n"
+        "for command in ('targets', 'review'):\n"
+        "    try: main.main([command, '--help'])\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+        "print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.stderr.split() == ["False"], done.stderr
+    assert "more of it is painted anew" in " ".join(done.stdout.split())
+
+
+def test_real_photographs_from_end_to_end(root: Path, tmp_path: Path):
+    """The shipped portraits through the embedded detector and restorer, with a tiny prior."""
+    facts = {"licence": "none", "provenance": "by rule"}
+    save_prior(tmp_path / "prior.safetensors", tiny_prior(64), facts)
+    out = tmp_path / "pairs"
+    words = ["--prior", tmp_path / "prior.safetensors", "--size", "64", *WORDS[2:]]
+    assert run("targets", root / "samples", "-o", out, *words) == 0
+    assert run("review", out, "--device", "cpu", "--sheet", tmp_path / "sheet.png") == 0
+    pairs = read_pairs(out)
+    assert [Path(pair.source).stem for pair in pairs.pairs] == ["eileen_collins", "grace_hopper"]
+    assert all(pair.complete and pair.score > 0.8 for pair in pairs.pairs)
+    assert all(pair.measures["likeness"] for pair in pairs.pairs)
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000

@@ -1,0 +1,304 @@
+"""Pasting: identity, untouched surroundings, noise, neighbours, scales and bad input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from bfr.errors import InputError
+from bfr.faces.align import align_faces
+from bfr.faces.parsing import FaceParser
+from bfr.faces.paste import MASKS, paste_faces
+from bfr.records import Alignment, FaceSet
+from tests.portraits import astronaut, face_at, face_of, only, psnr
+
+
+class Middle(nn.Module):
+    """A parsing network to which the middle half of a crop is face (class 1)."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        scores = torch.zeros(len(x), 2, *x.shape[2:])
+        scores[:, 1] = -100
+        scores[:, 1, 128:384, 128:384] = 100
+        return (scores,)
+
+
+def middle() -> FaceParser:
+    return FaceParser(Middle(), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1,))
+
+
+def noise(image: Tensor, sigma: float, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (image + sigma * torch.randn(image.shape, generator=generator)).clamp(0, 1)
+
+
+def crowd() -> tuple[Tensor, FaceSet]:
+    """Three images: two faces (one turned and half outside), none, one that is the largest."""
+    generator = torch.Generator().manual_seed(0)
+    images = F.interpolate(torch.rand(3, 3, 40, 50, generator=generator), (200, 250))
+    faces = ((face_at(70, 80, 25), face_at(240, 150, 30, 160)), (), (face_at(120, 100, 60),))
+    return images, FaceSet(faces, (200, 250))
+
+
+@pytest.mark.parametrize("pixels", [20, 100, 400])
+@pytest.mark.parametrize("size", [64, 256])
+@pytest.mark.parametrize("mask", MASKS)
+def test_identity_gives_the_photograph_back(pixels: int, size: int, mask: str):
+    """At least 45 dB are wanted; it is exact."""
+    image, face = astronaut(pixels / 100)
+    crops, alignment = align_faces(image, only(face, image), size)
+    parser = middle() if mask == "parsing" else None
+    pasted, masks = paste_faces(image, crops, alignment, mask=mask, parser=parser)
+    assert (masks > 0.9).sum() > 0.3 * pixels**2  # it did paste
+    assert torch.equal(pasted, image)
+
+
+@pytest.mark.parametrize("colour", ["low frequency", "lab", "none"])
+def test_identity_of_a_turned_face(colour: str):
+    image, face = astronaut()
+    turned = torch.rot90(image, 1, (2, 3))
+    points = [(y, image.shape[3] - 1 - x) for x, y in face.landmarks]
+    crops, alignment = align_faces(turned, only(face_of(torch.tensor(points)), turned), 128)
+    pasted, masks = paste_faces(turned, crops, alignment, colour=colour)
+    assert psnr(pasted, turned, masks > 0) > 75
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_pixels_outside_the_mask_stay_to_the_bit(mask: str):
+    images, faces = crowd()
+    crops, alignment = align_faces(images, faces, 64)
+    before = images.clone(), crops.clone()
+    pasted, masks = paste_faces(
+        images, 1 - crops, alignment, mask=mask, parser=middle(), colour="none"
+    )
+    changed = (pasted != images).any(1, keepdim=True)
+    assert changed.any((1, 2, 3)).tolist() == [True, False, True]
+    assert not changed[masks == 0].any()
+    assert changed[masks > 0.05].float().mean() > 0.99
+    assert masks.min() == 0
+    assert masks.max() <= 1
+    assert torch.equal(images, before[0])
+    assert torch.equal(crops, before[1])
+
+
+def test_out_of_range_pixels_outside_the_mask_stay():
+    images, faces = crowd()
+    images = images * 3 - 1
+    crops, alignment = align_faces(images, faces, 64)
+    pasted, masks = paste_faces(images, crops, alignment)
+    kept = (masks == 0).expand_as(images)
+    assert torch.equal(pasted[kept], images[kept])
+    assert images[kept].max() > 1.5
+
+
+def test_a_batch_equals_singles():
+    images, faces = crowd()
+    crops, alignment = align_faces(images, faces, 64)
+    pasted, masks = paste_faces(images, 1 - crops, alignment)
+    for i in range(3):
+        image = images[i : i + 1]
+        own, place = align_faces(image, replace(faces, faces=(faces.faces[i],)), 64)
+        found, mask = paste_faces(image, 1 - own, place)
+        assert torch.equal(found, pasted[i : i + 1])
+        assert torch.equal(mask, masks[i : i + 1])
+
+
+def test_no_faces():
+    images = torch.rand(2, 3, 30, 40)
+    crops, alignment = align_faces(images, FaceSet(((), ()), (30, 40)), 64)
+    pasted, masks = paste_faces(images, crops, alignment)
+    assert torch.equal(pasted, images)
+    assert pasted.data_ptr() != images.data_ptr()
+    assert masks.shape == (2, 1, 30, 40)
+    assert masks.max() == 0
+
+
+@pytest.mark.parametrize("x", [-3.0, 100.0, -400.0])
+def test_faces_half_and_wholly_outside(x: float):
+    image = torch.rand(1, 3, 90, 100, generator=torch.Generator().manual_seed(0))
+    crops, alignment = align_faces(image, only(face_at(x, 40, 20), image), 64)
+    pasted, masks = paste_faces(image, torch.ones_like(crops), alignment, colour="none")
+    if x < -100:
+        assert torch.equal(pasted, image)
+        assert masks.max() == 0
+    else:
+        assert masks.max() > 0.9
+        assert pasted[(masks > 0.98).expand_as(pasted)].min() > 0.9
+        assert psnr(*(paste_faces(image, crops, alignment)[0], image), masks > 0) > 100
+
+
+def test_the_mask_is_where_the_face_is():
+    image, face = astronaut()
+    crops, alignment = align_faces(image, only(face, image), 128)
+    _, masks = paste_faces(image, crops, alignment)
+    for x, y in face.landmarks:
+        assert masks[0, 0, round(y), round(x)] > 0.9
+    assert masks[0, 0, 5, 5] == 0
+    assert masks[0, 0].diff(dim=0).abs().max() < 0.15  # no hard edge
+    _, square = paste_faces(image, crops, alignment, mask="square")
+    assert (square >= masks).all()
+    _, hard = paste_faces(image, crops, alignment, mask="square", feather=0)
+    assert hard.mean() > square.mean() > masks.mean()
+
+
+def test_the_parsed_outline_is_used():
+    image, face = astronaut()
+    crops, alignment = align_faces(image, only(face, image), 128)
+    _, masks = paste_faces(image, crops, alignment, mask="parsing", parser=middle())
+    _, square = paste_faces(image, crops, alignment, mask="square")
+    x, y = face.landmarks[2]
+    assert masks[0, 0, round(y), round(x)] > 0.95
+    assert masks.sum() == pytest.approx(0.25 * 128**2 / float(_scale(alignment)) ** 2, rel=0.15)
+    assert (square > masks + 0.5).any()
+
+
+def _scale(alignment: Alignment) -> Tensor:
+    return torch.linalg.det(alignment.image_to_crop[0, :, :2]).sqrt()
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.4])
+def test_strength_blends_linearly(strength: float):
+    images, faces = crowd()
+    crops, alignment = align_faces(images, faces, 64)
+    crops = 0.3 + 0.4 * crops.flip(1)  # in a range in which nothing is clamped
+    full, full_masks = paste_faces(images, crops, alignment)
+    part, masks = paste_faces(images, crops, alignment, strength=strength)
+    assert torch.allclose(masks, strength * full_masks)
+    unclamped = ((full > 0) & (full < 1)).all(1, keepdim=True)
+    wanted = images + strength * (full - images)
+    assert torch.allclose(part.where(unclamped, 0.0), wanted.where(unclamped, 0.0), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [128, 512])
+@pytest.mark.parametrize("sigma", [0.02, 0.1])
+def test_removed_noise_does_not_come_back(size: int, sigma: float):
+    """A perfect restorer's face is close to clean, also where the crop is coarser than it."""
+    clean, face = astronaut(2.0)
+    noisy = noise(clean, sigma)
+    restored, alignment = align_faces(clean, only(face, clean), size)
+    pasted, masks = paste_faces(noisy, restored, alignment, colour="none")
+    inside = masks > 0.9
+    assert psnr(pasted, clean, inside) > psnr(noisy, clean, inside) + (3 if sigma < 0.05 else 10)
+    left = _highpass_energy(pasted - clean, inside) / _highpass_energy(noisy - clean, inside)
+    assert left < (0.5 if sigma < 0.05 else 0.1)
+
+
+def _highpass_energy(x: Tensor, where: Tensor) -> float:
+    high = x - F.avg_pool2d(x, 3, 1, 1)
+    return float(high.square().mean(1, keepdim=True)[where].mean())
+
+
+def test_a_large_face_stays_sharper_than_its_crop():
+    """Slightly different colours, all detail kept: what the crop cannot hold stays."""
+    image, face = astronaut(1.0)
+    crops, alignment = align_faces(image, only(face, image), 32)
+    pasted, masks = paste_faces(image, (0.95 * crops + 0.02), alignment, colour="none")
+    inside = masks > 0.98
+    assert _highpass_energy(pasted, inside) > 0.8 * _highpass_energy(image, inside)
+
+
+def test_invented_detail_replaces_the_old():
+    image, face = astronaut()
+    image = noise(image, 0.05)
+    crops, alignment = align_faces(image, only(face, image), 64)
+    flat = torch.full_like(crops, 0.5)
+    pasted, masks = paste_faces(image, flat, alignment, colour="none")
+    assert (pasted - 0.5).abs()[(masks > 0.999).expand_as(pasted)].max() < 0.05
+
+
+@pytest.mark.parametrize("size", [(640, 1024), (641, 1025), (160, 256), (987, 1579)])
+def test_pasting_onto_a_resized_photograph(size: tuple[int, int]):
+    """The face lands where it belongs: at twice the size, odd sizes and smaller ones."""
+    image, face = astronaut()
+    crops, alignment = align_faces(image, only(face, image), 256)
+    resized = F.interpolate(image, size, mode="bicubic", antialias=True).clamp(0, 1)
+    pasted, masks = paste_faces(resized, crops, alignment)
+    assert pasted.shape == resized.shape
+    assert psnr(pasted, resized, masks > 0.5) > 38
+    marked = crops.clone()
+    marked[..., 120:136, 120:136] = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
+    found, _ = paste_faces(resized, marked, alignment, colour="none")
+    found_at = (found[0, 0] - found[0, 1] > 0.9).nonzero().double().mean(0)
+    centre = torch.linalg.inv(alignment.image_to_crop[0, :, :2]) @ (
+        127.5 - alignment.image_to_crop[0, :, 2]
+    )
+    scale = torch.tensor([size[0] / 320, size[1] / 512]).double()
+    assert torch.allclose(found_at, (centre.flip(0) + 0.5) * scale - 0.5, atol=0.6)
+
+
+def test_neighbours_do_not_paste_over_each_other():
+    """Each face's middle is its own, whatever the order; between them nothing jumps."""
+    image = torch.full((1, 3, 120, 200), 0.5)
+    pair = (face_at(70, 60, 25), face_at(130, 60, 25))
+    outcomes = []
+    for faces in (pair, pair[::-1]):
+        _, alignment = align_faces(image, FaceSet((faces,), (120, 200)), 64)
+        shades = [1.0 if face is pair[0] else 0.0 for face in faces]
+        crops = torch.stack([torch.full((3, 64, 64), shade) for shade in shades])
+        pasted, masks = paste_faces(image, crops, alignment, colour="none")
+        outcomes.append(pasted)
+        assert masks.max() <= 1
+    assert torch.allclose(*outcomes, atol=1e-6)
+    row = outcomes[0][0, 0, 60]
+    assert row[70] > 0.95
+    assert row[130] < 0.05
+    assert row.diff().abs().max() < 0.15
+
+
+def test_faces_do_not_copy_the_photograph():
+    """Nine faces make no more tensors of the photograph's size than one does."""
+    image = torch.rand(1, 3, 600, 900)
+    made: list[int] = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, Tensor) and out.numel() >= 600 * 900:
+                given = {x.data_ptr() for x in args if isinstance(x, Tensor)}
+                made.extend({out.data_ptr()} - given)  # neither views nor in place
+            return out
+
+    counts = []
+    for number in (1, 9):
+        faces = tuple(face_at(100 + 60 * i, 300, 20) for i in range(number))
+        with Watch():
+            crops, alignment = align_faces(image, FaceSet((faces,), (600, 900)), 32)
+            paste_faces(image, 1 - crops, alignment)
+        counts.append(len(made))
+        made.clear()
+    assert counts[0] == counts[1] > 0
+
+
+def test_wrong_input_is_refused():
+    images, faces = crowd()
+    crops, alignment = align_faces(images, faces, 64)
+    for crop, match in (
+        (crops * float("nan"), "crops must be finite"),
+        (crops[:2], "holds 3 faces, but 2 crops"),
+        (crops[..., :32, :32], "aligned at 64x64 pixels, but the crops are 32x32"),
+        (crops[:, :1], "crops must be"),
+    ):
+        with pytest.raises(InputError, match=match):
+            paste_faces(images, crop, alignment)
+    with pytest.raises(InputError, match="belongs to 3 images, but 1"):
+        paste_faces(images[:1], crops, alignment)
+    with pytest.raises(InputError, match=r"250x200 pixels, and 250x190"):
+        paste_faces(images[:, :, :190], crops, alignment)
+    with pytest.raises(InputError, match="images must be finite"):
+        paste_faces(images / 0, crops, alignment)
+    options: list[tuple[dict[str, Any], str]] = [
+        ({"mask": "round"}, "'round'"),
+        ({"mask": "parsing"}, "needs a parser"),
+        ({"feather": 0.6}, "not 0.6"),
+        ({"strength": 1.5}, "not 1.5"),
+        ({"colour": "wavelet"}, "'wavelet'"),
+    ]
+    for wrong, match in options:
+        with pytest.raises(InputError, match=match):
+            paste_faces(images, crops, alignment, **wrong)

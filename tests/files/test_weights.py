@@ -1,0 +1,376 @@
+"""Reading weights files and downloading published ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from bfr.errors import (
+    CancelledError,
+    CorruptWeightsError,
+    DownloadError,
+    MissingWeightsError,
+    OutputError,
+    UnsafeWeightsError,
+)
+from bfr.files import manifest
+from bfr.files.downloads import download, verify
+from bfr.files.manifest import PublishedWeights, find, published
+from bfr.files.weights import read_state_dict
+from tests.rule_weights import published_format
+
+STATE = {"conv.weight": torch.rand(4, 3, 3, 3), "conv.bias": torch.rand(4)}
+
+
+def same(state: dict[str, torch.Tensor]) -> bool:
+    return state.keys() == STATE.keys() and all(torch.equal(state[n], STATE[n]) for n in STATE)
+
+
+# Reading ---------------------------------------------------------------------------------------
+
+
+def test_safetensors_with_metadata(tmp_path: Path):
+    path = tmp_path / "net.safetensors"
+    save_file(STATE, path, metadata={"size": "256"})
+    state, metadata = read_state_dict(path)
+    assert same(state)
+    assert metadata == {"size": "256"}
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("wrapper", [None, "params_ema", "params", "state_dict", "model"])
+def test_torch_files_and_their_wrappers(
+    tmp_path: Path, wrapper: str | None, prefix: str, old_format: bool
+):
+    named = {prefix + name: tensor for name, tensor in STATE.items()}
+    content = named if wrapper is None else {wrapper: named, "iteration": 5}
+    path = tmp_path / "net.pth"
+    torch.save(content, path, _use_new_zipfile_serialization=not old_format)
+    state, metadata = read_state_dict(path)
+    assert same(state)
+    assert metadata == {}
+
+
+def test_the_averaged_weights_are_preferred(tmp_path: Path):
+    other = {name: tensor + 1 for name, tensor in STATE.items()}
+    torch.save({"params": other, "params_ema": STATE}, tmp_path / "net.pth")
+    assert same(read_state_dict(tmp_path / "net.pth")[0])
+
+
+def test_a_prefix_of_some_names_is_kept(tmp_path: Path):
+    named = {"module.a": torch.zeros(1), "b": torch.zeros(1)}
+    torch.save(named, tmp_path / "net.pth")
+    assert read_state_dict(tmp_path / "net.pth")[0].keys() == named.keys()
+
+
+def test_safetensors_by_another_suffix(tmp_path: Path):
+    save_file(STATE, tmp_path / "net.pth")
+    assert same(read_state_dict(tmp_path / "net.pth")[0])
+
+
+class Malicious:
+    """Pickles as a call that leaves a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize("how", ["torch", "old torch", "pickle"])
+def test_pickled_code_is_refused_and_not_run(tmp_path: Path, how: str):
+    trace, path = tmp_path / "was run", tmp_path / "net.pth"
+    content = {"conv.weight": Malicious(trace)}
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=how == "torch")
+    with pytest.raises(UnsafeWeightsError, match=r"net\.pth.*pickled code"):
+        read_state_dict(path)
+    assert not trace.exists()
+    pickle.loads(pickle.dumps(Malicious(trace)))
+    assert trace.exists(), "the file would have done harm"
+
+
+def test_whole_networks_are_code(tmp_path: Path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "net.pth")
+    with pytest.raises(UnsafeWeightsError, match="Linear"):
+        read_state_dict(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("file", ["net.pth", "old.pth", "net.safetensors"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
+def test_truncated_files(tmp_path: Path, file: str, share: float):
+    path = tmp_path / file
+    state = {"weight": torch.rand(1000)}
+    if file.endswith(".pth"):
+        torch.save(state, path, _use_new_zipfile_serialization=file == "net.pth")
+    else:
+        save_file(state, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(CorruptWeightsError, match="download it again"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("file", ["net.pth", "net.safetensors"])
+@pytest.mark.parametrize(
+    "content",
+    [b"\n<!DOCTYPE html><html>Not Found</html>", b"version https://git-lfs.github.com/spec/v1\n"],
+)
+def test_a_web_page_is_no_weights_file(tmp_path: Path, file: str, content: bytes):
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(CorruptWeightsError, match="web page"):
+        read_state_dict(tmp_path / file)
+
+
+@pytest.mark.parametrize("content", [{}, [1, 2], {"weight": torch.zeros(1), "step": 3}, {"a": {}}])
+def test_files_without_a_state_dict(tmp_path: Path, content):
+    torch.save(content, tmp_path / "net.pth")
+    with pytest.raises(CorruptWeightsError, match=r"net\.pth"):
+        read_state_dict(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_is_named(tmp_path: Path, value: float):
+    damaged = {**STATE, "conv.bias": torch.tensor([0.0, value, 0.0, 0.0])}
+    save_file(damaged, tmp_path / "net.safetensors")
+    with pytest.raises(CorruptWeightsError, match=r"conv\.bias"):
+        read_state_dict(tmp_path / "net.safetensors")
+
+
+def test_missing_file_says_where_it_belongs(tmp_path: Path):
+    with pytest.raises(MissingWeightsError, match=r"download gfpgan-1\.4.*facerestore_models"):
+        read_state_dict(tmp_path / "GFPGANv1.4.pth")
+    with pytest.raises(MissingWeightsError, match=r"mine\.pth"):
+        read_state_dict(tmp_path / "mine.pth")
+
+
+# The manifest ----------------------------------------------------------------------------------
+
+
+def test_manifest_is_sound():
+    entries = published()
+    assert len({entry.name for entry in entries}) == len(entries)
+    assert len({entry.file for entry in entries}) == len(entries)
+    for entry in entries:
+        assert entry.kind in ("detector", "restorer", "parser", "prior"), entry
+        assert entry.url.startswith("https://github.com/"), entry
+        assert entry.url.endswith("/" + entry.file), entry
+        assert entry.licence, entry
+        assert entry.folder in ("facedetection", "facerestore_models", "face_priors"), entry
+        assert entry.sha256 is None or len(bytes.fromhex(entry.sha256)) == 32, entry
+
+
+@pytest.mark.parametrize("file", ["swinir_gan_v1.pth", "iddpm_ffhq512_ema500000.pth"])
+def test_manifest_agrees_with_the_recorded_formats(file: str):
+    entry = next(entry for entry in published() if entry.file == file)
+    assert entry.url == published_format(file)["url"]
+    assert entry.licence == published_format(file)["licence"]
+
+
+def test_find_takes_the_first_folder(tmp_path: Path):
+    entry = published()[0]
+    folders = [tmp_path / name for name in "abc"]
+    assert find(entry, folders) is None
+    for folder in folders[1:]:
+        folder.mkdir()
+        (folder / entry.file).touch()
+    assert find(entry, folders) == folders[1] / entry.file
+
+
+def test_cache_dir_follows_the_platform(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert manifest.cache_dir() == tmp_path / "face-restoration-tuner"
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    assert manifest.cache_dir() == tmp_path / "local" / "face-restoration-tuner"
+
+
+# Downloads, from a server on this machine --------------------------------------------------------
+
+
+CONTENT = b"\x80" + bytes(range(256)) * 12000  # three chunks
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one file, badly if told so, and counts the requests."""
+
+    content = CONTENT
+    promised: int | None = len(CONTENT)
+    status = 200
+    requests = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server  # type: ignore[assignment]
+
+    def do_GET(self) -> None:
+        self.server.requests += 1
+        self.send_response(self.server.status)
+        if self.server.promised is not None:
+            self.send_header("Content-Length", str(self.server.promised))
+        self.end_headers()
+        self.wfile.write(self.server.content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch) -> Iterator[Server]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def entry(server: Server) -> PublishedWeights:
+    url = f"http://127.0.0.1:{server.server_port}/net.pth"
+    return PublishedWeights("net", "net.pth", "restorer", url, None, "MIT", "facerestore_models")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_download_with_progress(tmp_path: Path, server: Server, entry: PublishedWeights):
+    steps: list[tuple[int, int]] = []
+    folder = tmp_path / "models" / "made on the way"
+    known = replace(entry, sha256=SHA256, size=len(CONTENT))
+    path = download(known, folder, lambda done, total, _: steps.append((done, total)))
+    assert path.read_bytes() == CONTENT
+    assert names(folder) == ["net.pth"], "the manifest's checksum needs no record"
+    assert len(steps) > 1
+    assert steps == sorted(steps)
+    assert steps[-1] == (len(CONTENT), len(CONTENT))
+    assert verify(path, known) == SHA256
+    assert download(known, folder) == path
+    assert server.requests == 1, "what is there and good is not downloaded again"
+
+
+def test_download_of_unknown_length(tmp_path: Path, server: Server, entry: PublishedWeights):
+    server.promised = None
+    assert download(entry, tmp_path).read_bytes() == CONTENT
+
+
+def test_first_checksum_is_recorded_and_enforced(
+    tmp_path: Path, server: Server, entry: PublishedWeights
+):
+    path = download(entry, tmp_path)
+    record = tmp_path / "net.pth.sha256"
+    assert record.read_text() == f"{SHA256}  net.pth\n"
+    path.write_bytes(b"\x80 damaged on the disk")
+    with pytest.raises(CorruptWeightsError, match=SHA256):
+        verify(path, entry)
+    assert download(entry, tmp_path).read_bytes() == CONTENT, "a damaged file is replaced"
+    path.unlink()
+    server.content = CONTENT[:-1] + b"!"
+    with pytest.raises(DownloadError, match=r"net\.pth\.sha256"):
+        download(entry, tmp_path)
+    assert names(tmp_path) == ["net.pth.sha256"]
+    record.unlink()
+    assert download(entry, tmp_path).read_bytes() == server.content
+
+
+def test_wrong_checksum(tmp_path: Path, entry: PublishedWeights):
+    with pytest.raises(DownloadError, match=SHA256):
+        download(replace(entry, sha256="0" * 64), tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_truncated_body(tmp_path: Path, server: Server, entry: PublishedWeights):
+    server.promised = len(CONTENT) + 1
+    with pytest.raises(DownloadError, match=f"{len(CONTENT)} of {len(CONTENT) + 1}"):
+        download(entry, tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_failed_download_leaves_the_old_file(
+    tmp_path: Path, server: Server, entry: PublishedWeights
+):
+    (tmp_path / "net.pth").write_bytes(b"old")
+    server.status = 404
+    with pytest.raises(DownloadError, match="404"):
+        download(replace(entry, sha256=SHA256), tmp_path)
+    assert (tmp_path / "net.pth").read_bytes() == b"old"
+
+
+def test_a_web_page_instead_of_weights(tmp_path: Path, server: Server, entry: PublishedWeights):
+    server.content = b"<html>Please log in</html>"
+    server.promised = len(server.content)
+    with pytest.raises(DownloadError, match="web page"):
+        download(entry, tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_no_network_says_how_to_help_oneself(tmp_path: Path, entry: PublishedWeights):
+    nowhere = replace(entry, url="http://127.0.0.1:9/net.pth")  # the discard port: refused
+    with pytest.raises(DownloadError) as caught:
+        download(nowhere, tmp_path)
+    assert nowhere.url in str(caught.value)
+    assert str(tmp_path / "net.pth") in str(caught.value)
+    assert names(tmp_path) == []
+
+
+def test_cancelling(tmp_path: Path, entry: PublishedWeights):
+    def cancel(done: int, total: int, _: object) -> None:
+        raise CancelledError("stop")
+
+    with pytest.raises(CancelledError):
+        download(entry, tmp_path, cancel)
+    assert names(tmp_path) == []
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path, entry: PublishedWeights):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="folder"):
+        download(entry, tmp_path / "file")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+def test_full_disk(tmp_path: Path, entry: PublishedWeights):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) // 2, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="disk"):
+            download(entry, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names(tmp_path) == []
+
+
+def test_verify(tmp_path: Path, entry: PublishedWeights):
+    path = tmp_path / "net.pth"
+    with pytest.raises(MissingWeightsError):
+        verify(path, entry)
+    path.write_bytes(CONTENT)
+    assert verify(path, entry) == SHA256, "nothing is known to compare with"
+    with pytest.raises(CorruptWeightsError, match="bytes"):
+        verify(path, replace(entry, size=5))
+    with pytest.raises(CorruptWeightsError, match="sha256"):
+        verify(path, replace(entry, sha256="0" * 64))
+    (tmp_path / "net.pth.sha256").write_text("no checksum")
+    with pytest.raises(CorruptWeightsError, match="Delete it"):
+        verify(path, entry)

@@ -1,0 +1,569 @@
+"""Fine-tuning: never worse, the same after any interruption, and the same on any number of
+processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from spandrel import ImageModelDescriptor
+from torch import Tensor
+
+from bfr.errors import CancelledError, InputError, OutputError, WrongArchitectureError
+from bfr.files.photos import Photo, read_photo, write_photo
+from bfr.files.weights import read_state_dict
+from bfr.finetune import learner
+from bfr.finetune import loop as module
+from bfr.finetune.loop import Finetuned, LossError, finetune
+from bfr.finetune.run_folder import RunFolder
+from bfr.finetune.settings import CODEBOOK, FinetuneSettings
+from bfr.image.plots import curves
+from bfr.pairs.folder import PairSet
+from bfr.restore.restorer import load_restorer
+from bfr.runtime.memory import OutOfMemoryError
+from bfr.runtime.processes import Share
+from tests.finetune_sets import PLAIN, QUICK, SIZE, faces, pairs_folder, tiny_restorer
+from tests.pair_sets import restorer as strange_restorer
+
+ALL = replace(QUICK, steps=6)
+"""Everything that has a state: GAN, average, weight decay, patches, flips, the clip."""
+STRICT = {"validate_every": 3, "save_every": 2}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_plots():
+    """A plot takes longer than the steps it shows: here just its data become a picture."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "curves", _data_as_picture)
+        yield
+
+
+def _data_as_picture(series: dict[str, Any], title: str = "", **_: object) -> Tensor:
+    sums = [float(sum(steps) + sum(values)) for steps, values in series.values()]
+    return torch.tensor(sums, dtype=torch.float64).frac().abs().expand(1, 3, 4, -1).float()
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> PairSet:
+    return pairs_folder(tmp_path_factory.mktemp("set"))
+
+
+def tune(pairs: PairSet, run: Path, settings: FinetuneSettings = ALL, **options: Any) -> Finetuned:
+    options = {"restorer": tiny_restorer(), **STRICT, **options}
+    return finetune(pairs=pairs, run=run, settings=settings, **options)
+
+
+def weights(restorer: ImageModelDescriptor) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in restorer.model.state_dict().items()}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    """Whether all is equal to the bit."""
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def apart(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
+    return max(float((first[k] - second[k]).abs().max()) for k in first)
+
+
+def state(run: Path) -> dict[str, Tensor]:
+    kept = RunFolder(run).read()
+    assert kept is not None
+    return {**kept.tensors, "step": torch.tensor(kept.facts["step"])}
+
+
+def log_of(run: Path) -> list[dict[str, Any]]:
+    return list(RunFolder(run).lines())
+
+
+class Stop:
+    """Stops a run by an error after so many steps."""
+
+    def __init__(self, after: int, error: BaseException):
+        self.after, self.error = after, error
+
+    def __call__(self, done: int, total: int, preview: Tensor | None) -> None:
+        if done >= self.after:
+            raise self.error
+
+
+@pytest.fixture(scope="module")
+def unbroken(pairs: PairSet, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finetuned]:
+    run = tmp_path_factory.mktemp("unbroken")
+    return run, tune(pairs, run)
+
+
+# Resuming ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 5, 6])
+def test_a_resumed_run_equals_an_unbroken_one(
+    pairs: PairSet, tmp_path: Path, unbroken: tuple[Path, Finetuned], after: int
+):
+    stopped = tune(pairs, tmp_path, on_step=Stop(after, CancelledError("enough")))
+    assert not stopped.finished and stopped.steps == after
+    resumed, (run, whole) = tune(pairs, tmp_path, resume=True), unbroken
+    assert resumed.finished and resumed.steps == 6
+    assert same(state(tmp_path), state(run))
+    assert same(weights(resumed.restorer), weights(whole.restorer))
+    assert log_of(tmp_path) == log_of(run)
+    assert (resumed.best_step, resumed.report) == (whole.best_step, whole.report)
+    assert torch.equal(resumed.strip, whole.strip) and torch.equal(resumed.plot, whole.plot)
+
+
+def test_any_other_error_saves_and_goes_on_up(
+    pairs: PairSet, tmp_path: Path, unbroken: tuple[Path, Finetuned]
+):
+    for error in (ZeroDivisionError(), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            tune(pairs, tmp_path, on_step=Stop(5, error))
+        assert state(tmp_path)["step"] == 5, "and not 4, the last that was due"
+    tune(pairs, tmp_path)
+    assert same(state(tmp_path), state(unbroken[0]))
+
+
+def test_a_step_that_is_half_done_is_not_saved(
+    pairs: PairSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unbroken: tuple[Path, Finetuned],
+):
+    follow, calls = module.follow, []
+
+    def interrupted(*arguments: Any) -> None:
+        calls.append(follow(*arguments))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "follow", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tune(pairs, tmp_path)
+    assert state(tmp_path)["step"] == 3
+    monkeypatch.undo()
+    tune(pairs, tmp_path)
+    assert same(state(tmp_path), state(unbroken[0]))
+
+
+def test_an_interrupted_validation_is_made_up_for(
+    pairs: PairSet, tmp_path: Path, unbroken: tuple[Path, Finetuned]
+):
+    class InValidation(Stop):
+        def __call__(self, done: int, total: int, preview: Tensor | None) -> None:
+            self.seen = [*getattr(self, "seen", []), done]
+            if self.seen.count(3) == 2:
+                raise self.error
+
+    stopped = tune(pairs, tmp_path, on_step=InValidation(3, CancelledError()))
+    assert stopped.steps == 3 and [line["step"] for line in log_of(tmp_path)] == [0, 1, 2, 3]
+    tune(pairs, tmp_path)
+    assert log_of(tmp_path) == log_of(unbroken[0])
+
+
+def test_cancelling_before_the_base_is_scored(pairs: PairSet, tmp_path: Path):
+    base = tiny_restorer()
+    stopped = tune(pairs, tmp_path, restorer=base, on_step=Stop(0, CancelledError()))
+    assert (stopped.improved, stopped.steps, stopped.finished) == (False, 0, False)
+    assert same(weights(stopped.restorer), weights(base)) and "before" in stopped.report
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from bfr.finetune.loop import finetune
+from bfr.pairs.folder import read_pairs
+from tests.finetune_sets import tiny_restorer
+from tests.finetune.test_loop import ALL, STRICT
+from dataclasses import replace
+finetune(tiny_restorer(), read_pairs(sys.argv[1]), Path(sys.argv[2]), replace(ALL, steps=40),
+         **STRICT, on_step=lambda done, *_: print(done, flush=True))
+"""
+
+
+@pytest.fixture
+def one_thread():
+    """More threads add in another order, and so round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_killed_at_any_moment(pairs: PairSet, tmp_path: Path, root: Path):
+    """With kill -9 at most the steps since the last save are lost."""
+    settings, run = replace(ALL, steps=40), tmp_path / "run"
+    command = [sys.executable, "-c", WORKER, str(pairs.folder), str(run)]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    begun, kills = 0, 0
+    for wait in (0.0, 0.3):
+        process = subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        seen = int(process.stdout.readline())  # it has begun to work
+        assert seen >= begun - 1, "goes on where it was"
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        seen = max([seen, *map(int, process.stdout.read().split())])
+        kills += process.wait() == -signal.SIGKILL
+        if (run / "state.safetensors").exists():
+            begun = int(state(run)["step"])
+            assert begun >= seen - STRICT["save_every"]
+    assert kills
+    tune(pairs, run, settings)
+    tune(pairs, tmp_path / "unbroken", settings)
+    assert same(state(run), state(tmp_path / "unbroken"))
+    assert log_of(run) == log_of(tmp_path / "unbroken")
+
+
+def test_a_finished_run_is_read_again(pairs: PairSet, unbroken: tuple[Path, Finetuned]):
+    run, whole = unbroken
+    before = (run / "state.safetensors").stat().st_mtime_ns
+    again = tune(pairs, run)
+    assert same(weights(again.restorer), weights(whole.restorer)) and again.report == whole.report
+    assert (run / "state.safetensors").stat().st_mtime_ns == before
+
+
+def test_another_run_is_not_gone_on_with(
+    pairs: PairSet, tmp_path: Path, unbroken: tuple[Path, Finetuned]
+):
+    run, _ = unbroken
+    for options, word in (
+        ({"settings": replace(ALL, lr=0.5, steps=7)}, "settings lr was 0.001 and is 0.5"),
+        ({"settings": replace(ALL, lr=0.5, steps=7)}, "settings steps was 6 and is 7"),
+        ({"restorer": tiny_restorer(1)}, "base was"),
+        ({"evaluation": faces(2, 5)}, "evaluation was not given"),
+        ({"pairs": pairs_folder(tmp_path / "more", 7)}, "pairs was 6 and is 7"),
+    ):
+        with pytest.raises(InputError, match=word):
+            tune(**{"pairs": pairs, "run": run, "resume": True, **options})
+    with pytest.raises(InputError, match="no run to resume"):
+        tune(pairs, tmp_path / "empty", resume=True)
+
+
+def test_what_changes_rounding_alone_may_change(pairs: PairSet, tmp_path: Path, unbroken: Any):
+    tune(pairs, tmp_path, on_step=Stop(2, CancelledError()))
+    resumed = tune(pairs, tmp_path, replace(ALL, micro_batch=4))
+    assert apart(state(tmp_path), state(unbroken[0])) < 1e-4
+    assert resumed.finished
+
+
+def test_beginning_anew_leaves_nothing_of_before(
+    pairs: PairSet, tmp_path: Path, unbroken: tuple[Path, Finetuned]
+):
+    tune(pairs, tmp_path, replace(ALL, steps=9, lr=0.01))
+    tune(pairs, tmp_path, resume=False)
+    assert same(state(tmp_path), state(unbroken[0])) and log_of(tmp_path) == log_of(unbroken[0])
+    assert not (tmp_path / "samples" / "step_000009.png").exists()
+
+
+def test_a_best_restorer_without_its_state_is_not_overwritten(pairs: PairSet, tmp_path: Path):
+    (tmp_path / "best.safetensors").write_bytes(b"precious")
+    with pytest.raises(InputError, match="Move it elsewhere"):
+        tune(pairs, tmp_path)
+    assert (tmp_path / "best.safetensors").read_bytes() == b"precious"
+
+
+# Learning ---------------------------------------------------------------------------------------
+
+
+def hazy(target: Tensor) -> Tensor:
+    """Damage without any harm to the coarse shape: a fine pattern on everything."""
+    pattern = torch.tensor([1.0, -1.0]).repeat(SIZE // 2)
+    return (target + 0.1 * pattern * pattern[:, None]).clamp(0, 1)
+
+
+def test_it_learns_what_can_be_learnt(tmp_path: Path):
+    pairs = pairs_folder(tmp_path / "pairs", 12, hazy)
+    base = tiny_restorer(scale=0.01)
+    tuned = tune(
+        pairs,
+        tmp_path / "run",
+        replace(PLAIN, steps=60, lr=5e-3),
+        restorer=base,
+        validate_every=20,
+        evaluation=hazy(faces(3, 77)),
+    )
+    assert tuned.improved and tuned.best_step > 0 and "Better than the base" in tuned.report
+    clean = faces(4, 99)
+    with torch.no_grad():
+        before, after = (
+            F.mse_loss(restorer.model(hazy(clean)), clean) for restorer in (base, tuned.restorer)
+        )
+    assert after < 0.5 * before
+    losses = [line["pixel"] for line in log_of(tmp_path / "run") if "pixel" in line]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+@pytest.fixture(scope="module")
+def adverse(tmp_path_factory: pytest.TempPathFactory) -> PairSet:
+    """Pairs whose targets are noise: what is learnt from them is worse than nothing."""
+    pairs = pairs_folder(tmp_path_factory.mktemp("adverse"))
+    for number, pair in enumerate(pairs.pairs):
+        noise = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(number))
+        write_photo(pairs.path("target", pair), Photo(noise))
+    return pairs
+
+
+def test_never_worse(adverse: PairSet, tmp_path: Path):
+    base, settings = tiny_restorer(), replace(PLAIN, steps=20, lr=0.02)
+    result = tune(adverse, tmp_path, settings, restorer=base, validate_every=5)
+    assert not result.improved and result.best_step == 0 and result.finished
+    assert same(weights(result.restorer), weights(base))
+    assert "WARNING" in result.report and "the base is returned" in result.report
+    assert not (tmp_path / "best.safetensors").exists()
+    asked = tune(adverse, tmp_path, settings, restorer=base, validate_every=5, keep_worse=True)
+    assert not asked.improved and asked.best_step == 20 and "WARNING" in asked.report
+    assert result.about == {} and "20 of 20 steps" in asked.about["provenance"]
+    assert not same(weights(asked.restorer), weights(base))
+
+
+def test_the_best_is_in_a_file_of_its_own(pairs: PairSet, unbroken: tuple[Path, Finetuned]):
+    run, tuned = unbroken
+    assert tuned.improved
+    loaded = load_restorer(run / "best.safetensors")
+    assert tuned.about.items() <= read_state_dict(run / "best.safetensors")[1].items()
+    assert same(weights(loaded), weights(tuned.restorer)) and f"{SIZE}px" in loaded.tags
+
+
+def test_no_steps_change_nothing(pairs: PairSet, tmp_path: Path):
+    base = tiny_restorer()
+    result = tune(pairs, tmp_path, replace(ALL, steps=0), restorer=base)
+    assert result.finished and not result.improved and result.steps == 0
+    assert same(weights(result.restorer), weights(base))
+
+
+def test_the_callers_restorer_is_never_changed(pairs: PairSet, tmp_path: Path):
+    base = tiny_restorer()
+    base.model.requires_grad_(False)
+    before, evaluation = weights(base), faces(2)
+    kept = evaluation.clone()
+    tuned = tune(pairs, tmp_path, restorer=base, evaluation=evaluation)
+    assert same(weights(base), before) and torch.equal(evaluation, kept)
+    assert not base.model.training and not tuned.restorer.model.training
+    assert not any(p.requires_grad or p.grad is not None for p in base.model.parameters())
+    mine = {p.data_ptr() for p in base.model.parameters()}
+    assert not mine & {p.data_ptr() for p in tuned.restorer.model.parameters()}
+
+
+def test_it_learns_under_inference_mode(
+    pairs: PairSet, tmp_path: Path, unbroken: tuple[Path, Finetuned]
+):
+    """As ComfyUI runs its nodes: the network and the tensors are made there."""
+    with torch.inference_mode():
+        tuned = tune(pairs, tmp_path, restorer=tiny_restorer())
+        assert torch.is_inference_mode_enabled()
+    assert same(weights(tuned.restorer), weights(unbroken[1].restorer))
+    assert not any(p.is_inference() for p in tuned.restorer.model.parameters())
+
+
+def test_micro_batches_make_one_batch(pairs: PairSet, tmp_path: Path):
+    parts = tune(pairs, tmp_path / "parts", replace(ALL, micro_batch=1))
+    whole = tune(pairs, tmp_path / "whole", replace(ALL, micro_batch=4))
+    assert parts.finished and whole.finished
+    assert apart(state(tmp_path / "parts"), state(tmp_path / "whole")) < 1e-4
+
+
+def test_precision(pairs: PairSet, tmp_path: Path):
+    for precision in ("bfloat16", "float16"):
+        settings = replace(ALL, steps=2, precision=precision)
+        tuned = tune(pairs, tmp_path / precision, settings)
+        assert tuned.finished and tuned.restorer.dtype == torch.float32
+        kept = RunFolder(tmp_path / precision).read()
+        assert kept is not None and kept.tensors["network intro.weight"].dtype == torch.float32
+        assert bool(kept.facts["scaler"]) == (precision == "float16")
+        assert kept.facts["step"] == 2
+        assert apart(weights(tuned.restorer), weights(tiny_restorer())) > 0 or not tuned.improved
+
+
+def test_a_base_in_half_precision_comes_back_as_such(pairs: PairSet, tmp_path: Path):
+    base = tiny_restorer()
+    base.model.half()
+    tuned = tune(pairs, tmp_path, restorer=base)
+    assert tuned.restorer.dtype == torch.float16 and base.dtype == torch.float16
+
+
+def test_without_pairs_held_back_the_report_says_so(pairs: PairSet, tmp_path: Path):
+    report = tune(pairs, tmp_path, replace(ALL, steps=1, held_back=0.0)).report
+    assert "Trained with 6 pairs; scored on 6 pairs" in report
+    assert "of these, which flatters" in report and "held back" not in report
+
+
+def test_the_random_numbers_of_others_are_left_alone(pairs: PairSet, tmp_path: Path):
+    base = tiny_restorer()
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    finetune(base, pairs, tmp_path, replace(ALL, steps=2))
+    assert torch.equal(torch.rand(3), wanted)
+
+
+# Seeing it --------------------------------------------------------------------------------------
+
+
+def test_progress(pairs: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_SAY_AFTER", 0.0)
+    told: list[tuple[int, int, Tensor | None]] = []
+    lines: list[str] = []
+    tune(pairs, tmp_path, say=lines.append, on_step=lambda *values: told.append(values))
+    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
+    assert told[-1][:2] == (6, 6) and {total for _, total, _ in told} == {6}
+    shown = [(done, preview.shape) for done, _, preview in told if preview is not None]
+    assert [done for done, _ in shown] == [0, 3, 6] and all(s[:2] == (1, 3) for _, s in shown)
+    assert any("loss" in line and "left" in line for line in lines)
+    names = {path.name for path in (tmp_path / "samples").iterdir()}
+    assert names == {"step_000000.png", "step_000003.png", "step_000006.png"}
+    assert (tmp_path / "loss.png").is_file()
+    facts = json.loads((tmp_path / "state.json").read_text())
+    assert facts["step"] == 6 and facts["run"]["settings"]["lr"] == ALL.lr
+
+
+def test_the_plot_is_drawn(pairs: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "curves", curves)
+    tuned = tune(pairs, tmp_path, replace(ALL, steps=2), validate_every=2)
+    assert tuned.plot.shape == (1, 3, 540, 960)
+    assert torch.equal(read_photo(tmp_path / "loss.png").pixels, tuned.plot)
+
+
+def test_tensorboard_is_asked_for_by_name(
+    pairs: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match="pip install tensorboard"):
+        tune(pairs, tmp_path, tensorboard=True)
+
+
+# Bad input --------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_stops_before_it_does_harm(
+    pairs: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    original = learner.make_objective
+
+    def poisoned(*arguments: Any, **options: Any) -> Any:
+        objective, calls = original(*arguments, **options), []
+        terms = objective.terms
+
+        def broken(batch: Any) -> Any:
+            calls.append(batch)
+            losses, restored = terms(batch)
+            if len(calls) > 10:  # from the sixth step on
+                losses["pixel"] = losses["pixel"] * torch.nan
+            return losses, restored
+
+        objective.terms = broken
+        return objective
+
+    monkeypatch.setattr(learner, "make_objective", poisoned)
+    with pytest.raises(LossError, match=r"Step 6: pixel .*face-\d, .*Lower lr"):
+        tune(pairs, tmp_path)
+    saved = state(tmp_path)
+    assert saved["step"] == 4
+    assert all(torch.isfinite(tensor).all() for tensor in saved.values())
+
+
+def test_a_restorer_that_cannot_be_trained(pairs: PairSet, tmp_path: Path):
+    with pytest.raises(WrongArchitectureError, match="cannot be trained"):
+        tune(pairs, tmp_path, restorer=strange_restorer())
+    with pytest.raises(WrongArchitectureError, match="regression"):
+        tune(pairs, tmp_path, replace(ALL, objective=CODEBOOK))
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_memory_that_runs_out_is_named(
+    pairs: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def exhausted(batch: object) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    original = learner.make_objective
+
+    def objective_of(*arguments: Any) -> Any:
+        objective = original(*arguments)
+        objective.terms = exhausted
+        return objective
+
+    monkeypatch.setattr(learner, "make_objective", objective_of)
+    with pytest.raises(OutOfMemoryError, match="micro_batch or patch smaller"):
+        tune(pairs, tmp_path)
+    assert state(tmp_path)["step"] == 0
+
+
+def test_a_full_disk_leaves_the_last_state(
+    pairs: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tune(pairs, tmp_path, on_step=Stop(2, CancelledError()))
+    before = state(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bfr.finetune.run_folder.save_file", full)
+    with pytest.raises(OutputError, match="No space left"):
+        tune(pairs, tmp_path)
+    monkeypatch.undo()
+    assert same(state(tmp_path), before)
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_more_processes_than_micro_batches(pairs: PairSet, tmp_path: Path):
+    with pytest.raises(InputError, match="3 processes came for 2 micro-batches"):
+        tune(pairs, tmp_path, share=Share(0, 3))
+
+
+PARTNER = """
+import sys
+from pathlib import Path
+from bfr.pairs.folder import read_pairs
+from bfr.runtime.processes import launched_share
+from tests.finetune_sets import *
+from tests.finetune.test_loop import tune
+share = launched_share(cpu=True)
+assert share.count == 2, share
+import torch
+tuned = tune(read_pairs(sys.argv[1]), Path(sys.argv[2]), share=share)
+torch.save(tuned.restorer.model.state_dict(), f"{sys.argv[2]}.{share.rank}")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_do_the_work_of_one(
+    pairs: PairSet, tmp_path: Path, root: Path, unbroken: tuple[Path, Finetuned]
+):
+    pytest.importorskip("accelerate")
+    (tmp_path / "worker.py").write_text(PARTNER)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = "accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1".split()
+    words += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", *words, str(tmp_path / "worker.py")),
+            *(str(pairs.folder), str(tmp_path / "run")),
+        ],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(f"{tmp_path}/run.{rank}", weights_only=True) for rank in (0, 1))
+    assert same(first, second), "all processes know the result"
+    run, whole = unbroken
+    assert apart(first, weights(whole.restorer)) < 1e-4
+    assert apart(state(tmp_path / "run"), state(run)) < 1e-4
+    assert [line["step"] for line in log_of(tmp_path / "run")] == [
+        line["step"] for line in log_of(run)
+    ]

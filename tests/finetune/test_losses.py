@@ -1,0 +1,372 @@
+"""The losses of the two recipes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from spandrel import ImageModelDescriptor
+from torch import Tensor, nn
+
+from bfr.errors import InputError, WrongArchitectureError
+from bfr.finetune.discriminator import refresh
+from bfr.finetune.losses import Batch, Codebook, Objective, make_objective
+from bfr.finetune.settings import CODEBOOK, DETAIL, DISCRIMINATORS, FinetuneSettings
+from bfr.quality.perceptual import load_distance, pyramid_distance
+from bfr.restore.restorer import run_restorer
+from tests import trainable
+from tests.pair_sets import restorer as untrainable
+
+SETTINGS = FinetuneSettings(patch=32, discriminator_channels=4, distance="pyramid")
+
+
+def batch(count: int = 2, size: int = 32, real: bool = False) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    small = torch.rand(3, count, 3, size // 4, size // 4, generator=generator)
+    lq, target, others = (
+        F.interpolate(images, (size, size), mode="bilinear") for images in small.unbind()
+    )
+    return Batch(lq, target, others if real else None)
+
+
+def make(
+    restorer: ImageModelDescriptor, settings: FinetuneSettings = SETTINGS, seed: int = 0
+) -> Objective:
+    return make_objective(restorer, settings, load_distance("pyramid"), "cpu", seed)
+
+
+def gradients(network: nn.Module) -> dict[str, Tensor | None]:
+    return {name: p.grad for name, p in network.named_parameters()}
+
+
+def loss(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum()
+
+
+# Regression -------------------------------------------------------------------------------------
+
+
+def test_the_terms_are_what_they_are_called():
+    restorer, given = trainable.nafnet(), batch()
+    objective = make(restorer, replace(SETTINGS, pixel=2.0, perceptual=0.3, adversarial=0.5))
+    terms, restored = objective.terms(given)
+    assert restored is not None and torch.equal(restored, run_restorer(restorer, given.lq))
+    assert objective.discriminator is not None
+    logits = objective.discriminator(restored)
+    expected = {
+        "pixel": 2 * F.l1_loss(restored, given.target),
+        "perceptual": 0.3 * pyramid_distance(restored, given.target).mean(),
+        "adversarial": 0.5 * F.softplus(-logits).mean(),
+    }
+    assert terms.keys() == expected.keys()
+    assert all(torch.allclose(terms[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_the_critic_learns_real_from_restored(real: bool):
+    given = batch(real=real)
+    objective = make(trainable.nafnet())
+    _, restored = objective.terms(given)
+    assert restored is not None and objective.discriminator is not None
+    terms = objective.critic_terms(given, restored)
+    shown = given.real if given.real is not None else given.target
+    expected = {
+        "critic real": F.softplus(-objective.discriminator(shown)).mean(),
+        "critic restored": F.softplus(objective.discriminator(restored)).mean(),
+    }
+    assert terms.keys() == expected.keys()
+    assert all(torch.allclose(terms[name], expected[name]) for name in expected)
+
+
+def test_each_network_gets_its_own_gradient():
+    objective, given = make(trainable.nafnet()), batch()
+    assert objective.discriminator is not None
+    terms, restored = objective.terms(given)
+    assert restored is not None
+    loss(terms).backward()
+    assert all(grad is None for grad in gradients(objective.discriminator).values())
+    own = [p.grad.clone() for p in objective.parameters() if p.grad is not None]
+    assert len(own) == len(objective.parameters())
+    loss(objective.critic_terms(given, restored)).backward()
+    assert all(torch.equal(a, p.grad) for a, p in zip(own, objective.parameters(), strict=True))  # type: ignore[arg-type]
+    assert all(grad is not None for grad in gradients(objective.discriminator).values())
+
+
+def test_the_adversarial_term_reaches_the_restorer():
+    objective = make(trainable.nafnet(), replace(SETTINGS, pixel=0, perceptual=0))
+    terms, _ = objective.terms(batch())
+    assert terms.keys() == {"adversarial"}
+    terms["adversarial"].backward()
+    assert all(p.grad is not None and p.grad.any() for p in objective.parameters())
+
+
+def test_details_pull_at_a_share_of_the_errors():
+    def pulled(share: float) -> Tensor:
+        settings = replace(SETTINGS, discriminator=DETAIL, adversarial=share)
+        terms, restored = make(trainable.nafnet(), settings).terms(batch(1))
+        assert restored is not None
+        return torch.autograd.grad(loss(terms), restored)[0]
+
+    errors = pulled(0.0)
+    assert (pulled(0.25) - errors).norm() == pytest.approx(0.25 * errors.norm().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("discriminator", DISCRIMINATORS)
+def test_gradients_of_a_batch_are_the_mean_of_its_parts(discriminator: str):
+    """So a step does not depend on its micro-batches."""
+
+    def found(parts: list[Batch]) -> list[Tensor]:
+        objective = make(trainable.nafnet(), replace(SETTINGS, discriminator=discriminator))
+        for part in parts:
+            terms, restored = objective.terms(part)
+            assert restored is not None
+            (loss(terms) / len(parts)).backward()
+            (loss(objective.critic_terms(part, restored)) / len(parts)).backward()
+        assert objective.discriminator is not None
+        both = [*objective.parameters(), *objective.discriminator.parameters()]
+        return [p.grad for p in both if p.grad is not None]
+
+    whole = batch(4)
+    parts = [Batch(whole.lq[i : i + 2], whole.target[i : i + 2]) for i in (0, 2)]
+    for a, b in zip(found([whole]), found(parts), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_a_weight_of_zero_leaves_the_term_out():
+    objective = make(trainable.nafnet(), replace(SETTINGS, adversarial=0, perceptual=0))
+    terms, restored = objective.terms(batch())
+    assert restored is not None
+    assert terms.keys() == {"pixel"}
+    assert objective.discriminator is None
+    assert objective.critic_terms(batch(), restored) == {}
+
+
+def test_the_discriminator_follows_from_the_seed():
+    restorers = [trainable.nafnet() for _ in range(3)]
+    state = torch.random.get_rng_state()
+    first, same, other = (make(r, seed=seed) for r, seed in zip(restorers, (0, 0, 1), strict=True))
+    assert torch.equal(torch.random.get_rng_state(), state), "no global randomness"
+    weights = [
+        next(x.discriminator.parameters())  # type: ignore[union-attr]
+        for x in (first, same, other)
+    ]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_restored_is_not_clamped():
+    restorer = trainable.nafnet()
+    restorer.model.ending.bias.data.fill_(2.0)  # type: ignore[union-attr]
+    _, restored = make(restorer).terms(batch())
+    assert restored is not None and restored.min() > 1.1
+
+
+def test_training_brings_the_restorer_to_its_targets():
+    objective, given = make(trainable.nafnet()), batch()
+    optimizer = torch.optim.Adam(objective.parameters(), 3e-3)
+    history = []
+    for _ in range(25):
+        terms, _ = objective.terms(given)
+        history.append(float(loss(terms).detach()))
+        optimizer.zero_grad()
+        loss(terms).backward()
+        optimizer.step()
+    assert history[-1] < 0.8 * history[0]
+
+
+def test_training_teaches_the_critic():
+    objective, given = make(trainable.nafnet()), batch()
+    assert objective.discriminator is not None
+    dark = given.target * 0.1
+    optimizer = torch.optim.Adam(objective.discriminator.parameters(), 1e-2)
+    for _ in range(40):
+        refresh(objective.discriminator)
+        optimizer.zero_grad()
+        loss(objective.critic_terms(given, dark)).backward()
+        optimizer.step()
+    with torch.no_grad():
+        real, restored = (objective.discriminator(x).mean() for x in (given.target, dark))
+    assert real > restored + 0.5
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_autocast_lowers_the_networks_alone(precision: torch.dtype):
+    expected, _ = make(trainable.nafnet()).terms(batch())
+    with torch.autocast("cpu", precision):
+        terms, _ = make(trainable.nafnet()).terms(batch())
+    for name, term in terms.items():
+        assert term.dtype == torch.float32
+        assert torch.allclose(term, expected[name], rtol=0.05), name
+
+
+NETWORKS = [
+    trainable.nafnet,
+    trainable.swinir,
+    pytest.param(trainable.gfpgan, marks=pytest.mark.slow),
+    pytest.param(trainable.restoreformer, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_all_that_is_trained_gets_a_gradient(network: Callable[[], ImageModelDescriptor]):
+    restorer = network()
+    size = 32 if restorer.architecture.id in ("NAFNet", "SwinIR") else 512
+    objective = make(restorer, replace(SETTINGS, patch=None, adversarial=0))
+    terms, _ = objective.terms(batch(1, size))
+    loss(terms).backward()
+    for name, parameter in restorer.model.named_parameters():
+        assert parameter.requires_grad == (parameter.grad is not None), name
+    assert any(p.requires_grad for p in restorer.model.parameters())
+
+
+def test_the_words():
+    text = make(trainable.nafnet()).describe()
+    assert text == (
+        "L1 × 1 + normalized Laplacian pyramid distance × 0.1 + GAN (unet of 4 channels) × 0.1"
+    )
+    assert "GAN" not in make(trainable.nafnet(), replace(SETTINGS, adversarial=0)).describe()
+
+
+def test_what_cannot_be_trained():
+    with pytest.raises(WrongArchitectureError, match=r"cannot be trained.*GFPGAN.*NAFNet"):
+        make(untrainable())
+    with pytest.raises(WrongArchitectureError, match="'regression'"):
+        make(trainable.nafnet(), replace(SETTINGS, objective=CODEBOOK))
+    with pytest.raises(WrongArchitectureError, match="'codebook'"):
+        make(untrainable(architecture="CodeFormer"))
+
+
+def test_patches_that_cannot_be():
+    with pytest.raises(InputError, match="multiple of 8"):
+        make(trainable.nafnet(), replace(SETTINGS, patch=36))
+    make(trainable.nafnet(), replace(SETTINGS, patch=36, adversarial=0))
+    with pytest.raises(InputError, match="whole faces of 512 px"):
+        make(untrainable(architecture="GFPGAN"))
+
+
+# Codebook ---------------------------------------------------------------------------------------
+
+
+class Attention(nn.Module):
+    """A transformer's layer as CodeFormer calls it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, query: Tensor, query_pos: Tensor) -> Tensor:
+        return query + self.linear(query + query_pos).tanh()
+
+
+class TinyCodeFormer(nn.Module):
+    """CodeFormer's parts by their names, with 5 codes of 6 numbers and 16 places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(3, 6, 8, 8), nn.Tanh())
+        self.quantize = nn.Module()
+        self.quantize.embedding = nn.Embedding.from_pretrained(torch.randn(5, 6) / 4, freeze=False)
+        self.generator = nn.ConvTranspose2d(6, 3, 8, 8)
+        self.fuse_convs_dict = nn.ModuleDict({"32": nn.Conv2d(3, 3, 1)})
+        self.position_emb = nn.Parameter(torch.randn(16, 8))
+        self.feat_emb = nn.Linear(6, 8)
+        self.ft_layers = nn.Sequential(Attention(), Attention())
+        self.idx_pred_layer = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 5, bias=False))
+
+
+def codebook(**changes) -> tuple[TinyCodeFormer, Objective]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = TinyCodeFormer()
+    settings = FinetuneSettings(objective=CODEBOOK, patch=None, **changes)
+    return network, make(trainable.describe(network, "CodeFormer"), settings)
+
+
+def test_the_codebooks_terms():
+    network, objective = codebook()
+    assert isinstance(objective, Codebook)
+    given = batch()
+    terms, restored = objective.terms(given)
+    assert restored is None
+    assert objective.discriminator is None
+    with torch.no_grad():
+        wanted = network.encoder(2 * given.target - 1)
+        codes: Tensor = network.quantize.embedding.weight  # type: ignore[union-attr]
+        distances = (wanted[:, None] - codes[None, :, :, None, None]).square().sum(2)
+        nearest = distances.argmin(1)  # 2×4×4
+        features = network.encoder(2 * given.lq - 1)
+        feature = (features - codes[nearest].permute(0, 3, 1, 2)).square().mean()
+    assert torch.allclose(terms["feature"], feature)
+    assert 0 < terms["code"] < 0.5 * 3 * math.log(5)
+
+
+def test_only_the_encoder_and_the_transformer_learn():
+    network, objective = codebook()
+    terms, _ = objective.terms(batch())
+    loss(terms).backward()
+    for name, parameter in network.named_parameters():
+        frozen = name.startswith(("quantize", "generator", "fuse_convs_dict"))
+        assert parameter.requires_grad == (not frozen), name
+        assert (parameter.grad is None) == frozen, name
+    assert len(objective.parameters()) == sum(p.requires_grad for p in network.parameters())
+    assert "frozen: quantize, generator, fuse_convs_dict" in objective.describe()
+
+
+def test_the_codes_are_those_of_the_encoder_as_it_was():
+    network, objective = codebook(feature=0.0)
+    assert isinstance(objective, Codebook)
+    before = objective._codes_of(batch().target)
+    assert len(before.unique()) > 1, "or the test says nothing"
+    with torch.no_grad():
+        network.encoder.get_parameter("0.weight").normal_()
+    assert torch.equal(objective._codes_of(batch().target), before)
+
+
+def test_training_finds_the_codes():
+    _, objective = codebook()
+    given = batch()
+    optimizer = torch.optim.Adam(objective.parameters(), 1e-2)
+    history = []
+    for _ in range(60):
+        terms, _ = objective.terms(given)
+        history.append({name: float(x.detach()) for name, x in terms.items()})
+        optimizer.zero_grad()
+        loss(terms).backward()
+        optimizer.step()
+    assert history[-1]["code"] < 0.3 * history[0]["code"]
+    assert history[-1]["feature"] < history[0]["feature"]
+
+
+def test_whole_faces_only():
+    network = trainable.describe(TinyCodeFormer(), "CodeFormer")
+    with pytest.raises(InputError, match="512 px"):
+        make(network, FinetuneSettings(objective=CODEBOOK, patch=128))
+
+
+@pytest.mark.slow
+def test_the_codes_are_those_that_codeformer_predicts():
+    """On the published architecture, with one layer of attention instead of nine."""
+    extra = pytest.importorskip("spandrel_extra_arches.architectures.CodeFormer")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = extra.CodeFormer(dim_embd=64, n_layers=1).eval()
+        network.quantize.embedding.weight.data.normal_()
+    restorer = trainable.describe(network, "CodeFormer")
+    objective = make(restorer, FinetuneSettings(objective=CODEBOOK))
+    given = batch(1, 512)
+    features: list[Tensor] = []
+    hook = network.encoder.blocks[-1].register_forward_hook(lambda *x: features.append(x[-1]))
+    with torch.no_grad():
+        _, logits = network(given.lq * 2 - 1, weight=0)
+        hook.remove()
+        _, _, statistics = network.quantize(objective.encoder(given.target * 2 - 1))  # type: ignore[union-attr]
+        terms, _ = objective.terms(given)
+    wanted = statistics["min_encoding_indices"].view(1, 256)
+    expected = network.quantize.get_codebook_feat(wanted, shape=[1, 16, 16, 256])
+    code = 0.5 * F.cross_entropy(logits.permute(0, 2, 1), wanted)
+    assert torch.allclose(terms["code"], code, rtol=1e-4)
+    assert torch.allclose(terms["feature"], (features[0] - expected).square().mean(), rtol=1e-4)

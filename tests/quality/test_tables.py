@@ -1,0 +1,263 @@
+"""Tables of figures: what is measured of what, and which of several restorers is better."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bfr.errors import InputError
+from bfr.quality import tables
+from bfr.quality.metrics import consistency_psnr, psnr, sharpness, ssim
+from bfr.quality.niqe import niqe
+from bfr.quality.perceptual import load_distance
+from bfr.quality.pyiqa_scores import Score
+from bfr.quality.tables import HIGHER, LOWER, Column, Table, compare, measure_faces
+
+KEYS = ["psnr", "ssim", "distance", "likeness", "landmarks", "niqe", "sharpness"]
+
+
+def faces(count: int = 3, size: int = 64) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    small = torch.rand(count, 3, size // 4, size // 4, generator=generator)
+    return F.interpolate(small, (size, size), mode="bicubic").clamp(0, 1)
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Stands in for finding landmarks, and keeps what they were compared with."""
+    seen: list[Tensor] = []
+
+    def landmark_distance(images: Tensor, reference: Tensor, detector: nn.Module) -> Tensor:
+        seen.append(reference)
+        found = torch.full((len(images),), 0.02, dtype=torch.float64)
+        found[images.flatten(1).std(1) < 0.01] = math.nan
+        return found
+
+    monkeypatch.setattr(tables, "landmark_distance", landmark_distance)
+    return seen
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for NIQE, which takes its time."""
+    monkeypatch.setattr(tables, "niqe", lambda images: images.mean((1, 2, 3)))
+
+
+@pytest.mark.usefixtures("moved")
+def test_every_figure_is_the_cores(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tables, "_AT_ONCE", 2)
+    clean = faces(3)
+    restored, given = (clean * 0.9 + 0.05), clean.roll(2, 3)
+    distance = load_distance("pyramid")
+    steps: list[tuple[int, int]] = []
+    table = measure_faces(
+        restored,
+        reference=clean,
+        given=given,
+        detector=nn.Identity(),
+        distance=distance,
+        on_step=lambda done, total, preview: steps.append((done, total)),
+    )
+    assert [column.key for column in table.columns] == KEYS
+    assert table.names == ("1", "2", "3")
+    assert steps == [(2, 3), (3, 3)]
+    expected = {
+        "psnr": psnr(restored, clean),
+        "ssim": ssim(restored, clean),
+        "distance": distance.measure(restored, clean),
+        "likeness": consistency_psnr(restored, given, 2),
+        "landmarks": torch.full((3,), 2.0),
+        "niqe": niqe(restored),
+        "sharpness": sharpness(restored),
+    }
+    for column in table.columns:
+        values = torch.tensor(table.values[column.key], dtype=torch.float64)
+        torch.testing.assert_close(values, expected[column.key].double(), equal_nan=True)
+        assert column.better == (
+            LOWER if column.key in ("distance", "landmarks", "niqe") else HIGHER
+        )
+    assert table.of_face(2)["psnr"] == table.values["psnr"][2]
+
+
+@pytest.mark.usefixtures("quick")
+def test_there_are_only_figures_of_what_is_given(moved: list[Tensor]):
+    clean, distance = faces(), load_distance("pyramid")
+
+    def keys(**given) -> list[str]:
+        return [column.key for column in measure_faces(clean, **given).columns]
+
+    assert keys() == keys(distance=distance) == keys(detector=nn.Identity()) == KEYS[-2:]
+    assert keys(reference=clean) == ["psnr", "ssim", "niqe", "sharpness"]
+    assert keys(given=clean) == ["likeness", "niqe", "sharpness"]
+    assert keys(given=clean, detector=nn.Identity()) == KEYS[3:] and moved[-1].shape == clean.shape
+    table = measure_faces(clean, given=clean, detector=nn.Identity())
+    assert "the input's" in table.columns[1].title
+    other = 1 - clean
+    table = measure_faces(clean, given=clean, reference=other, detector=nn.Identity())
+    assert torch.equal(moved[-1], other), "the reference counts, where there is one"
+    assert "the reference's" in table.columns[-3].title
+
+
+@pytest.mark.usefixtures("quick")
+def test_scores_of_pyiqa_join_the_table(monkeypatch: pytest.MonkeyPatch):
+    clean, restored = faces(11), faces(11) * 0.5
+    sizes: list[int] = []
+
+    def load_score(name: str, device: object) -> Score:
+        def run(images: Tensor, reference: Tensor | None) -> Tensor:
+            sizes.append(len(images))
+            return images.mean((1, 2, 3)) if name == "psnr" else images.mean()[None]
+
+        return Score(name, name == "fid", name == "fid", name == "fid", run)
+
+    monkeypatch.setattr(tables, "load_score", load_score)
+    extra = ["psnr", "fid", "psnr"]
+    table = measure_faces(restored, reference=clean, extra=extra)
+    assert [column.key for column in table.columns][-2:] == ["pyiqa_psnr", "pyiqa_fid"]
+    assert sizes == [8, 3, 11], "once of each face, and once of all together"
+    assert len(table.values["pyiqa_psnr"]) == 11 and len(table.values["pyiqa_fid"]) == 1
+    fid = table.columns[-1]
+    assert table.mean(fid) == pytest.approx(float(restored.mean())) and fid.better == LOWER
+    assert "pyiqa_fid" not in table.of_face(0)
+    both = compare({"a": table, "b": measure_faces(clean, reference=clean, extra=extra)})
+    assert both.rows(str)[-1][-1] == "", "a figure of all faces tells nothing of single ones"
+    assert "fid" not in both.as_csv() and '"pyiqa_fid": 0.' in both.as_json()
+    with pytest.raises(InputError, match="fid compares with clean faces"):
+        measure_faces(restored, extra=["fid"])
+
+
+def test_what_cannot_be_measured_is_refused():
+    clean = faces()
+    cases: list[tuple[Tensor, Any, str]] = [
+        (torch.zeros(0, 3, 64, 64), {}, "square, aligned faces"),
+        (clean[..., :32], {}, "Align"),
+        (clean, {"reference": clean[:2]}, "as many and as large reference"),
+        (clean, {"given": F.interpolate(clean, (32, 32))}, "as many and as large given"),
+        (clean + 0.5, {}, r"in \[0, 1\]"),
+        (clean, {"reference": clean * math.nan}, "finite"),
+        (clean, {"names": ["a"]}, "names"),
+    ]
+    for restored, given, message in cases:
+        with pytest.raises(InputError, match=message):
+            measure_faces(restored, **given)
+
+
+@pytest.mark.usefixtures("quick")
+def test_faces_are_measured_as_they_are_in_any_mode():
+    clean = faces()
+    before = clean.clone()
+    expected = measure_faces(clean, reference=1 - clean)
+    with torch.inference_mode():
+        assert measure_faces(clean, reference=1 - clean) == expected
+    assert torch.equal(clean, before)
+    singles = [measure_faces(face[None], reference=1 - face[None]) for face in clean]
+    for key, values in expected.values.items():
+        together = [single.values[key][0] for single in singles]
+        assert together == pytest.approx(list(values), rel=1e-9, nan_ok=True)
+
+
+# Comparing ---------------------------------------------------------------------------------------
+
+PSNR, NIQE = Column("psnr", "PSNR, dB", HIGHER), Column("niqe", "NIQE", LOWER)
+
+
+def table(high: list[float], low: list[float]) -> Table:
+    names = tuple(f"{place}.png" for place in range(len(high)))
+    return Table(names, (PSNR, NIQE), {"psnr": tuple(high), "niqe": tuple(low)})
+
+
+def test_the_better_of_two():
+    both = compare({"base": table([20, 30], [5, 5]), "tuned": table([26, 28], [4.0, 4.5])})
+    assert (both.best(PSNR), both.best(NIQE)) == ("tuned", "tuned")
+    assert both.as_text().splitlines() == [
+        "          better is   base   tuned  faces better",
+        "PSNR, dB     higher  25.00  *27.00        1 of 2",
+        "NIQE          lower   5.00   *4.25        2 of 2",
+        "",
+        "tuned is better in 2 of 2: PSNR, dB; NIQE.",
+    ]
+    assert both.as_markdown().splitlines() == [
+        "|  | better is | base | tuned | faces better |",
+        "|---|--:|--:|--:|--:|",
+        "| PSNR, dB | higher | 25.00 | **27.00** | 1 of 2 |",
+        "| NIQE | lower | 5.00 | **4.25** | 2 of 2 |",
+        "",
+        "tuned is better in 2 of 2: PSNR, dB; NIQE.",
+    ]
+
+
+def test_what_looks_alike_is_no_win():
+    both = compare({"base": table([20.001], [5]), "tuned": table([20.004], [6])})
+    assert both.best(PSNR) is None and both.best(NIQE) == "base"
+    assert both.verdict() == ["base is better in 1 of 2: NIQE.", "Alike in 1 of 2: PSNR, dB."]
+
+
+def test_the_best_of_three():
+    three = compare({name: table([high], [5]) for name, high in zip("abc", (1, 3, 2), strict=True)})
+    assert three.verdict() == ["b is best in 1 of 2: PSNR, dB.", "Alike in 1 of 2: NIQE."]
+    assert three.rows(str)[0] == ["", "better is", "a", "b", "c"]
+
+
+def test_a_single_table_has_no_best():
+    one = compare({"mine": table([20, math.inf], [5, 6])})
+    assert one.verdict() == [] and one.best(PSNR) is None
+    assert one.rows("*{}".format)[1:] == [
+        ["PSNR, dB", "higher", "equal"],
+        ["NIQE", "lower", "5.50"],
+    ]
+
+
+def test_means_are_of_the_same_faces():
+    """A face without a figure in one table counts in none; and it is told."""
+    hard, easy = math.nan, 10.0
+    both = compare({"base": table([20, 20], [hard, 6]), "tuned": table([20, 20], [easy, 5])})
+    assert both.tables["tuned"].mean(NIQE) == 5 and both.best(NIQE) == "tuned"
+    assert both.rows(str)[2][-1] == "1 of 1"
+    assert both.gaps() == ["NIQE: not of 1 of 2 faces, which do not show it everywhere."]
+    assert both.gaps()[0] in both.as_text() and both.gaps()[0] in both.as_markdown()
+    nothing = compare({"base": table([20], [math.nan]), "tuned": table([20], [5])})
+    assert nothing.best(NIQE) is None and nothing.rows(str)[2][2:] == ["-", "-", "0 of 0"]
+
+
+def test_files():
+    both = compare({"base": table([20, math.inf], [5, math.nan]), "tuned": table([21, 1], [4, 2])})
+    assert list(csv.reader(io.StringIO(both.as_csv()))) == [
+        ["folder", "face", "psnr", "niqe"],
+        ["base", "0.png", "20", "5"],
+        ["base", "1.png", "inf", ""],
+        ["tuned", "0.png", "21", "4"],
+        ["tuned", "1.png", "1", ""],
+    ]
+    told = json.loads(both.as_json())
+    assert told["figures"]["niqe"] == {"title": "NIQE", "better": "lower", "best": "tuned"}
+    assert told["folders"]["base"] == {
+        "mean": {"psnr": "inf", "niqe": 5.0},
+        "faces": {"0.png": {"psnr": 20.0, "niqe": 5.0}, "1.png": {"psnr": "inf", "niqe": None}},
+    }
+
+
+def test_the_plot_shows_every_figure(monkeypatch: pytest.MonkeyPatch):
+    drawn: list[dict] = []
+    monkeypatch.setattr(tables, "bars", lambda panels, title: drawn.append(panels))
+    compare({"base": table([20], [5]), "tuned": table([26], [4])}).plot("Faces")
+    assert drawn == [
+        {
+            "PSNR, dB\nhigher is better": {"base": (20,), "tuned": (26,)},
+            "NIQE\nlower is better": {"base": (5,), "tuned": (4,)},
+        }
+    ]
+
+
+def test_other_faces_are_not_compared():
+    with pytest.raises(InputError, match="none came"):
+        compare({})
+    with pytest.raises(InputError, match="'b' has others"):
+        compare({"a": table([1], [1]), "b": table([1, 2], [1, 2])})

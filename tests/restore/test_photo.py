@@ -1,0 +1,146 @@
+"""The whole chain, with stand-ins for the two networks."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bfr.errors import CancelledError, InputError
+from bfr.records import Face, FaceSet
+from bfr.restore import photo
+from bfr.restore.photo import RestoreSettings, restore_photo
+
+FACE = Face(
+    box=(30.0, 25.0, 80.0, 90.0),
+    score=0.9,
+    landmarks=((43.0, 50.0), (67.0, 51.0), (55.0, 64.0), (45.0, 76.0), (65.0, 76.5)),
+)
+SMALL = Face(
+    box=(120.0, 20.0, 145.0, 50.0),
+    score=0.8,
+    landmarks=((127.0, 32.0), (138.0, 32.0), (132.0, 38.0), (128.0, 43.0), (137.0, 43.0)),
+)
+NETWORK = cast(Any, nn.Identity())
+
+
+@pytest.fixture
+def images() -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(2, 3, 120, 160, generator=generator)
+
+
+@pytest.fixture
+def chain(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Faces that are found and a restorer that makes negatives; records how both were called."""
+    calls: dict[str, Any] = {"faces": ((FACE, SMALL), ())}
+
+    def detect_faces(images: Tensor, detector: nn.Module, **options: Any) -> FaceSet:
+        calls["detect"] = options
+        options["on_step"](len(images), len(images), None)
+        return FaceSet(calls["faces"], (images.shape[2], images.shape[3]))
+
+    def restore_faces(crops: Tensor, restorer: nn.Module, **options: Any) -> Tensor:
+        calls["restore"], calls["crops"] = options, crops
+        for i in range(len(crops)):
+            options["on_step"](i + 1, len(crops), None)
+        return calls.get("restored", lambda crops: 1 - crops)(crops)
+
+    monkeypatch.setattr(photo, "detect_faces", detect_faces)
+    monkeypatch.setattr(photo, "restore_faces", restore_faces)
+    monkeypatch.setattr(photo, "native_size", lambda restorer: 64)
+    return calls
+
+
+def test_restores_faces_and_nothing_else(images: Tensor, chain: dict[str, Any]):
+    before = images.clone()
+    result = restore_photo(images, NETWORK, NETWORK)
+    assert torch.equal(images, before), "the input was written to"
+    assert result.images.shape == images.shape
+    assert result.masks.shape == (2, 1, 120, 160)
+    assert result.crops.shape == (2, 3, 64, 64)
+    assert result.faces.faces == ((FACE, SMALL), ())
+    outside = result.masks.expand_as(images) == 0
+    assert torch.equal(result.images[outside], images[outside])
+    for face in (FACE, SMALL):
+        x, y = (round(value) for value in face.landmarks[2])
+        assert result.masks[0, 0, y, x] > 0.5
+        assert not torch.equal(result.images[0, :, y, x], images[0, :, y, x])
+
+
+def test_an_image_without_faces_comes_back_as_it_is(images: Tensor, chain: dict[str, Any]):
+    result = restore_photo(images, NETWORK, NETWORK)
+    assert torch.equal(result.images[1], images[1])
+    assert not result.masks[1].any()
+    chain["faces"] = ((), ())
+    result = restore_photo(images, NETWORK, NETWORK)
+    assert torch.equal(result.images, images)
+    assert result.crops.shape == (0, 3, 64, 64)
+
+
+def test_a_batch_equals_its_images_one_by_one(images: Tensor, chain: dict[str, Any]):
+    images = torch.cat([images[:1], images[:1].flip(2)])
+    chain["faces"] = ((FACE,), (FACE, SMALL))
+    both = restore_photo(images, NETWORK, NETWORK).images
+    for i in range(2):
+        chain["faces"] = (((FACE,), (FACE, SMALL))[i],)
+        alone = restore_photo(images[i : i + 1], NETWORK, NETWORK).images
+        torch.testing.assert_close(both[i : i + 1], alone, rtol=0, atol=1e-6)
+
+
+def test_a_grey_photograph_stays_grey(images: Tensor, chain: dict[str, Any]):
+    tint = torch.tensor([1.0, 0.6, 0.4])[:, None, None]
+    chain["restored"] = lambda crops: crops * tint
+    chain["faces"] = ((FACE,), (FACE,))
+    grey = images[:1].mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    mixed = torch.cat([grey, images[1:]])
+    settings = RestoreSettings(colour="none")
+    result = restore_photo(mixed, NETWORK, NETWORK, settings).images
+    assert torch.equal(result[0, 0], result[0, 1]) and torch.equal(result[0, 0], result[0, 2])
+    assert not torch.equal(result[0], grey[0])
+    assert (result[1, 0] - result[1, 2]).abs().max() > 0.1
+
+
+def test_settings_reach_the_stages(images: Tensor, chain: dict[str, Any]):
+    settings = RestoreSettings(
+        score=0.7, min_size=20, crop_size=96, fidelity=0.2, strength=0.4, lock=0.3, batch_size=3
+    )
+    result = restore_photo(images, NETWORK, NETWORK, settings)
+    assert result.crops.shape[-2:] == (96, 96)
+    detect, restore = chain["detect"], chain["restore"]
+    assert (detect["score"], detect["min_size"]) == (0.7, 20)
+    assert [restore[name] for name in ("fidelity", "lock", "batch_size")] == [0.2, 0.3, 3]
+    assert result.masks.max() == pytest.approx(0.4), "strength blends in the photograph"
+
+
+def test_a_restorer_of_any_size_gets_512(
+    images: Tensor, chain: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(photo, "native_size", lambda restorer: None)
+    assert restore_photo(images, NETWORK, NETWORK).crops.shape[-2:] == (512, 512)
+
+
+def test_progress_rises_to_its_end(images: Tensor, chain: dict[str, Any]):
+    steps: list[tuple[int, int]] = []
+    restore_photo(images, NETWORK, NETWORK, on_step=lambda *step: steps.append(step[:2]))
+    done = [step for step, _ in steps]
+    assert done == sorted(done)
+    assert steps[-1] == (20, 20) and {total for _, total in steps} == {20}
+    assert done.count(20) == 1, "done is told once"
+
+
+def test_raising_from_progress_cancels(images: Tensor, chain: dict[str, Any]):
+    def cancel(done: int, total: int, preview: Tensor | None) -> None:
+        raise CancelledError("stop")
+
+    with pytest.raises(CancelledError):
+        restore_photo(images, NETWORK, NETWORK, on_step=cancel)
+    assert "crops" not in chain
+
+
+def test_a_parsing_mask_needs_a_parser(images: Tensor, chain: dict[str, Any]):
+    with pytest.raises(InputError, match="parser"):
+        restore_photo(images, NETWORK, NETWORK, RestoreSettings(mask="parsing"))
+    assert "detect" not in chain, "told before the work"

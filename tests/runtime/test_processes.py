@@ -1,0 +1,88 @@
+"""Several processes that make one set."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bfr.errors import MissingPackageError
+from bfr.pairs.folder import read_pairs
+from bfr.runtime.processes import Share, launched_share
+from tests.pair_sets import alike, build, files, photograph, stand_in
+
+
+def test_one_process_does_all():
+    share = launched_share()
+    assert (share.rank, share.count, share.device) == (0, 1, None)
+    assert share.of([1, 2, 3]) == [1, 2, 3]
+    share.wait()
+    values = torch.tensor([1.0, 3.0])
+    share.average([values])
+    assert values.tolist() == [1, 3]
+
+
+def test_shares_are_disjoint_and_cover_all():
+    items = list(range(11))
+    parts = [Share(rank, 3).of(items) for rank in range(3)]
+    assert sorted(item for part in parts for item in part) == items
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_accelerate_is_needed_for_several_only(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    assert launched_share().count == 1
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(MissingPackageError, match="pip install accelerate"):
+        launched_share()
+
+
+WORKER = """
+import pathlib, sys, pytest, torch, tests.pair_sets as sets
+from bfr.runtime.processes import launched_share
+share = launched_share(cpu=True)
+assert share.count == 2 and share.device.startswith("cpu"), share
+means = [torch.tensor([1.0 + share.rank, 4.0]), torch.tensor(10.0 * share.rank)]
+share.average(means)
+assert means[0].tolist() == [1.5, 4] and float(means[1]) == 5
+sets.stand_in(pytest.MonkeyPatch())
+report = sets.build(*map(pathlib.Path, sys.argv[1:]), share=share)
+assert len(report.pairs.kept) == 6, "each knows the whole set"
+(pathlib.Path(sys.argv[2]).parent / f"sampled{share.rank}").write_text(str(report.sampled))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_set_of_one(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("accelerate")
+    stand_in(monkeypatch)
+    photos, out = tmp_path / "photos", tmp_path / "pairs"
+    for name, faces in (("a.png", 3), ("b.png", 1), ("c.png", 1), ("d.png", 1), ("e.png", 0)):
+        photograph(photos / name, faces)
+    (photos / "copy.png").write_bytes((photos / "b.png").read_bytes())
+    (tmp_path / "worker.py").write_text(WORKER)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = "accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1".split()
+    words += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", *words, str(tmp_path / "worker.py"), str(photos), str(out)],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [(tmp_path / f"sampled{rank}").read_text() for rank in (0, 1)] == ["3", "3"]
+    build(photos, tmp_path / "alone")
+    assert alike(files(out), files(tmp_path / "alone"))
+    assert build(photos, out).sampled == 0 and len(read_pairs(out).kept) == 6
