@@ -9,9 +9,13 @@ READY := $(VENV)/.installed
 COMFYUI ?=
 DATA ?=
 ARGS ?=
+# One process per core, one thread each: more threads only wait for one another.
+export OMP_NUM_THREADS ?= 1
+HEADLESS := -n auto --dist worksteal -m "not comfyui and not browser and not gpu"
+NUMERIC := $(addprefix tests/,damage faces finetune image prior quality restore)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-comfyui screenshots lint format bench weights clean
+.PHONY: help setup demo test test-portable coverage test-comfyui screenshots lint format bench weights clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -28,10 +32,13 @@ demo: $(READY) ## restore damaged photographs and show them: output/demo.png
 	$(BIN)/python -m samples.demo
 
 test: $(READY) ## run the tests that need no ComfyUI, browser or accelerator (ARGS="-k align")
-	$(BIN)/python -m pytest -m "not comfyui and not browser and not gpu" $(ARGS)
+	$(BIN)/python -m pytest $(HEADLESS) $(ARGS)
 
-coverage: $(READY) ## the same, with a report of the lines that no test ran
-	$(BIN)/python -m pytest -m "not comfyui and not browser and not gpu" --cov $(ARGS)
+test-portable: $(READY) ## run the numeric tests again without vector instructions, as another processor would
+	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest $(HEADLESS) $(NUMERIC) $(ARGS)
+
+coverage: $(READY) ## the same as test, with a report of the lines that no test ran
+	$(BIN)/python -m pytest $(HEADLESS) --cov $(ARGS)
 
 test-comfyui: $(READY) ## run the tests in a real ComfyUI and a browser (COMFYUI=/path/to/ComfyUI)
 	COMFYUI="$(COMFYUI)" $(BIN)/python -m pytest -rs -m "comfyui or browser" $(ARGS)

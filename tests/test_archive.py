@@ -96,7 +96,6 @@ def test_nodes_are_found_without_running_them():
     assert found == set(recorded)
 
 
-@pytest.mark.slow
 def test_the_command_runs_from_it(archive: Path, tmp_path: Path):
     """Elsewhere, with nothing of the repository but the archive."""
     folder = tmp_path / "pack"

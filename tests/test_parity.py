@@ -164,7 +164,6 @@ def test_formats(tmp_path: Path, capsys):
     assert not check_folder(tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "seed", "code"),
     [("benchmarks/parity.py", "0", 0), ("-m benchmarks.parity", "3", 1)],

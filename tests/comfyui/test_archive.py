@@ -12,7 +12,7 @@ from tests.archive import pack
 from tests.comfyui import prompts
 from tests.comfyui.server import PACK, PACK_NAME, find_comfyui, running_server
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
+pytestmark = pytest.mark.comfyui
 
 
 def test_it_works_unpacked(tmp_path: Path):

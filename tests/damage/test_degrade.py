@@ -48,8 +48,10 @@ def test_a_seed_gives_the_same_damage_in_every_version(preset, mean, deviation):
     tiles = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     faces = F.interpolate(tiles, (128, 128), mode="bicubic").clamp(0, 1)
     damaged = degrade_faces(faces, preset, 11).double()
-    assert damaged.mean().item() == pytest.approx(mean, abs=1e-6)
-    assert damaged.std().item() == pytest.approx(deviation, abs=1e-6)
+    # JPEG rounds a coefficient the other way on another processor: 1.5e-6 at most.
+    # Another seed differs by more than 1e-4 in one of the two.
+    assert damaged.mean().item() == pytest.approx(mean, abs=2e-5)
+    assert damaged.std().item() == pytest.approx(deviation, abs=2e-5)
 
 
 def test_the_kinds_look_as_they_are_called(faces):

@@ -54,7 +54,7 @@ def test_published_layouts_load(
     assert parser.std[0].item() == pytest.approx({"ParseNet": 0.5, "BiSeNet": 0.229}[name])
 
 
-@pytest.mark.parametrize("name", [pytest.param("ParseNet", marks=pytest.mark.slow), "BiSeNet"])
+@pytest.mark.parametrize("name", ["ParseNet", "BiSeNet"])
 def test_published_networks_run(name: str, networks: dict[str, nn.Module], tmp_path: Path):
     torch.save(networks[name].state_dict(), tmp_path / name)
     crops = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))

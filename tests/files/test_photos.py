@@ -259,7 +259,6 @@ def test_pillows_pixel_limit_does_not_stop_a_photo(tmp_path: Path, monkeypatch):
         read_photo(path)
 
 
-@pytest.mark.slow
 def test_50_megapixels(tmp_path: Path):
     path = tmp_path / "large.jpg"
     Image.radial_gradient("L").resize((8660, 5774)).convert("RGB").save(path)

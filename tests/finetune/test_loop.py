@@ -199,7 +199,6 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_killed_at_any_moment(pairs: PairSet, tmp_path: Path, root: Path):
     """With kill -9 at most the steps since the last save are lost."""
@@ -537,7 +536,6 @@ torch.save(tuned.restorer.model.state_dict(), f"{sys.argv[2]}.{share.rank}")
 """
 
 
-@pytest.mark.slow
 def test_two_processes_do_the_work_of_one(
     pairs: PairSet, tmp_path: Path, root: Path, unbroken: tuple[Path, Finetuned]
 ):

@@ -206,8 +206,8 @@ def test_autocast_lowers_the_networks_alone(precision: torch.dtype):
 NETWORKS = [
     trainable.nafnet,
     trainable.swinir,
-    pytest.param(trainable.gfpgan, marks=pytest.mark.slow),
-    pytest.param(trainable.restoreformer, marks=pytest.mark.slow),
+    trainable.gfpgan,
+    trainable.restoreformer,
 ]
 
 
@@ -347,7 +347,6 @@ def test_whole_faces_only():
         make(network, FinetuneSettings(objective=CODEBOOK, patch=128))
 
 
-@pytest.mark.slow
 def test_the_codes_are_those_that_codeformer_predicts():
     """On the published architecture, with one layer of attention instead of nine."""
     extra = pytest.importorskip("spandrel_extra_arches.architectures.CodeFormer")

@@ -81,8 +81,8 @@ def metadata_of(path: Path) -> dict[str, str]:
         (swinir, 128),
         (plain_swinir, 32),
         (restoreformer, 512),
-        pytest.param(GFPGAN, 512, marks=pytest.mark.slow),
-        pytest.param(codeformer, 512, marks=pytest.mark.slow),
+        (GFPGAN, 512),
+        (codeformer, 512),
     ],
 )
 @torch.inference_mode()

@@ -412,7 +412,6 @@ def test_a_manifest_damaged_by_hand_is_told(photos: Path, out: Path):
         read_pairs(out)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that were forked")
 def test_killed_at_any_moment(photos: Path, out: Path, tmp_path: Path, root: Path):
     """kill -9 again and again: every time the folder can be read, and in the end it is whole."""

@@ -205,7 +205,6 @@ def test_damaged_and_dangerous_files(tmp_path: Path):
         load_prior(tmp_path / "code_64.pt")
 
 
-@pytest.mark.slow
 @pytest.mark.parity
 def test_the_published_prior_at_full_size(tmp_path: Path):
     shapes = published_format("iddpm_ffhq512_ema500000.pth")["tensors"]

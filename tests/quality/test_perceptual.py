@@ -269,7 +269,6 @@ def test_lpips_with_other_weights(torch_home: Path):
         load_distance("auto")
 
 
-@pytest.mark.slow
 def test_lpips_with_weights_by_rule(torch_home: Path):
     """The whole way with LPIPS's own layers on a VGG-16 of random weights."""
     lpips = pytest.importorskip("lpips")

@@ -278,7 +278,6 @@ def test_an_empty_look_shows_no_face(data):
     assert make_empty_look(load_source(close), rng) is None, "nothing but face"
 
 
-@pytest.mark.slow
 def test_all_recipes_from_data_to_weights(data, tmp_path):
     """The smoke run: each command of each recipe on a few pictures, for two steps."""
     samples = sorted((Path(__file__).parents[2] / "samples").glob("*.jpg"))

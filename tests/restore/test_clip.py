@@ -258,7 +258,6 @@ def test_wrong_settings_are_refused_before_the_work(
     assert "detect" not in chain
 
 
-@pytest.mark.slow
 def test_the_sample_clip_becomes_steadier():
     """With the embedded networks: less changes beside the motion, and it is no less true."""
     clean, damaged, matrices = (each[10:14] for each in film(photograph()))

@@ -543,19 +543,16 @@ def full_size(network: nn.Module, path: Path, wrapper: str) -> ImageModelDescrip
     return load_restorer(path)
 
 
-@pytest.mark.slow
 def test_full_size_gfpgan(tmp_path: Path):
     restorer = full_size(GFPGAN(), tmp_path / "GFPGANv1.4.pth", "params_ema")
     check_published_range(restorer)
 
 
-@pytest.mark.slow
 def test_full_size_restoreformer(tmp_path: Path):
     restorer = full_size(RestoreFormer(), tmp_path / "RestoreFormer.pth", "params")
     check_published_range(restorer)
 
 
-@pytest.mark.slow
 def test_full_size_codeformer(tmp_path: Path):
     extra = pytest.importorskip("spandrel_extra_arches.architectures.CodeFormer")
     restorer = full_size(extra.CodeFormer(), tmp_path / "codeformer.pth", "params_ema")
@@ -567,7 +564,6 @@ def test_full_size_codeformer(tmp_path: Path):
     assert (pretty - faithful).abs().max() > 1e-3
 
 
-@pytest.mark.slow
 def test_full_size_swinir(tmp_path: Path):
     tensors = published_format("swinir_gan_v1.pth")["tensors"]
     shapes = {name: shape for name, (shape, _) in tensors.items()}
@@ -579,7 +575,6 @@ def test_full_size_swinir(tmp_path: Path):
     assert (restored - restorer(faces)).abs().max() <= 1e-5, "spandrel's call agrees"
 
 
-@pytest.mark.slow
 def test_full_size_nafnet(tmp_path: Path):
     network = NAFNet(
         width=32, middle_blk_num=12, enc_blk_nums=[2, 2, 4, 8], dec_blk_nums=[2, 2, 2, 2]

@@ -57,7 +57,6 @@ assert len(report.pairs.kept) == 6, "each knows the whole set"
 """
 
 
-@pytest.mark.slow
 def test_two_processes_make_the_set_of_one(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ):
