@@ -1,4 +1,4 @@
-"""The errors of the core: each says what was expected, what came and what to do."""
+"""The errors of the core: each says what was expected, what it got and what to do."""
 
 from __future__ import annotations
 
@@ -41,6 +41,14 @@ class WrongArchitectureError(WeightsError):
 
 class DownloadError(WeightsError):
     """A download failed, or what arrived is not what the manifest promises."""
+
+
+class LossError(FaceRestorationError):
+    """A loss or its gradient is not finite; the message names the step and its pairs."""
+
+
+class OutOfMemoryError(FaceRestorationError, MemoryError):
+    """There is not enough memory, not even for a single face; the message says what needs less."""
 
 
 class MissingPackageError(FaceRestorationError, ImportError):

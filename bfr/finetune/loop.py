@@ -21,9 +21,10 @@ from torch.nn.utils import clip_grad_norm_
 
 from ..errors import (
     CancelledError,
-    FaceRestorationError,
     InputError,
+    LossError,
     MissingPackageError,
+    OutOfMemoryError,
     OutputError,
 )
 from ..image.plots import curves
@@ -31,7 +32,7 @@ from ..pairs.folder import PairSet
 from ..quality.perceptual import load_distance
 from ..records import OnStep
 from ..restore.restorer import native_size
-from ..runtime.memory import OutOfMemoryError, is_out_of_memory
+from ..runtime.memory import DeviceOutOfMemoryError, is_out_of_memory
 from ..runtime.processes import Share
 from ..runtime.progress import in_words
 from .batches import MOST_HELD, TrainingSet
@@ -48,10 +49,6 @@ log = logging.getLogger(__name__)
 _SAVE_AFTER = 300.0  # seconds after which the state is saved, however few steps they were
 _SAY_AFTER = 10.0  # seconds between two lines of progress
 _LOWER = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class LossError(FaceRestorationError):
-    """The loss or its gradient is not finite; the message names the step and its pairs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,7 +213,7 @@ def finetune(
     except BaseException as error:
         course.save()
         if is_out_of_memory(error) and not isinstance(error, OutOfMemoryError):
-            raise OutOfMemoryError(
+            raise DeviceOutOfMemoryError(
                 f"There is not enough memory to train with {settings.micro_batch} faces at once. "
                 "Make micro_batch or patch smaller, switch checkpointing on, or use another "
                 f"device. ({error})"

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from ..errors import FaceRestorationError
+from ..errors import OutOfMemoryError
 
 T = TypeVar("T")
 
@@ -16,8 +16,8 @@ T = TypeVar("T")
 _SAID = ("out of memory", "can't allocate memory", "not enough memory")
 
 
-class OutOfMemoryError(FaceRestorationError, torch.OutOfMemoryError):
-    """There is not even memory for one face."""
+class DeviceOutOfMemoryError(OutOfMemoryError, torch.OutOfMemoryError):
+    """The same as torch's class, by which ComfyUI knows that it should unload its models."""
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Parts:
                 if not is_out_of_memory(error):
                     raise
                 if part.stop - part.start == 1:
-                    raise OutOfMemoryError(
+                    raise DeviceOutOfMemoryError(
                         f"There is not enough memory to {self.what} a single face. Close other "
                         f"programs, use another device or {self.remedy}. ({error})"
                     ) from error

@@ -20,18 +20,24 @@ import torch.nn.functional as F
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
-from bfr.errors import CancelledError, InputError, OutputError, WrongArchitectureError
+from bfr.errors import (
+    CancelledError,
+    InputError,
+    LossError,
+    OutOfMemoryError,
+    OutputError,
+    WrongArchitectureError,
+)
 from bfr.files.photos import Photo, read_photo, write_photo
 from bfr.files.weights import read_state_dict
 from bfr.finetune import learner
 from bfr.finetune import loop as module
-from bfr.finetune.loop import Finetuned, LossError, finetune
+from bfr.finetune.loop import Finetuned, finetune
 from bfr.finetune.run_folder import RunFolder
 from bfr.finetune.settings import CODEBOOK, FinetuneSettings
 from bfr.image.plots import curves
 from bfr.pairs.folder import PairSet
 from bfr.restore.restorer import load_restorer
-from bfr.runtime.memory import OutOfMemoryError
 from bfr.runtime.processes import Share
 from tests.finetune_sets import PLAIN, QUICK, SIZE, faces, pairs_folder, tiny_restorer
 from tests.pair_sets import restorer as strange_restorer

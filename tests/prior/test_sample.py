@@ -12,14 +12,19 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bfr.errors import CancelledError, FaceRestorationError, InputError, WeightsError
+from bfr.errors import (
+    CancelledError,
+    FaceRestorationError,
+    InputError,
+    OutOfMemoryError,
+    WeightsError,
+)
 from bfr.image.lowpass import lowpass
 from bfr.prior.constraint import Constraint
 from bfr.prior.noise import seeded_noise
 from bfr.prior.prior import load_prior
 from bfr.prior.sample import SampledTargets, SampleSettings, for_prior, sample, sample_targets
 from bfr.prior.samplers import SAMPLERS
-from bfr.runtime.memory import OutOfMemoryError
 from tests.priors import Ideal, ideal_prior, tiny_prior
 from tests.published_priors import published_unet
 from tests.rule_weights import GOLDEN
