@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bfr.choices import SAMPLERS
 from bfr.damage.degrade import degrade_faces
 from bfr.faces.align import align_faces
 from bfr.faces.detect import detect_faces
@@ -30,7 +31,6 @@ from bfr.image.sheets import sheet
 from bfr.prior.constraint import Constraint
 from bfr.prior.prior import load_prior
 from bfr.prior.sample import SampleSettings, for_prior, sample_targets
-from bfr.prior.samplers import SAMPLERS
 from bfr.quality.metrics import caption, consistency_psnr, grain, sharpness
 from bfr.quality.niqe import niqe
 from bfr.restore.restorer import load_restorer, restore_faces

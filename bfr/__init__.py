@@ -3,7 +3,7 @@
 The folders follow the data, and each imports only from itself and from those before it
 (``tests/test_layers.py`` checks this)::
 
-    errors, records -> image, runtime -> files -> damage -> faces -> restore
+    choices, errors, records -> image, runtime -> files -> damage -> faces -> restore
     -> quality -> prior -> pairs -> finetune -> cli
 
 Nothing here knows ComfyUI, asks for a device, downloads, prints or works at import.

@@ -6,10 +6,11 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor, nn
 
+from ..bfr.choices import MASKS
 from ..bfr.errors import InputError
 from ..bfr.faces.align import align_faces
 from ..bfr.faces.detect import detect_faces
-from ..bfr.faces.paste import MASKS, paste_faces
+from ..bfr.faces.paste import paste_faces
 from ..bfr.faces.select import SORTS, draw_faces, select_faces
 from . import memory, schemas
 from .convert import (

@@ -12,12 +12,11 @@ import folder_paths
 from comfy_api.latest import io
 from spandrel import ImageModelDescriptor
 
+from ..bfr.choices import DISTANCES, PRECISIONS
 from ..bfr.errors import InputError
 from ..bfr.finetune.loop import Finetuned, finetune
 from ..bfr.finetune.save import save_restorer
 from ..bfr.finetune.settings import (
-    PERCEPTUAL,
-    PRECISIONS,
     PRESETS,
     FinetuneSettings,
     adjusted,
@@ -191,8 +190,8 @@ def recipe_inputs() -> list[io.Input]:
         io.Combo.Input(
             "distance",
             display_name="perceptual distance",
-            options=list(PERCEPTUAL),
-            default=PERCEPTUAL[0],
+            options=list(DISTANCES),
+            default=DISTANCES[0],
             tooltip="How likeness to the pseudo target is felt. lpips: the paper's; it needs the "
             "lpips package and its VGG weights on this machine. pyramid: needs neither. auto: "
             "lpips where it is there; the report says which it was.",

@@ -7,17 +7,16 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ..bfr.choices import PRECISIONS, PRIOR_PRESETS
 from ..bfr.errors import InputError
 from ..bfr.faces.parsing import load_parser
 from ..bfr.faces.retinaface import load_detector
-from ..bfr.prior.checkpoints import PRESETS
 from ..bfr.prior.prior import load_prior
 from ..bfr.restore.restorer import load_restorer
 from . import memory, schemas
 from .folders import FOLDERS, fingerprint, get_file, list_names
 
 EMBEDDED = "embedded default"
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def _name_input(id: str, display_name: str, kind: str, embedded: bool) -> io.Combo.Input:
@@ -161,7 +160,7 @@ class LoadPrior(io.ComfyNode):
                 io.Combo.Input(
                     "preset",
                     display_name="preset",
-                    options=["auto", *PRESETS],
+                    options=["auto", *PRIOR_PRESETS],
                     default="auto",
                     tooltip="The code that trained a checkpoint, where its file does not say. "
                     "auto suits every published face prior. Try another if the faces look like "
@@ -192,7 +191,7 @@ class LoadPrior(io.ComfyNode):
                     "precision",
                     display_name="precision",
                     options=list(PRECISIONS),
-                    default=next(iter(PRECISIONS)),
+                    default=PRECISIONS[0],
                     tooltip="Of the network. float32 is exact. bfloat16 and float16 take half the "
                     "memory and are quicker on most accelerators; the faces hardly "
                     "differ, but are no longer the same on every machine.",
@@ -225,6 +224,6 @@ class LoadPrior(io.ComfyNode):
             )
         prior = load_prior(path, preset=preset, **changes)
         if precision != "float32":
-            network = prior.network.to(PRECISIONS[precision])
+            network = prior.network.to(getattr(torch, precision))
             network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         return io.NodeOutput(memory.manage_prior(prior))

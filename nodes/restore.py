@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..bfr.faces.paste import MASKS
+from ..bfr.choices import MASKS
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.records import FaceSet, counted
 from ..bfr.restore.photo import RestoreSettings, restore_photo

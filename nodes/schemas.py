@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from comfy_api.latest import io
 
-from ..bfr.image.colour import METHODS
-from ..bfr.prior.sample import SAMPLERS
+from ..bfr.choices import COLOURS, SAMPLERS
 
 CATEGORY = "image/face restoration"
 STEPS = 250  # into which the paper divides the noise
@@ -109,8 +108,8 @@ def mask_inputs(masks: Sequence[str], advanced: bool | None = None) -> list[io.I
         io.Combo.Input(
             "colour_match",
             display_name="colour match",
-            options=list(METHODS),
-            default=METHODS[0],
+            options=list(COLOURS),
+            default=COLOURS[0],
             tooltip="Brings the restored face to the photograph's colours. low frequency: takes "
             "the broad colours and shading of the photograph. lab: matches mean and spread of "
             "each colour channel. none: leaves the restorer's colours.",

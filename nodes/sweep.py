@@ -20,6 +20,7 @@ from ..bfr.prior.prior import Prior
 from ..bfr.prior.sample import SampleSettings, for_prior, sample_targets
 from ..bfr.quality.metrics import caption, consistency_psnr, landmark_distance, sharpness
 from ..bfr.records import OnStep
+from ..bfr.runtime.progress import within
 
 NOTHING = "none"
 # What can be swept, by the name of its input: the input's id, and what its values are.
@@ -160,11 +161,14 @@ def sample_cells(
         row, column = divmod(index, columns)
         place = drawn[..., row * side : (row + 1) * side, column * side : (column + 1) * side]
 
-        def tell(done: int, total: int, preview: Tensor | None, place=place, index=index) -> None:
+        before = sum(calls[:index])
+        whole = within(on_step, before, before + calls[index], sum(calls))
+
+        def tell(done: int, total: int, preview: Tensor | None, place=place, whole=whole) -> None:
             if preview is not None:
                 face = preview[..., : preview.shape[-1] // 3].cpu()
                 place.copy_(F.interpolate(face, (side, side), mode="area"))
-            on_step(sum(calls[:index]) + done, sum(calls), drawn)
+            whole(done, total, drawn)
 
         faces.append(sample_targets(guess, prior, cell.settings, on_step=tell).targets)
     return faces

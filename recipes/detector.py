@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 from torchvision.ops import box_iou
@@ -30,6 +29,7 @@ from bfr.faces.detect import SEARCH_SIZES, detect_faces
 from bfr.faces.retinaface import anchors, build_detector, encode, load_detector, normalise
 from bfr.faces.select import draw_faces
 from bfr.files.photos import read_photo
+from bfr.files.weights import write_state_dict
 from bfr.files.whole import atomic_path
 from bfr.image.geometry import MIRROR_ORDER
 from bfr.records import FaceSet
@@ -335,8 +335,7 @@ def export(run: Path, file: Path) -> None:
         "licence": "Apache-2.0",
         "provenance": "trained by recipes/detector.py; data in weights/README.md",
     }
-    with atomic_path(file) as path:
-        save_file(state, path, metadata)
+    write_state_dict(file, state, metadata)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,12 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from bfr.damage.degrade import Degradation, degrade_faces
 from bfr.faces.retinaface import load_detector
-from bfr.files.whole import atomic_path
+from bfr.files.weights import write_state_dict
 from bfr.quality.niqe import Statistics, load_statistics, niqe, patch_features
 
 from .aligned import ALIKE, SIZE
@@ -67,8 +66,7 @@ def fit(faces: Path, file: Path) -> None:
         "licence": "Apache-2.0",
         "provenance": f"fitted to {len(names)} faces by recipes/niqe.py; data in weights/README.md",
     }
-    with atomic_path(file) as path:
-        save_file(state, path, metadata)
+    write_state_dict(file, state, metadata)
 
 
 def _features(pixels: np.ndarray) -> Iterator[Tensor]:

@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -35,7 +34,7 @@ from bfr.faces.detect import detect_faces
 from bfr.faces.retinaface import load_detector
 from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
-from bfr.files.whole import atomic_path
+from bfr.files.weights import write_state_dict
 from bfr.finetune.discriminator import DetailDiscriminator, held
 from bfr.quality.metrics import psnr, sharpness
 from bfr.quality.niqe import niqe
@@ -232,8 +231,7 @@ def export(run: Path, file: Path) -> None:
         "licence": "Apache-2.0",
         "provenance": "trained by recipes/restorer.py; data in weights/README.md",
     }
-    with atomic_path(file) as path:
-        save_file(state, path, metadata)
+    write_state_dict(file, state, metadata)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,7 +14,7 @@ import pytest
 FOLDERS: Sequence[str] = (
     "image runtime files damage faces restore quality prior pairs finetune cli"
 ).split()
-BELOW_ALL = ("errors", "records")
+BELOW_ALL = ("choices", "errors", "records")
 CORE = Path(__file__).resolve().parent.parent / "bfr"
 MODULES = sorted(path for path in CORE.glob("**/*.py") if path.name != "__init__.py")
 

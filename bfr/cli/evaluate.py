@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..choices import DISTANCES
 from ..errors import FaceRestorationError, InputError, OutputError
 from .arguments import EMBEDDED, find_weights, number, pick_device
 from .report import DONE, SOME_FAILED, say, tell
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from ..quality.tables import Comparison, Table
 
-DISTANCES = ("auto", "lpips", "pyramid")
 REFERENCE, INPUT = _BESIDE = ("the reference", "the input")
 _AT_ONCE = 64  # faces that are read and measured together: bounds the memory
 

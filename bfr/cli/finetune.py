@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..choices import DISTANCES, PRECISIONS, RECIPES, SCHEDULES
 from ..errors import FaceRestorationError, InputError
 from .arguments import AUTO, EMBEDDED, find_weights, fraction, number, pick_device
-from .evaluate import DISTANCES
 from .report import DONE, SOME_FAILED, say, tell
-from .targets import PRECISIONS
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from ..finetune.settings import FinetuneSettings
     from ..pairs.folder import PairSet
 
-PRESETS = {"quick": "quick", "swinir": "SwinIR (paper)", "codeformer": "CodeFormer (paper)"}
-SCHEDULES = ("cosine", "steps", "constant")
+RECIPE_WORDS = {name.split()[0].lower(): name for name in RECIPES}
 RESULT = "restorer.safetensors"
 WHOLE = "whole"
 
@@ -82,7 +80,7 @@ def add_finetune(parser: argparse.ArgumentParser) -> None:
     add("--restorer", default=EMBEDDED, metavar="NAME|FILE", help="what is tuned")
     add(
         "--preset",
-        choices=(AUTO, *PRESETS),
+        choices=(AUTO, *RECIPE_WORDS),
         default=AUTO,
         help="the recipe: quick is for small networks without a GPU, swinir and codeformer are "
         "the paper's; auto suits the restorer (%(default)s)",
@@ -199,16 +197,15 @@ def finetune(options: argparse.Namespace) -> int:
 
 def _settings(options: argparse.Namespace, restorer: ImageModelDescriptor) -> FinetuneSettings:
     """The preset's, but for what the words change."""
-    from ..finetune.settings import PRESETS as RECIPES
-    from ..finetune.settings import adjusted, preset_for
+    from ..finetune.settings import PRESETS, adjusted, preset_for
 
-    name = preset_for(restorer) if options.preset == AUTO else PRESETS[options.preset]
+    name = preset_for(restorer) if options.preset == AUTO else RECIPE_WORDS[options.preset]
     given = {key.replace("-", "_") for key, _, _ in _RECIPE} | {"schedule"}
     changes = {key: value for key, value in vars(options).items() if key in given}
     if options.steps is not None:
         changes["steps"] = options.steps
     return adjusted(
-        RECIPES[name],
+        PRESETS[name],
         distance=options.distance,
         flips=options.flips,
         precision=options.precision,

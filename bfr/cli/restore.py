@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..choices import COLOURS, EXISTING, MASKS
 from ..files.sources import Source, find_sources, plan_targets
 from ..files.whole import check_writable, copy_file
 from .arguments import (
@@ -21,8 +22,8 @@ from .arguments import (
 )
 from .report import DONE, SOME_FAILED, Faces, count_faces, process, say
 
-MASKS = {"auto": "auto", "oval": "soft oval", "square": "square", "parsing": "parsing"}
-COLOURS = {name.replace(" ", "-"): name for name in ("low frequency", "lab", "none")}
+MASK_WORDS = {"auto": "auto", **{name.removeprefix("soft "): name for name in MASKS}}
+COLOUR_WORDS = {name.replace(" ", "-"): name for name in COLOURS}
 
 
 def add_detect(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +44,7 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
     add("-o", "--out", type=Path, required=True, metavar="FOLDER", help="where results go")
     add(
         "--existing",
-        choices=("refuse", "overwrite", "skip"),
+        choices=EXISTING,
         default="refuse",
         help="what to do about results that are there already (%(default)s)",
     )
@@ -64,13 +65,13 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--colour",
-        choices=COLOURS,
+        choices=COLOUR_WORDS,
         default="low-frequency",
         help="how a face is matched to its photograph (%(default)s)",
     )
     add(
         "--mask",
-        choices=MASKS,
+        choices=MASK_WORDS,
         default="auto",
         help="what part is pasted; auto is parsing where its weights are, else oval (%(default)s)",
     )
@@ -127,8 +128,8 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
         "fidelity": options.fidelity,
         "strength": options.strength,
         "lock": options.lock,
-        "colour": COLOURS[options.colour],
-        "mask": MASKS[options.mask],
+        "colour": COLOUR_WORDS[options.colour],
+        "mask": MASK_WORDS[options.mask],
         "feather": options.feather,
         "batch_size": options.batch_size,
     }

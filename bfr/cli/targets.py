@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..choices import PRECISIONS, PRIOR_PRESETS, SAMPLERS
 from .arguments import AUTO, EMBEDDED, count, find_weights, fraction, length, number, pick_device
 from .report import DONE, SOME_FAILED, say
 
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
 
     from ..pairs.build import BuildReport, PairSettings
     from ..prior.prior import Prior
-
-SAMPLERS = ("ddpm", "ddim", "dpm-solver++", "unipc")
-PRESETS = ("guided-diffusion", "guided-diffusion, new attention order", "improved-diffusion")
-PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def _number_or_auto(low: int, high: int) -> Callable[[str], float | None]:
@@ -78,7 +75,7 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--prior-preset",
-        choices=(AUTO, *PRESETS),
+        choices=(AUTO, *PRIOR_PRESETS),
         default=AUTO,
         help="how a checkpoint was made (auto)",
     )

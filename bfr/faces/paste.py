@@ -43,6 +43,7 @@ from kornia.geometry.transform import warp_affine
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..choices import MASKS
 from ..errors import InputError
 from ..image.colour import match_colour
 from ..image.crops import cut_crops
@@ -52,9 +53,6 @@ from ..records import Alignment
 from .parsing import parse_faces
 
 _Box = tuple[int, int, int, int]
-
-MASKS = ("soft oval", "square", "parsing")
-"""The masks of :func:`paste_faces`."""
 
 _ROUNDING = (1 / 255) ** 2 / 12  # the power of rounding to 8 bits, taken for signal
 # The half-weight outline of a face on the template, forehead, ears and chin included, in shares

@@ -16,6 +16,7 @@ from ..errors import (
     OutputError,
 )
 from ..records import OnStep
+from .checksums import file_sha256
 from .manifest import PublishedWeights, get_again, where_from
 from .weights import is_text
 from .whole import atomic_path
@@ -103,8 +104,7 @@ def verify(path: str | Path, entry: PublishedWeights) -> str:
         raise CorruptWeightsError(
             f"{path} has {size} bytes, and {entry.size} were expected. {get_again(entry.file)}"
         )
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_sha256(path)
     expected = entry.sha256 or _recorded(path)
     if expected is not None and digest != expected:
         raise CorruptWeightsError(

@@ -11,7 +11,6 @@ from ..errors import InputError
 from .formats import IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
-EXISTING = ("refuse", "overwrite", "skip")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Weights files, read safely."""
+"""Weights files: read safely, written whole."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import CorruptWeightsError, MissingWeightsError, UnsafeWeightsError
 from .manifest import get_again, where_from
+from .whole import atomic_path
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model")
 
@@ -50,6 +52,27 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
                 f"{path} holds NaN or infinity in {name!r}. {get_again(path.name)}"
             )
     return state, metadata
+
+
+def write_state_dict(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes tensors as safetensors; a whole file or none.
+
+    Args:
+        path: of the file, replaced if it exists.
+        tensors: by name, no two of which share memory.
+        metadata: text by name, such as the architecture and the licence.
+
+    Raises:
+        OutputError: if the folder is missing or read-only, or the disk is full.
+    """
+    state = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as partial:
+        try:
+            save_file(state, partial, dict(metadata or {}))
+        except SafetensorError as error:  # its way to say that the disk is full
+            raise OSError(str(error)) from error
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -34,6 +33,7 @@ from torch.optim import Optimizer
 from ..errors import CorruptWeightsError, InputError, OutputError
 from ..files.checksums import network_sha256
 from ..files.photos import Photo, write_photo
+from ..files.weights import write_state_dict
 from ..files.whole import atomic_path, check_writable
 from .batches import TrainingSet
 from .save import pairs_sha256
@@ -136,12 +136,7 @@ class RunFolder:
         """Replaces the state as a whole."""
         if not self.writes:
             return
-        text = json.dumps(state.facts)
-        with atomic_path(self.folder / STATE) as partial:
-            try:
-                save_file(state.tensors, partial, {"state": text})
-            except SafetensorError as error:  # how its writer says that the disk is full
-                raise OSError(str(error)) from error
+        write_state_dict(self.folder / STATE, state.tensors, {"state": json.dumps(state.facts)})
         with atomic_path(self.folder / "state.json") as partial:
             partial.write_text(json.dumps(state.facts, indent=1) + "\n", encoding="utf-8")
 

@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
 from ..errors import InputError, WeightsError, WrongArchitectureError
-from ..files.whole import atomic_path
+from ..files.weights import write_state_dict
 from ..pairs.folder import Pair
 from ..restore.restorer import CONVENTIONS, native_size
 from .settings import FinetuneSettings
@@ -68,11 +66,7 @@ def save_restorer(
                 f"The weights {name!r} hold NaN or infinity"
                 f"{' in float16. Save them in float32' if half else ', and are not saved'}."
             )
-    with atomic_path(path) as partial:
-        try:
-            save_file(state, partial, facts)
-        except SafetensorError as error:  # how its writer says that the disk is full
-            raise OSError(str(error)) from error
+    write_state_dict(path, state, facts)
 
 
 def published_state(restorer: ImageModelDescriptor) -> dict[str, Tensor]:

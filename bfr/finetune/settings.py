@@ -9,15 +9,13 @@ from typing import Any
 
 from spandrel import ImageModelDescriptor
 
+from ..choices import DISTANCES, PRECISIONS, SCHEDULES
 from ..errors import InputError
 
 REGRESSION, CODEBOOK = "regression", "codebook"
 OBJECTIVES = (REGRESSION, CODEBOOK)
 UNET, DETAIL = "unet", "detail"
 DISCRIMINATORS = (UNET, DETAIL)
-PERCEPTUAL = ("auto", "lpips", "pyramid")
-SCHEDULES = ("cosine", "steps", "constant")
-PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +92,7 @@ class FinetuneSettings:
     def __post_init__(self) -> None:
         for name, choices in (
             ("objective", OBJECTIVES),
-            ("distance", PERCEPTUAL),
+            ("distance", DISTANCES),
             ("discriminator", DISCRIMINATORS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),

@@ -7,10 +7,8 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..choices import COLOURS
 from ..errors import InputError
-
-METHODS = ("low frequency", "lab", "none")
-"""The methods of :func:`match_colour`."""
 
 _GRID = 16  # cells across a crop in which its low frequencies are held
 _SIGMA = 2.0  # of the Gaussian that takes them, in cells: an eighth of the crop
@@ -45,8 +43,8 @@ def match_colour(
     Raises:
         InputError: an unknown method, or tensors whose shapes differ.
     """
-    if method not in METHODS:
-        raise InputError(f"Colours are matched by one of {', '.join(METHODS)}, not {method!r}.")
+    if method not in COLOURS:
+        raise InputError(f"Colours are matched by one of {', '.join(COLOURS)}, not {method!r}.")
     if crops.shape != reference.shape:
         raise InputError(
             f"Crops of shape {tuple(crops.shape)} cannot be matched to references of shape "

@@ -296,7 +296,7 @@ def _sample_targets(run: Run, pairs: Sequence[Pair], prior: Prior, sample: Sampl
             prior,
             sample,
             seeds=[wanted(pair)["seed"] for pair in batch],
-            on_step=_within(run.progress, start, len(batch)),
+            on_step=run.progress.within(start, start + len(batch)),
         ).targets
         writer.put(
             replace(
@@ -310,15 +310,6 @@ def _sample_targets(run: Run, pairs: Sequence[Pair], prior: Prior, sample: Sampl
             for i, pair in enumerate(batch)
         )
         run.sampled += len(batch)
-
-
-def _within(progress: Progress, start: int, count: int) -> OnStep:
-    """Progress within a batch of ``count`` that begins at number ``start``."""
-
-    def tell(done: int, total: int, preview: Tensor | None) -> None:
-        progress.tell(start + count * done / total, preview)
-
-    return tell
 
 
 def _sampling(prior: Prior, sample: SampleSettings) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import CorruptWeightsError, InputError, WeightsError, WrongArchitectureError
+from ..files.checksums import file_sha256
 from ..files.manifest import EMBEDDED_DIR
-from ..files.weights import read_state_dict
-from ..files.whole import atomic_path
+from ..files.weights import read_state_dict, write_state_dict
 from .checkpoints import build_unet, choose_preset, read_config
 from .diffusers_folder import DiffusersUNet, read_folder
 from .schedule import Respaced, Schedule, posterior
@@ -192,10 +190,8 @@ def load_prior(path: str | Path | None = None, *, preset: str = "auto", **change
             facts = _own_facts(state, metadata, path)
         else:
             facts = _published_facts(state, path, preset, changes)
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     facts = {"highest_step": facts["schedule"].steps - 1, **facts}
-    prior = Prior(**facts, name=path.stem, sha256=digest)
+    prior = Prior(**facts, name=path.stem, sha256=file_sha256(weights))
     _check(prior, path)
     return prior
 
@@ -230,9 +226,7 @@ def save_prior(path: str | Path, prior: Prior, metadata: Mapping[str, str]) -> N
         "shift": str(prior.shift),
         "clip": json.dumps(prior.clip),
     }
-    state = {name: tensor.contiguous() for name, tensor in prior.network.state_dict().items()}
-    with atomic_path(path) as partial:
-        save_file(state, partial, {**metadata, **facts})
+    write_state_dict(path, prior.network.state_dict(), {**metadata, **facts})
 
 
 def _own_facts(state: dict[str, Tensor], metadata: dict[str, str], path: Path) -> dict[str, Any]:

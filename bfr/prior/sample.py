@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..choices import SAMPLERS
 from ..errors import InputError
 from ..image.lowpass import lowpass
 from ..image.tensors import check_images
@@ -17,7 +18,7 @@ from ..runtime.memory import Parts
 from .constraint import PAPER_SIZE, Constraint, constrain, suited
 from .noise import Noise, seeded_noise
 from .prior import Predicted, Prior, predict
-from .samplers import SAMPLERS, Predict, ddim, ddpm, multistep, spread
+from .samplers import Predict, ddim, ddpm, multistep, spread
 from .schedule import Respaced, noised, respace
 
 OnSample = Callable[[Tensor, int, Tensor], None]

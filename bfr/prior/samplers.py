@@ -15,8 +15,6 @@ from torch import Tensor
 from .prior import Predicted
 from .schedule import Respaced, posterior
 
-SAMPLERS = ("ddpm", "ddim", "dpm-solver++", "unipc")
-
 Predict = Callable[[Tensor, int], Predicted]
 After = Callable[[Tensor, int, Tensor], Tensor]
 Noise = Callable[[int], Tensor]

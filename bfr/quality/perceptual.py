@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..choices import DISTANCES
 from ..errors import InputError, MissingPackageError, MissingWeightsError, WrongArchitectureError
 from ..files.weights import read_state_dict
 
@@ -125,7 +126,7 @@ def load_distance(name: str = "auto", device: torch.device | str = "cpu") -> Dis
         MissingWeightsError: for "lpips" without its network's weights.
         WeightsError: if these are corrupt, unsafe or of another network.
     """
-    if name not in ("auto", "lpips", "pyramid"):
+    if name not in DISTANCES:
         raise InputError(
             f"The perceptual distance must be auto, lpips or pyramid, and {name!r} came."
         )

@@ -22,6 +22,7 @@ from ..faces.detect import SURE, detect_faces
 from ..faces.paste import paste_faces
 from ..image.tensors import check_images
 from ..records import Alignment, Face, FaceSet, OnStep
+from ..runtime.progress import within
 from .photo import DEFAULT_CROP_SIZE, RestoreSettings, chosen_mask, keep_grey
 from .restorer import native_size, restore_faces
 from .steady import reach_of, steady_face
@@ -85,18 +86,11 @@ def restore_video(
     settings = settings or VideoSettings()
     check_settings(settings, parser)
 
-    def half(before: int) -> OnStep:
-        """Progress within one of the two passes."""
-
-        def report(done: int, total: int, preview: Tensor | None) -> None:
-            if on_step is not None:
-                on_step(before + done, 2 * total, preview)
-
-        return report
-
-    tracks = find_tracks(frames, detector, settings, half(0))
+    count = len(frames)
+    tracks = find_tracks(frames, detector, settings, within(on_step, 0, count, 2 * count))
     result = torch.empty_like(frames)
-    restored = restore_frames(frames, tracks, restorer, settings, parser, half(len(frames)))
+    pasting = within(on_step, count, 2 * count, 2 * count)
+    restored = restore_frames(frames, tracks, restorer, settings, parser, pasting)
     for start, part in restored:
         result[start : start + len(part)] = part
     return result, tracks

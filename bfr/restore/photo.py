@@ -13,6 +13,7 @@ from ..faces.align import align_faces
 from ..faces.detect import detect_faces
 from ..faces.paste import paste_faces
 from ..records import Alignment, FaceSet, OnStep
+from ..runtime.progress import within
 from .restorer import native_size, restore_faces
 
 DEFAULT_CROP_SIZE = 512
@@ -99,14 +100,9 @@ def restore_photo(
     mask = chosen_mask(settings, parser)
 
     def stage(start: int, stop: int) -> OnStep:
-        """Progress within one stage, which has the steps from start to stop of each image."""
-
-        def report(done: int, of: int, preview: Tensor | None) -> None:
-            if on_step is not None:
-                share = start + (stop - start) * done / max(of, 1)
-                on_step(round(share * len(images)), _STEPS * len(images), preview)
-
-        return report
+        """Progress within one stage: the steps from start to stop of each image."""
+        count = len(images)
+        return within(on_step, start * count, stop * count, _STEPS * count)
 
     faces = detect_faces(
         images, detector, score=settings.score, min_size=settings.min_size, on_step=stage(0, 1)

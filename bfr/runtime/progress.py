@@ -15,6 +15,26 @@ SCALE = 1000
 _PAUSE = 10.0  # seconds between two lines
 
 
+def within(on_step: OnStep | None, start: int, stop: int, total: int) -> OnStep:
+    """Progress of a part of the work, reported as progress of the whole.
+
+    Args:
+        on_step: takes the progress of the whole; None for none.
+        start: where the part begins.
+        stop: where it ends.
+        total: of the whole.
+
+    Returns:
+        A callback for the part, which may count in units of its own.
+    """
+
+    def report(done: int, of: int, preview: Tensor | None) -> None:
+        if on_step is not None:
+            on_step(round(start + (stop - start) * done / max(of, 1)), total, preview)
+
+    return report
+
+
 class Progress:
     """Tells how far the work is.
 
@@ -50,6 +70,14 @@ class Progress:
             left = (now - self._began) * (1 / share - 1)
             rest = f"about {in_words(left)} left" if share < 1 else in_words(now - self._began)
             self.say(f"{int(done)} of {self._total} {self._what}, {rest}")
+
+    def within(self, start: float, stop: float) -> OnStep:
+        """Progress of the part of this stage between two numbers of its total."""
+
+        def report(done: int, of: int, preview: Tensor | None) -> None:
+            self.tell(start + (stop - start) * done / max(of, 1), preview)
+
+        return report
 
 
 def in_words(seconds: float) -> str:

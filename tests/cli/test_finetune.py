@@ -143,9 +143,8 @@ def test_presets(pairs: PairSet, base: Path, tmp_path: Path, given: dict[str, An
     words = [pairs.folder, "-o", tmp_path, "--restorer", base]
     assert settings_of(given, *words) == PRESETS["quick"], "which suits a NAFNet"
     assert given["resume"] is None
-    for word, name in training.PRESETS.items():
+    for word, name in training.RECIPE_WORDS.items():
         assert settings_of(given, *words, "--preset", word) == PRESETS[name]
-    assert set(training.PRESETS.values()) == set(PRESETS)
     longer = settings_of(given, *words, "--preset", "codeformer", "--steps", 400)
     assert longer == adjusted(PRESETS["CodeFormer (paper)"], steps=400) and longer.milestones == (
         350,
@@ -153,14 +152,6 @@ def test_presets(pairs: PairSet, base: Path, tmp_path: Path, given: dict[str, An
     )
     odd = settings_of(given, *words, "--preset", "swinir", "--batch", 6)
     assert (odd.batch, odd.micro_batch) == (6, 3)
-
-
-def test_the_choices_are_the_cores():
-    from bfr.cli import targets
-    from bfr.finetune import settings as recipes
-
-    assert training.SCHEDULES == recipes.SCHEDULES and training.DISTANCES == recipes.PERCEPTUAL
-    assert targets.PRECISIONS == recipes.PRECISIONS
 
 
 def test_interrupting_tells_how_to_go_on(

@@ -164,7 +164,7 @@ def test_defaults_are_the_chains():
     ours = RestoreSettings()
     for field in fields(RestoreSettings):
         if field.name in ("colour", "mask"):
-            names = restore.COLOURS if field.name == "colour" else restore.MASKS
+            names = restore.COLOUR_WORDS if field.name == "colour" else restore.MASK_WORDS
             assert names[getattr(options, field.name)] == getattr(ours, field.name)
         elif field.name != "crop_size":
             assert getattr(options, field.name) == getattr(ours, field.name)

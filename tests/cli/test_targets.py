@@ -12,17 +12,14 @@ import torch
 from PIL import Image
 
 from bfr.cli import main
-from bfr.cli.targets import PRESETS as NAMED_PRESETS
-from bfr.cli.targets import SAMPLERS as NAMED_SAMPLERS
 from bfr.faces import retinaface
 from bfr.pairs import build, review
 from bfr.pairs.build import PairSettings
 from bfr.pairs.folder import read_pairs
 from bfr.prior import prior
-from bfr.prior.checkpoints import PRESETS
 from bfr.prior.constraint import Constraint
 from bfr.prior.prior import save_prior
-from bfr.prior.sample import SAMPLERS, SampleSettings, for_prior
+from bfr.prior.sample import SampleSettings, for_prior
 from bfr.restore import restorer
 from bfr.runtime import processes
 from tests import pair_sets
@@ -139,11 +136,6 @@ def test_settings_of_the_words(photos: Path, tmp_path: Path, monkeypatch: pytest
     assert run("targets", photos, "-o", tmp_path / "pairs", "--guesses", photos) == 130
     assert given["restorer"] is None and given["guesses"] == photos
     assert given["settings"].sample == for_prior(SampleSettings(Constraint(factor=8)), tiny)
-
-
-def test_the_choices_are_the_cores():
-    assert NAMED_SAMPLERS == SAMPLERS
-    assert tuple(PRESETS) == NAMED_PRESETS
 
 
 @pytest.mark.usefixtures("stand")

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from bfr.choices import MASKS
 from bfr.errors import InputError
 from bfr.faces.align import align_faces
 from bfr.faces.parsing import FaceParser
-from bfr.faces.paste import MASKS, paste_faces
+from bfr.faces.paste import paste_faces
 from bfr.records import Alignment, FaceSet
 from tests.portraits import astronaut, face_at, face_of, only, psnr
 

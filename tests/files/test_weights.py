@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from bfr.errors import (
@@ -24,10 +25,10 @@ from bfr.errors import (
     OutputError,
     UnsafeWeightsError,
 )
-from bfr.files import manifest
+from bfr.files import manifest, weights
 from bfr.files.downloads import download, verify
 from bfr.files.manifest import PublishedWeights, find, published
-from bfr.files.weights import read_state_dict
+from bfr.files.weights import read_state_dict, write_state_dict
 from tests.rule_weights import published_format
 
 STATE = {"conv.weight": torch.rand(4, 3, 3, 3), "conv.bias": torch.rand(4)}
@@ -374,3 +375,28 @@ def test_verify(tmp_path: Path, entry: PublishedWeights):
     (tmp_path / "net.pth.sha256").write_text("no checksum")
     with pytest.raises(CorruptWeightsError, match="Delete it"):
         verify(path, entry)
+
+
+def test_written_weights_are_read_back_with_their_metadata(tmp_path: Path):
+    path, tensor = tmp_path / "net.safetensors", torch.rand(3, 4)
+    write_state_dict(path, {"a": tensor.mT, "b": tensor.half()}, {"licence": "MIT"})
+    state, metadata = read_state_dict(path)
+    assert metadata == {"licence": "MIT"}
+    assert torch.equal(state["a"], tensor.mT) and torch.equal(state["b"], tensor.half())
+
+
+def test_weights_that_cannot_be_written_leave_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(b"before")
+
+    def full(*_: object) -> None:
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr(weights, "save_file", full)
+    with pytest.raises(OutputError, match=r"net\.safetensors.*No space"):
+        write_state_dict(path, {"a": torch.zeros(1)})
+    assert path.read_bytes() == b"before" and len([*tmp_path.iterdir()]) == 1
+    with pytest.raises(OutputError, match="nowhere"):
+        write_state_dict(tmp_path / "nowhere" / "net.safetensors", {})

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bfr.choices import COLOURS
 from bfr.errors import InputError
 from bfr.faces.align import align_faces
-from bfr.image.colour import METHODS, match_colour
+from bfr.image.colour import match_colour
 from tests.portraits import astronaut, only
 
 MATCHING = ("low frequency", "lab")
@@ -19,7 +20,7 @@ def face() -> torch.Tensor:
     return align_faces(image, only(found, image), 128)[0]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", COLOURS)
 def test_equal_crops_keep_their_colours(method: str, face: torch.Tensor):
     assert (match_colour(face, face, method) - face).abs().max() < 1e-4
 
@@ -62,7 +63,7 @@ def test_only_the_mask_counts(method: str, face: torch.Tensor):
     assert (unmasked - face)[..., 32:96, 32:96].abs().max() > 0.02
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", COLOURS)
 def test_grey_stays_grey(method: str, face: torch.Tensor):
     grey = face.mean(1, keepdim=True).expand_as(face)
     found = match_colour(grey.flip(3), 0.7 * grey + 0.1, method)
@@ -85,7 +86,7 @@ def test_flat_crops(method: str, value: float, face: torch.Tensor):
     assert (match_colour(flat, other, method) - other).abs().max() < 2e-3
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", COLOURS)
 def test_an_empty_mask_and_odd_sizes(method: str, face: torch.Tensor):
     assert match_colour(face, 1 - face, method, torch.zeros(1, 1, 128, 128)).isfinite().all()
     odd = face[..., :17, :17]
@@ -93,7 +94,7 @@ def test_an_empty_mask_and_odd_sizes(method: str, face: torch.Tensor):
     assert match_colour(face[:0], face[:0], method).shape == (0, 3, 128, 128)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", COLOURS)
 def test_a_batch_equals_singles(method: str, face: torch.Tensor):
     crops = torch.cat([face, face.flip(2), 0.5 * face])
     reference = torch.cat([0.9 * face, face, face.flip(1)])

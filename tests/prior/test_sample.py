@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bfr.choices import SAMPLERS
 from bfr.errors import (
     CancelledError,
     FaceRestorationError,
@@ -24,7 +25,6 @@ from bfr.prior.constraint import Constraint
 from bfr.prior.noise import seeded_noise
 from bfr.prior.prior import load_prior
 from bfr.prior.sample import SampledTargets, SampleSettings, for_prior, sample, sample_targets
-from bfr.prior.samplers import SAMPLERS
 from tests.priors import Ideal, ideal_prior, tiny_prior
 from tests.published_priors import published_unet
 from tests.rule_weights import GOLDEN

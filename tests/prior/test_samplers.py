@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from bfr.choices import SAMPLERS
 from bfr.prior.prior import Predicted, predict
-from bfr.prior.samplers import SAMPLERS, Predict, ddim, ddpm, multistep, spread
+from bfr.prior.samplers import Predict, ddim, ddpm, multistep, spread
 from bfr.prior.schedule import Respaced, Schedule, noised, respace
 from tests.priors import tiny_prior
 

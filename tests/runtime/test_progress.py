@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bfr.runtime import progress
-from bfr.runtime.progress import SCALE, Progress, in_words
+from bfr.runtime.progress import SCALE, Progress, in_words, within
 
 
 def test_durations_in_words():
@@ -33,7 +33,27 @@ def test_stages_share_one_scale_and_lines_are_few(monkeypatch: pytest.MonkeyPatc
     assert 12 < len(lines) < 20
 
 
-def test_without_listeners_nothing_happens():
+def test_a_part_reports_its_place_in_the_whole():
+    steps: list[tuple[int, int]] = []
+    part = within(lambda done, total, _: steps.append((done, total)), 10, 20, 40)
+    for done in (0, 1, 2, 4):
+        part(done, 4, None)
+    part(0, 0, None)  # of a part without work
+    assert steps == [(10, 40), (12, 40), (15, 40), (20, 40), (10, 40)]
+    within(None, 0, 1, 1)(1, 1, None)
+
+
+def test_a_part_of_a_stage_reports_its_place_in_all_stages():
+    steps: list[int] = []
+    telling = Progress(None, lambda done, total, _: steps.append(done))
+    telling.begin("targets sampled", 10, (0, SCALE))
+    part = telling.within(4, 8)
+    for call in range(3):
+        part(call, 2, None)
+    assert steps == [400, 600, 800]
+
+
+def test_without_listeners_a_stage_of_nothing_can_be_done():
     telling = Progress(None, None)
     telling.begin("things", 0, (0, SCALE))
     telling.tell(0)

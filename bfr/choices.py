@@ -1,0 +1,40 @@
+"""Every list of choices, once, for the core, the command line and the nodes.
+
+It imports nothing, so that ``--help`` answers before torch is loaded. A test compares the lists
+with what carries them out.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXISTING: Final = ("refuse", "overwrite", "skip")
+"""What to do about results that exist."""
+
+MASKS: Final = ("soft oval", "square", "parsing")
+"""The part of a face that is pasted."""
+
+COLOURS: Final = ("low frequency", "lab", "none")
+"""How a pasted face takes on the colours of its photograph."""
+
+DISTANCES: Final = ("auto", "lpips", "pyramid")
+"""The perceptual distance; "auto" is lpips where its weights are, else pyramid."""
+
+PRIOR_PRESETS: Final = (
+    "guided-diffusion",
+    "guided-diffusion, new attention order",
+    "improved-diffusion",
+)
+"""The code that trained a prior's checkpoint."""
+
+SAMPLERS: Final = ("ddpm", "ddim", "dpm-solver++", "unipc")
+"""The samplers of pseudo targets."""
+
+PRECISIONS: Final = ("float32", "bfloat16", "float16")
+"""The names, in torch, of the number types that networks compute in."""
+
+RECIPES: Final = ("quick", "SwinIR (paper)", "CodeFormer (paper)")
+"""The presets of fine-tuning."""
+
+SCHEDULES: Final = ("cosine", "steps", "constant")
+"""How the learning rate changes while tuning."""
