@@ -40,6 +40,7 @@ from bfr.files.photos import Photo, read_photo, write_photo
 from bfr.files.whole import atomic_path
 from bfr.finetune.settings import PRESETS, adjusted
 from bfr.image.sheets import sheet
+from bfr.image.tensors import from_uint8, to_uint8
 from bfr.pairs.build import PairSettings, build_pairs_from_crops
 from bfr.pairs.folder import read_image, read_pairs
 from bfr.prior.constraint import Constraint
@@ -261,7 +262,7 @@ def in_order(faces: Faces, names: Sequence[str]) -> Faces:
 
 def _written(images: Tensor) -> Tensor:
     """Rounded as in a file of 8 bits."""
-    return (images * 255).round() / 255
+    return from_uint8(to_uint8(images))
 
 
 def _write_json(file: Path, content: object) -> None:

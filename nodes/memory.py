@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..bfr.errors import CancelledError
 from ..bfr.finetune.settings import FinetuneSettings
+from ..bfr.image.tensors import to_uint8
 from ..bfr.prior.prior import Prior
 from ..bfr.records import OnStep
 from ..bfr.restore.restorer import native_size, run_restorer
@@ -160,14 +161,9 @@ def progress() -> OnStep:
         model_management.throw_exception_if_processing_interrupted()
         image = None
         if preview is not None:
-            picture = _to_pil(preview[0])
+            picture = Image.fromarray(to_uint8(preview[:1])[0])
             side = _PREVIEW_SIDE * max(1, picture.width // picture.height)
             image = ("JPEG", picture, min(side, max(picture.size)))
         bar.update_absolute(done, total, image)
 
     return on_step
-
-
-def _to_pil(image: Tensor) -> Image.Image:
-    pixels = image.movedim(0, -1).mul(255).round().clamp(0, 255).byte()
-    return Image.fromarray(pixels.cpu().numpy())

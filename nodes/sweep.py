@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..bfr.errors import InputError
 from ..bfr.image.sheets import Sheet, lay_out
+from ..bfr.image.tensors import resize_square
 from ..bfr.prior.prior import Prior
 from ..bfr.prior.sample import SampleSettings, for_prior, sample_targets
 from ..bfr.quality.metrics import caption, consistency_psnr, landmark_distance, sharpness
@@ -189,13 +190,13 @@ def measure(
         detector: a face detector, for the distance of the landmarks too.
     """
     factor = for_prior(SampleSettings(), prior).constraint.factor
-    small_guess = _resized(guess, prior.size)
+    small_guess = resize_square(guess, prior.size)
     texts = []
     for face in faces:
         if face is None:
             texts.append("")
             continue
-        small = _resized(face, prior.size)
+        small = resize_square(face, prior.size)
         moved = None
         if detector is not None:
             moved = float(landmark_distance(face, guess, detector))
@@ -257,9 +258,3 @@ def shared(across: Axis, down: Axis, guidance: Mapping[str, Any]) -> str:
         if name not in (across.name, down.name) and (id != "calls" or value):
             words.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
     return ", ".join(words)
-
-
-def _resized(image: Tensor, size: int) -> Tensor:
-    if image.shape[-1] == size:
-        return image
-    return F.interpolate(image, (size, size), mode="bicubic", antialias=True)

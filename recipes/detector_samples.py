@@ -18,6 +18,7 @@ from torch import Tensor
 from bfr.faces.align import align_faces
 from bfr.faces.detect import LOOK_SIDE, look_template
 from bfr.image.geometry import MIRROR_ORDER, fit_similarity
+from bfr.image.tensors import from_uint8
 from bfr.records import Face, FaceSet
 
 from .faces import LabelledImage, landmark_boxes
@@ -71,7 +72,7 @@ def load_source(labelled: LabelledImage, ignored: np.ndarray | None = None, side
 
 def first_face(source: Source) -> Tensor:
     """The first face of an image, aligned: 1×3×64×64 RGB in [0, 1]."""
-    pixels = torch.from_numpy(np.array(source.image)).permute(2, 0, 1)[None].float() / 255
+    pixels = from_uint8(np.array(source.image)[None])
     points = source.landmarks[0].tolist()
     face = Face((0.0, 0.0, 1.0, 1.0), 1.0, tuple((x, y) for x, y in points))
     return align_faces(pixels, FaceSet(((face,),), (pixels.shape[2], pixels.shape[3])), 64)[0]

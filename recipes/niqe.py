@@ -24,6 +24,7 @@ from torch import Tensor
 from bfr.damage.degrade import Degradation, degrade_faces
 from bfr.faces.retinaface import load_detector
 from bfr.files.weights import write_state_dict
+from bfr.image.tensors import from_uint8
 from bfr.quality.niqe import Statistics, load_statistics, niqe, patch_features
 
 from .aligned import ALIKE, SIZE
@@ -71,8 +72,8 @@ def fit(faces: Path, file: Path) -> None:
 
 def _features(pixels: np.ndarray) -> Iterator[Tensor]:
     for start in range(0, len(pixels), _AT_ONCE):
-        part = torch.from_numpy(pixels[start : start + _AT_ONCE, ..., :3].copy())
-        yield patch_features(part.permute(0, 3, 1, 2).float() / 255, SIZE, PATCH)
+        part = from_uint8(pixels[start : start + _AT_ONCE, ..., :3])
+        yield patch_features(part, SIZE, PATCH)
 
 
 def damaged_sets(clean: Tensor) -> Iterator[tuple[str, Tensor]]:

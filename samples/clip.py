@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from bfr.files.photos import read_photo
 from bfr.files.whole import atomic_path
 from bfr.image.crops import cut_crops
+from bfr.image.tensors import to_uint8
 
 FOLDER = Path(__file__).resolve().parent
 SIDE = 320
@@ -65,7 +66,7 @@ def main(target: Path = FOLDER / "grace_hopper.mp4") -> None:
     import av  # pyright: ignore[reportMissingImports]
 
     _, damaged, _ = film(read_photo(FOLDER / "grace_hopper.jpg").pixels)
-    pixels = (damaged * 255).round().byte().movedim(1, -1).numpy()
+    pixels = to_uint8(damaged)
     with (
         atomic_path(target) as partial,
         av.open(str(partial), "w", "mp4", options={"movflags": "faststart"}) as file,

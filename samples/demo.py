@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torch.nn import functional as F
 
 from bfr.damage.degrade import degrade_faces
 from bfr.faces.retinaface import load_detector
 from bfr.files.photos import read_photo
+from bfr.image.tensors import resize_square, to_uint8
 from bfr.restore.photo import restore_photo
 from bfr.restore.restorer import load_restorer
 
@@ -59,13 +59,12 @@ def draw_grid(columns: list[tuple[str, Tensor]], rows: list[str]) -> Image.Image
     grid = Image.new("RGB", (len(columns) * step + MARGIN, len(rows) * (step + HEADER)), "white")
     pen = ImageDraw.Draw(grid)
     for column, (title, pictures) in enumerate(columns):
-        cells = F.interpolate(pictures, (CELL, CELL), mode="bicubic", antialias=True).clamp(0, 1)
+        cells = to_uint8(resize_square(pictures, CELL))
         for row, name in enumerate(rows):
             x, y = MARGIN + column * step, row * (step + HEADER)
             label = f"{name}: {title}" if column == 0 else title
             pen.text((x, y + 5), label, "black", font)
-            pixels = (cells[row] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-            grid.paste(Image.fromarray(pixels), (x, y + HEADER))
+            grid.paste(Image.fromarray(cells[row]), (x, y + HEADER))
     return grid
 
 

@@ -25,6 +25,7 @@ from bfr.faces.select import draw_faces, select_faces
 from bfr.files.photos import read_photo
 from bfr.image.lowpass import lowpass
 from bfr.image.sheets import sheet
+from bfr.image.tensors import to_uint8
 from bfr.prior.constraint import Constraint
 from bfr.prior.prior import load_prior
 from bfr.prior.sample import SampleSettings, for_prior, sample_targets
@@ -200,8 +201,7 @@ def main(folder: Path = FOLDER) -> None:
         cell = (round(width * first.shape[1] / first.shape[2]), width)
         columns = COLUMNS.get(name, len(panels))
         drawn = sheet(list(panels.values()), list(panels), columns=columns, cell_size=cell)
-        pixels = drawn[0].mul(255).round().byte().permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(folder / f"{name}.jpg", quality=85, optimize=True)
+        Image.fromarray(to_uint8(drawn)[0]).save(folder / f"{name}.jpg", quality=85, optimize=True)
         print(folder / f"{name}.jpg")
 
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..image.tensors import check_images, luma
+from ..image.tensors import check_images, from_uint8, luma, to_uint8
 from .camera import camera_noise
 from .prints import age_print, halftone
 
@@ -156,8 +156,6 @@ def _jpeg(image: Tensor, quality: int) -> Tensor:
     """Packs a 1×3×H×W image as JPEG and unpacks it."""
     from PIL import Image
 
-    pixels = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     packed = io.BytesIO()
-    Image.fromarray(pixels).save(packed, "JPEG", quality=quality)
-    unpacked = np.array(Image.open(packed).convert("RGB"))
-    return torch.from_numpy(unpacked).permute(2, 0, 1)[None].float() / 255
+    Image.fromarray(to_uint8(image)[0]).save(packed, "JPEG", quality=quality)
+    return from_uint8(np.array(Image.open(packed).convert("RGB"))[None])

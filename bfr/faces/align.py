@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..image.crops import cut_crops
 from ..image.geometry import face_template, fit_similarity
-from ..image.tensors import check_images
+from ..image.tensors import check_images, size_in_words
 from ..records import Alignment, FaceSet
 
 
@@ -39,8 +39,9 @@ def align_faces(images: Tensor, faces: FaceSet, size: int = 512) -> tuple[Tensor
         raise InputError(f"The crop size must be at least 16 pixels, not {size}.")
     if len(faces.faces) != image_count or faces.image_size != image_size:
         raise InputError(
-            f"The faces belong to {len(faces.faces)} images of {_named(faces.image_size)}, but "
-            f"{image_count} images of {_named(image_size)} came; detect the faces on these images."
+            f"faces must belong to these {image_count} images of {size_in_words(*image_size)}, got "
+            f"those of {len(faces.faces)} images of {size_in_words(*faces.image_size)}. Detect the "
+            "faces on these images."
         )
     pairs = [(i, face) for i, found in enumerate(faces.faces) for face in found]
     landmarks = torch.tensor([face.landmarks for _, face in pairs], dtype=torch.float64)
@@ -53,7 +54,3 @@ def align_faces(images: Tensor, faces: FaceSet, size: int = 512) -> tuple[Tensor
         faces=tuple(face for _, face in pairs),
     )
     return cut_crops(images, alignment.image_to_crop, alignment.image_index, size), alignment
-
-
-def _named(size: tuple[int, int]) -> str:
-    return f"{size[1]}x{size[0]} pixels"

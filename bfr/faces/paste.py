@@ -35,20 +35,18 @@ faces stay sharper than their crops.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from kornia.filters import gaussian_blur2d
 from kornia.geometry.transform import warp_affine
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..choices import MASKS
 from ..errors import InputError
 from ..image.colour import match_colour
 from ..image.crops import cut_crops
 from ..image.geometry import compose, invert, resize_matrix, scale_of, transform_points
-from ..image.tensors import check_images
+from ..image.tensors import check_images, resize_square, size_in_words
 from ..records import Alignment
 from .parsing import parse_faces
 
@@ -140,10 +138,7 @@ def _change(
     size, shrink = before.shape[-1], 1 / float(scale_of(image_to_crop))
     side = min(size, max(1, round(size * shrink)))
     if side < size:
-        before, restored = (
-            F.interpolate(crop, (side, side), mode="bicubic", antialias=True)
-            for crop in (before, restored)
-        )
+        before, restored = (resize_square(crop, side) for crop in (before, restored))
     lost = 1 - _kept(before, restored, finer=2 * max(1.0, shrink))
     matrix = compose(image_to_crop, resize_matrix((size, size), (side, side)))
     stack = torch.cat([restored - before, before, lost], 1)
@@ -244,15 +239,15 @@ def _check_fit(images: Tensor, crops: Tensor, alignment: Alignment) -> None:
         )
     if tuple(crops.shape[2:]) != alignment.crop_size:
         raise InputError(
-            f"The faces were aligned at {_named(alignment.crop_size)}, but the crops are "
-            f"{_named(crops.shape[2:])}; resize them to the alignment's size."
+            f"The faces were aligned at {size_in_words(*alignment.crop_size)}, but the crops are "
+            f"{size_in_words(*crops.shape[2:])}; resize them to the alignment's size."
         )
     size, aligned = images.shape[2:], alignment.image_size
     scale = max(size) / max(aligned)
     if any(abs(scale * old - new) > 1 for old, new in zip(aligned, size, strict=True)):
         raise InputError(
-            f"The faces were aligned on images of {_named(aligned)}, and {_named(size)} is not "
-            "the same shape enlarged or reduced; paste onto an image of the same proportions."
+            f"images must be the aligned ones ({size_in_words(*aligned)}), resized, got "
+            f"{size_in_words(*size)}. Paste onto an image of the same proportions."
         )
 
 
@@ -265,7 +260,3 @@ def _check_options(mask: str, parser: nn.Module | None, feather: float, strength
         raise InputError(f"The feather must be between 0 and 0.5 of the crop, not {feather:g}.")
     if not 0 <= strength <= 1:
         raise InputError(f"The strength must be between 0 and 1, not {strength:g}.")
-
-
-def _named(size: Sequence[int]) -> str:
-    return f"{size[1]}x{size[0]} pixels"

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..errors import InputError
-from ..image.tensors import check_images
+from ..image.tensors import check_images, from_uint8, to_uint8
 from ..records import Face, FaceSet
 
 SORTS: dict[str, Callable[[Face], float]] = {
@@ -123,8 +123,8 @@ def draw_faces(images: Tensor, faces: FaceSet) -> Tensor:
 
 
 def _drawn(image: Tensor, faces: tuple[Face, ...]) -> Tensor:
-    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    pixels = to_uint8(image[None])[0]
+    picture = Image.fromarray(pixels)
     draw = ImageDraw.Draw(picture)
     unit = max(1, round(max(picture.size) / 700))
     font = ImageFont.load_default(max(10, 14 * unit))
@@ -141,7 +141,7 @@ def _drawn(image: Tensor, faces: tuple[Face, ...]) -> Tensor:
         _draw_number(draw, (x0, y0), str(number), colour, font, unit)
     drawn = np.array(picture)
     inked = torch.from_numpy((drawn != pixels).any(2)).to(image.device)
-    colours = torch.from_numpy(drawn).permute(2, 0, 1).to(image) / 255
+    colours = from_uint8(drawn[None])[0].to(image)
     return torch.where(inked, colours, image)
 
 

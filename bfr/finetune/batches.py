@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from ..errors import ImageError, InputError
 from ..files.formats import IMAGE_SUFFIXES
 from ..files.photos import read_photo
+from ..image.tensors import resize_square
 from ..pairs.folder import Pair, PairSet, read_image
 from .losses import Batch
 from .settings import FinetuneSettings
@@ -125,10 +125,7 @@ class TrainingSet:
         return patch.flip(-1) if mirrored else patch
 
     def _resized(self, face: Tensor) -> Tensor:
-        if face.shape[-2:] == (self.size, self.size):
-            return face
-        size = (self.size, self.size)
-        return F.interpolate(face, size, mode="bicubic", antialias=True).clamp(0, 1)
+        return resize_square(face, self.size).clamp(0, 1)
 
     def _random(self, what: str) -> torch.Generator:
         digest = hashlib.sha256(f"{self.settings.seed} {what}".encode()).digest()

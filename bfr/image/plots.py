@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .tensors import from_uint8
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -187,5 +187,4 @@ def _moving_mean(values: np.ndarray, reach: int) -> np.ndarray:
 def _drawn(figure: Figure) -> Tensor:
     canvas: Any = figure.canvas
     canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    return from_uint8(np.asarray(canvas.buffer_rgba())[None, ..., :3])

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..errors import InputError
-from .tensors import check_images
+from .tensors import check_images, from_uint8
 
 REJECTED, FLAGGED, CHOSEN = "#e5484d", "#f5a524", "#46a758"
 """Frame colours: red, amber and green."""
@@ -142,7 +141,7 @@ def lay_out(
             pen.rectangle(frame, outline=_rgb(colour), width=thick)
         if captions:
             captions[index].write(pen, x + width / 2, y + height + size // 2, "m")
-    drawn = torch.from_numpy(np.array(paper)).permute(2, 0, 1)[None].float() / 255
+    drawn = from_uint8(np.array(paper)[None])
     for picture, (x, y) in zip(pictures, wells, strict=True):
         fitted = _fitted(picture, height, width)
         y += (height - fitted.shape[-2]) // 2

@@ -11,7 +11,6 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from spandrel import ImageModelDescriptor
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from ..files.photos import read_photo
 from ..files.sources import Source, find_sources
 from ..image.crops import cut_crops
 from ..image.geometry import compose, resize_matrix
+from ..image.tensors import resize_square
 from ..restore.restorer import restore_faces, supports_fidelity
 from .folder import Pair, Photograph, read_image
 from .writer import as_written, pixels_sha256
@@ -121,9 +121,7 @@ def cut_guess(
                 f"An aligned guess must be square, and that of {pair.name} has {width}×{height} "
                 "pixels."
             )
-        if height == size:
-            return pixels
-        return F.interpolate(pixels, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+        return resize_square(pixels, size).clamp(0, 1)
     if abs(height * source_size[1] / (width * source_size[0]) - 1) > _OUT_OF_PROPORTION:
         raise InputError(
             f"The guess of {pair.source} has {width}×{height} pixels, and its source "

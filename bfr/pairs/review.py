@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
 from ..image import sheets
+from ..image.tensors import resize_square
 from ..quality.metrics import caption, consistency_psnr, grain, landmark_distance, sharpness
 from ..quality.niqe import niqe
 from ..records import OnStep
@@ -119,12 +119,7 @@ def measure(
         detector: a network of `load_detector`.
     """
     size, factor = pair.target["prior"]["size"], pair.target["constraint"]["factor"]
-    resized = [
-        image
-        if image.shape[-1] == size
-        else F.interpolate(image, (size, size), mode="bicubic", antialias=True)
-        for image in (target, guess)
-    ]
+    resized = [resize_square(image, size) for image in (target, guess)]
     extreme = [(image <= 0) | (image >= 1) for image in (target, guess)]
     figures = {
         "likeness": consistency_psnr(resized[0], resized[1], factor).clamp(max=_EQUAL),

@@ -24,6 +24,7 @@ from ..errors import OutputError
 from ..files.checksums import file_sha256
 from ..files.photos import Photo, write_photo
 from ..files.whole import atomic_path, check_writable
+from ..image.tensors import from_uint8, to_uint8
 from ..runtime.processes import Share
 from .folder import KINDS, MANIFEST, SOURCES, Pair, Photograph, image_path, in_order, read_list
 
@@ -156,7 +157,7 @@ def write_list(path: Path, entries: Iterable[Pair | Photograph]) -> None:
 
 def as_written(image: Tensor) -> Tensor:
     """A 1×3×S×S image on the CPU with the 8 bits a channel that its file will have."""
-    return image.detach().float().cpu().clamp(0, 1).mul(255).round() / 255
+    return from_uint8(to_uint8(image))
 
 
 def pixels_sha256(image: Tensor) -> str:

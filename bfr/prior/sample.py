@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..choices import SAMPLERS
 from ..errors import InputError
 from ..image.lowpass import lowpass
-from ..image.tensors import check_images
+from ..image.tensors import check_images, resize_square
 from ..records import OnStep, counted
 from ..runtime.memory import Parts
 from .constraint import PAPER_SIZE, Constraint, constrain, suited
@@ -171,7 +170,7 @@ def sample_targets(
     reference = torch.empty_like(targets)
     for done in range(0, count, settings.batch_size):
         part = slice(done, done + settings.batch_size)
-        guess = _resized(guesses[part].float(), prior.size).to(device) * 2 - 1
+        guess = resize_square(guesses[part].float(), prior.size).to(device) * 2 - 1
         low = lowpass(guess, factor)
         on_sample = None
         if on_step is not None:
@@ -179,7 +178,7 @@ def sample_targets(
         noise = seeded_noise(seeds[part], prior.size, settings.steps, device)
         sampled = sample(prior, guess, settings, noise, on_sample)
         for result, image in ((targets, sampled), (reference, low)):
-            result[part] = _resized((image / 2 + 0.5).to(guesses.device), own).clamp(0, 1)
+            result[part] = resize_square((image / 2 + 0.5).to(guesses.device), own).clamp(0, 1)
     return SampledTargets(targets, reference, _report(count, own, prior, settings))
 
 
@@ -314,9 +313,3 @@ def _report(count: int, own: int, prior: Prior, settings: SampleSettings) -> str
         f"constrained (factor {constraint.factor}, strength {constraint.strength:g}, to step "
         f"{constraint.stop}); prior {prior.name}."
     )
-
-
-def _resized(images: Tensor, size: int) -> Tensor:
-    if size == images.shape[-1]:
-        return images
-    return F.interpolate(images, (size, size), mode="bicubic", antialias=True)

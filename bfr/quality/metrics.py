@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..faces.detect import detect_faces
 from ..image.geometry import face_template
 from ..image.lowpass import lowpass
-from ..image.tensors import check_images
+from ..image.tensors import check_images, luma
 from ..records import Face
 
 _DETAIL = 2.0  # standard deviation in pixels of the blur that detail is measured against
@@ -151,9 +151,9 @@ def sharpness(images: Tensor) -> Tensor:
     Raises:
         InputError: if the images are none or too small.
     """
-    luma = _luma(images)
+    grey = _luma(images)
     kernel = 2 * math.ceil(3 * _DETAIL) + 1
-    detail = luma - gaussian_blur2d(luma, kernel, (_DETAIL, _DETAIL), "reflect")
+    detail = grey - gaussian_blur2d(grey, kernel, (_DETAIL, _DETAIL), "reflect")
     along_x = (detail[..., 1:-1, 2:] - detail[..., 1:-1, :-2]) / 2
     along_y = (detail[..., 2:, 1:-1] - detail[..., :-2, 1:-1]) / 2
     # The eigenvalues of each patch's gradient matrix [[a, b], [b, c]] are mean ± spread.
@@ -271,8 +271,7 @@ def _luma(images: Tensor) -> Tensor:
             f"Images to measure must be at least 16 pixels high and wide, and "
             f"{images.shape[-1]}×{images.shape[-2]} came."
         )
-    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64, device=images.device)
-    return 255 * (images.double() * weights[:, None, None]).sum(1, keepdim=True)
+    return 255 * luma(images.double())
 
 
 def _landmarks_nearest(faces: tuple[Face, ...], template: Tensor) -> Tensor:

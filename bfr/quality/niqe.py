@@ -26,13 +26,12 @@ from ..errors import WrongArchitectureError
 from ..files.manifest import EMBEDDED_DIR
 from ..files.weights import read_state_dict
 from ..image.lowpass import resize_weights
-from ..image.tensors import check_images
+from ..image.tensors import check_images, luma
 
 EMBEDDED_STATISTICS = EMBEDDED_DIR / "niqe.safetensors"
 FEATURES = 36
 """Figures a patch: 18 at each of two scales, as `fit_aggd` gives them."""
 
-_LUMA = (0.299, 0.587, 0.114)
 _NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 _AT_ONCE = 8  # images measured together: bounds the memory
 
@@ -129,26 +128,24 @@ def patch_features(images: Tensor, size: int, patch: int) -> Tensor:
     Returns:
         B×P×36 float64 features, NaN where a patch has no texture.
     """
-    weights = torch.tensor(_LUMA, dtype=torch.float64, device=images.device)
-    luma = 255 * (images.double().clamp(0, 1) * weights[:, None, None]).sum(1, keepdim=True)
-    luma = _resized(luma, size).clamp(0, 255).round()
-    scales = ((luma, patch), (_resized(luma, size // 2), patch // 2))
+    grey = _resized(255 * luma(images.double().clamp(0, 1)), size).clamp(0, 255).round()
+    scales = ((grey, patch), (_resized(grey, size // 2), patch // 2))
     return torch.cat([_scale_features(_patches(mscn(x), side)) for x, side in scales], -1)
 
 
-def mscn(luma: Tensor) -> Tensor:
+def mscn(grey: Tensor) -> Tensor:
     """Luma without its local mean and contrast: ``(I - μ) / (σ + 1)`` (eq. 1 to 3).
 
     Args:
-        luma: B×1×H×W in [0, 255].
+        grey: B×1×H×W in [0, 255].
 
     Returns:
         B×1×H×W; μ and σ are taken under a 7×7 Gaussian window of standard deviation 7/6.
     """
     window = (7, (7 / 6, 7 / 6), "replicate")
-    mean = gaussian_blur2d(luma, *window)
-    variance = gaussian_blur2d(luma.square(), *window) - mean.square()
-    normal = (luma - mean) / (variance.clamp(min=0).sqrt() + 1)
+    mean = gaussian_blur2d(grey, *window)
+    variance = gaussian_blur2d(grey.square(), *window) - mean.square()
+    normal = (grey - mean) / (variance.clamp(min=0).sqrt() + 1)
     return normal.where(normal.abs() > 1e-6, 0.0)  # flat is flat, on every device
 
 
@@ -209,13 +206,13 @@ def _patches(maps: Tensor, patch: int) -> Tensor:
     return maps[:, 0].unfold(1, patch, patch).unfold(2, patch, patch).flatten(1, 2)
 
 
-def _resized(luma: Tensor, size: int) -> Tensor:
-    height, width = luma.shape[-2:]
+def _resized(grey: Tensor, size: int) -> Tensor:
+    height, width = grey.shape[-2:]
     if height != size:
-        luma = resize_weights(height, size).to(luma) @ luma
+        grey = resize_weights(height, size).to(grey) @ grey
     if width != size:
-        luma = luma @ resize_weights(width, size).to(luma).mT
-    return luma
+        grey = grey @ resize_weights(width, size).to(grey).mT
+    return grey
 
 
 def _shape_of(ratio: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..faces.align import align_faces
 from ..faces.detect import SURE, detect_faces
 from ..faces.paste import paste_faces
-from ..image.tensors import check_images
+from ..image.tensors import check_images, size_in_words
 from ..records import Alignment, Face, FaceSet, OnStep
 from ..runtime.progress import within
 from .photo import DEFAULT_CROP_SIZE, RestoreSettings, chosen_mask, keep_grey
@@ -131,8 +131,8 @@ def find_tracks(
         )
         if index and size != faces.image_size:
             raise InputError(
-                f"The frames of a clip must have one size: frame {index} has "
-                f"{_named(faces.image_size)}, and those before have {_named(size)}. Resize it."
+                f"The frames of a clip must have one size, {size_in_words(*size)} like the first; "
+                f"frame {index} has {size_in_words(*faces.image_size)}. Resize it."
             )
         size = faces.image_size
         found += faces.faces
@@ -279,7 +279,3 @@ def _steadied(near: dict[int, _Restored], frame: int, track: int, spread: float)
     around = [other for other in frames if other in near and track in near[other].crops]
     crops = torch.cat([near[other].crops[track] for other in around])
     return steady_face(crops, [other - frame for other in around], spread)
-
-
-def _named(size: tuple[int, int]) -> str:
-    return f"{size[1]}x{size[0]} pixels"

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..faces.align import align_faces
 from ..faces.detect import detect_faces
 from ..faces.paste import paste_faces
+from ..image.tensors import luma
 from ..records import Alignment, FaceSet, OnStep
 from ..runtime.progress import within
 from .restorer import native_size, restore_faces
@@ -159,6 +160,4 @@ def keep_grey(images: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
     grey = (images == images[:, :1]).flatten(1).all(1)[:, None, None, None]
     if not grey.any():
         return pasted
-    weights = torch.tensor([0.299, 0.587, 0.114]).to(images)[:, None, None]  # luma, BT.601
-    luma = (pasted * weights).sum(1, keepdim=True).clamp(0, 1)
-    return torch.where(grey & (masks > 0), luma, pasted)
+    return torch.where(grey & (masks > 0), luma(pasted).clamp(0, 1), pasted)

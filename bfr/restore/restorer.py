@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from spandrel import (
     MAIN_REGISTRY,
     ArchRegistry,
@@ -27,7 +26,7 @@ from ..errors import (
 from ..files.manifest import EMBEDDED_DIR
 from ..files.weights import read_state_dict
 from ..image.lowpass import lowpass
-from ..image.tensors import check_images
+from ..image.tensors import check_images, resize_square
 from ..records import OnStep
 from ..runtime.memory import Parts
 
@@ -230,7 +229,7 @@ def restore_faces(
 def _restore(batch: Tensor, restorer: ImageModelDescriptor, fidelity: float) -> Tensor:
     """R(y) at the batch's own size, device and dtype."""
     own, size = batch.shape[-1], native_size(restorer)
-    faces = _resize(batch, size or own)
+    faces = resize_square(batch, size) if size else batch
     restored = run_restorer(restorer, faces.to(restorer.device, restorer.dtype), fidelity)
     if restored.shape != faces.shape:
         raise WrongArchitectureError(
@@ -242,13 +241,7 @@ def _restore(batch: Tensor, restorer: ImageModelDescriptor, fidelity: float) -> 
             f"The restorer ({restorer.architecture.name}, {restorer.dtype}) gave NaN. "
             "Use float32, or get its weights again."
         )
-    return _resize(restored.to(batch), own)
-
-
-def _resize(images: Tensor, size: int) -> Tensor:
-    if size == images.shape[-1]:
-        return images
-    return F.interpolate(images, (size, size), mode="bicubic", antialias=True)
+    return resize_square(restored.to(batch), own) if size else restored.to(batch)
 
 
 def _registry(state: dict[str, Tensor], path: Path) -> ArchRegistry:

@@ -150,9 +150,9 @@ def test_wrong_input_is_refused():
     faces = only(face_at(50, 50, 20), image)
     with pytest.raises(InputError, match="at least 16"):
         align_faces(image, faces, 8)
-    with pytest.raises(InputError, match="2 images of 120x100"):
+    with pytest.raises(InputError, match="2 images of 120×100"):
         align_faces(image.repeat(2, 1, 1, 1), faces)
-    with pytest.raises(InputError, match="120x90"):
+    with pytest.raises(InputError, match="120×90"):
         align_faces(image[:, :, :90], faces)
     with pytest.raises(InputError, match="finite"):
         align_faces(image * float("nan"), faces)
