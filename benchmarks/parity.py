@@ -28,6 +28,7 @@ from torch import Tensor, nn
 if not __package__:  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import parity_bfrffusion as bfrffusion
 from bfr.image.lowpass import lowpass, resize_weights
 from bfr.prior.constraint import Constraint
 from bfr.prior.noise import Noise
@@ -289,14 +290,20 @@ def checks_of(path: Path, seed: int | None) -> Iterator[Check]:
         NotUnderstoodError: if there are none.
     """
     if path.suffix == ".json":
-        yield from check_formats(json.loads(path.read_text(encoding="utf-8")), seed or 0)
+        formats = json.loads(path.read_text(encoding="utf-8"))
+        if bfrffusion.is_checkpoint(formats):
+            yield from bfrffusion.check_checkpoint(path, seed or 0)
+        else:
+            yield from check_formats(formats, seed or 0)
         return
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     seed = int(metadata.get("seed", 0)) if seed is None else seed
     figures, names = Figures(path, tensors, metadata, seed), tensors.keys()
-    if names >= {"x", "t", "output"}:
+    if bfrffusion.has_figures(set(names)):
+        yield from bfrffusion.check_figures(path, tensors, metadata, seed)
+    elif names >= {"x", "t", "output"}:
         yield from check_unet(figures)
     elif names >= {"reference", "noise", "initial", "samples", "final"}:
         yield from check_sampler(figures)
