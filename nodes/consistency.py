@@ -95,7 +95,7 @@ class ApplyConsistency(io.ComfyNode):
         return io.Schema(
             node_id="BFR_ApplyConsistency",
             display_name="Apply Consistency (any model)",
-            category=schemas.CATEGORY,
+            category=schemas.TARGETS,
             description="Holds the coarse shapes and colours of a reference while any diffusion "
             "model samples with the ordinary samplers, and leaves the detail to the model.",
             search_aliases=[
@@ -104,6 +104,8 @@ class ApplyConsistency(io.ComfyNode):
                 "structure guidance",
                 "consistency guidance",
                 "keep composition",
+                "face detailer",
+                "adetailer",
             ],
             inputs=[
                 io.Model.Input(

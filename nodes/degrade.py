@@ -65,7 +65,7 @@ class DegradeFaces(io.ComfyNode):
         return io.Schema(
             node_id="BFR_DegradeFaces",
             display_name="Degrade Faces",
-            category=schemas.CATEGORY,
+            category=schemas.EXAMPLES,
             description="Damages clean faces in a chosen way, the same for the same seed: to see "
             "what a restorer makes of them, and to measure it against the clean ones.",
             search_aliases=[

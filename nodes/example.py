@@ -32,7 +32,7 @@ class LoadExamplePhoto(io.ComfyNode):
         return io.Schema(
             node_id="BFR_LoadExamplePhoto",
             display_name="Load Example Photo",
-            category=schemas.CATEGORY,
+            category=schemas.EXAMPLES,
             description="A public-domain portrait that comes with the pack, damaged in a chosen "
             "way, to try the other nodes on. Put Load Image in its place for your own photo.",
             search_aliases=["sample photo", "test image", "damaged portrait", "degrade"],
@@ -74,7 +74,7 @@ class LoadExampleVideo(io.ComfyNode):
         return io.Schema(
             node_id="BFR_LoadExampleVideo",
             display_name="Load Example Video",
-            category=schemas.CATEGORY,
+            category=schemas.EXAMPLES,
             description="A short damaged clip of a public-domain portrait that comes with the "
             "pack, to try Restore Video Faces on. Put Load Video in its place for your own clip.",
             search_aliases=["sample video", "test video", "damaged clip", "example clip"],

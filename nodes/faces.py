@@ -49,7 +49,7 @@ class DetectFaces(io.ComfyNode):
         return io.Schema(
             node_id="BFR_DetectFaces",
             display_name="Detect Faces",
-            category=schemas.CATEGORY,
+            category=schemas.RESTORE,
             description="Finds every face of a photograph or batch, with five landmarks each. "
             "An image without faces is no error.",
             search_aliases=["face detection", "find faces", "retinaface", "face boxes"],
@@ -98,7 +98,7 @@ class SelectFaces(io.ComfyNode):
         return io.Schema(
             node_id="BFR_SelectFaces",
             display_name="Select Faces",
-            category=schemas.CATEGORY,
+            category=schemas.RESTORE,
             description="Keeps some of the detected faces of each image: those with the given "
             "numbers that pass every filter, sorted, and no more than a limit.",
             search_aliases=["filter faces", "pick face", "largest face", "face index"],
@@ -193,7 +193,7 @@ class AlignFaces(io.ComfyNode):
         return io.Schema(
             node_id="BFR_AlignFaces",
             display_name="Align Faces",
-            category=schemas.CATEGORY,
+            category=schemas.RESTORE,
             description="Cuts out each face upright and centred (FFHQ 5-point template), as "
             "restorers expect it. Stock image nodes can work on the crops before Paste Faces.",
             search_aliases=["face crop", "face alignment", "ffhq align", "crop faces"],
@@ -249,10 +249,16 @@ class PasteFaces(io.ComfyNode):
         return io.Schema(
             node_id="BFR_PasteFaces",
             display_name="Paste Faces",
-            category=schemas.CATEGORY,
+            category=schemas.RESTORE,
             description="Blends restored crops back into the photograph, or into an upscaled "
             "version of it. Pixels outside the mask stay exactly as they were.",
-            search_aliases=["paste back", "uncrop faces", "face composite", "blend faces"],
+            search_aliases=[
+                "paste back",
+                "uncrop faces",
+                "face composite",
+                "blend faces",
+                "face mask",
+            ],
             inputs=[
                 io.Image.Input(
                     "image",

@@ -246,7 +246,7 @@ class FinetuneRestorer(io.ComfyNode):
         return io.Schema(
             node_id="BFR_FinetuneRestorer",
             display_name="Fine-tune Restorer",
-            category=schemas.CATEGORY,
+            category=schemas.TUNE,
             description="Trains a restorer further on pairs of your own damaged photographs, so "
             "that it learns their damage. Scored all along: what comes out is never worse than "
             "what went in, unless you ask for it. Cancel saves and gives the best so far.",
@@ -468,7 +468,7 @@ class SaveRestorer(io.ComfyNode):
         return io.Schema(
             node_id="BFR_SaveRestorer",
             display_name="Save Restorer",
-            category=schemas.CATEGORY,
+            category=schemas.TUNE,
             description="Writes a restorer to a file among ComfyUI's face restorers, with where it "
             "is from. Load Restorer, the stock Load Upscale Model and other programs read it.",
             search_aliases=["save model", "export restorer", "save fine-tuned", "safetensors"],

@@ -49,7 +49,7 @@ class LoadFaceDetector(io.ComfyNode):
         return io.Schema(
             node_id="BFR_LoadFaceDetector",
             display_name="Load Face Detector",
-            category=schemas.CATEGORY,
+            category=schemas.RESTORE,
             description="Loads the RetinaFace network that finds faces and their five landmarks.",
             search_aliases=["face detection model", "retinaface", "load retinaface"],
             inputs=[
@@ -81,7 +81,7 @@ class LoadRestorer(io.ComfyNode):
         return io.Schema(
             node_id="BFR_LoadRestorer",
             display_name="Load Restorer",
-            category=schemas.CATEGORY,
+            category=schemas.RESTORE,
             description="Loads a face restorer: the embedded one, or GFPGAN, CodeFormer, "
             "RestoreFormer, SwinIR and any other single-image network that spandrel knows.",
             search_aliases=["face restore model", "gfpgan", "codeformer", "restoreformer"],
@@ -118,10 +118,16 @@ class LoadFaceParser(io.ComfyNode):
         return io.Schema(
             node_id="BFR_LoadFaceParser",
             display_name="Load Face Parser",
-            category=schemas.CATEGORY,
+            category=schemas.RESTORE,
             description="Loads a network that outlines the face, for Paste Faces' mask mode "
             "'parsing'. Optional: the soft oval needs none.",
-            search_aliases=["face parsing", "parsenet", "bisenet", "face segmentation"],
+            search_aliases=[
+                "face parsing",
+                "parsenet",
+                "bisenet",
+                "face segmentation",
+                "face mask",
+            ],
             inputs=[
                 _name_input("parser_name", "parser", "parser", embedded=False),
                 _download_input(),
@@ -149,7 +155,7 @@ class LoadPrior(io.ComfyNode):
         return io.Schema(
             node_id="BFR_LoadPrior",
             display_name="Load Prior",
-            category=schemas.CATEGORY,
+            category=schemas.TARGETS,
             description="Loads a diffusion model of clean faces, from which pseudo targets are "
             "sampled: the embedded one, an improved-diffusion or guided-diffusion checkpoint, "
             "or a diffusers folder.",

@@ -30,7 +30,7 @@ class MeasureFaces(io.ComfyNode):
         return io.Schema(
             node_id="BFR_MeasureFaces",
             display_name="Measure Faces",
-            category=schemas.CATEGORY,
+            category=schemas.MEASURE,
             description="Measures restored faces, and compares two results for the same faces: "
             "sharpness and naturalness alone, likeness with the damaged faces, and closeness with "
             "clean originals.",

@@ -85,7 +85,7 @@ class BuildTrainingPairs(io.ComfyNode):
         return io.Schema(
             node_id="BFR_BuildTrainingPairs",
             display_name="Build Training Pairs",
-            category=schemas.CATEGORY,
+            category=schemas.TUNE,
             description="Makes a set to fine-tune a restorer with, from damaged photographs "
             "alone: finds the faces, restores each to a first guess, and samples its pseudo "
             "target. Saved as it goes: an interrupted set is continued where it stopped.",

@@ -95,10 +95,18 @@ class RestoreFaces(io.ComfyNode):
         return io.Schema(
             node_id="BFR_RestoreFaces",
             display_name="Restore Faces",
-            category=schemas.CATEGORY,
+            category=schemas.RESTORE,
             description="Runs aligned face crops through a restorer, a batch at a time. Each "
             "crop is resized to the network's own size and back.",
-            search_aliases=["face restoration", "gfpgan", "codeformer", "fix faces"],
+            search_aliases=[
+                "face restoration",
+                "gfpgan",
+                "codeformer",
+                "fix faces",
+                "face enhance",
+                "deblur face",
+                "denoise face",
+            ],
             inputs=[
                 io.Image.Input(
                     "crops", display_name="crops", tooltip="Aligned faces, from Align Faces."
@@ -158,7 +166,7 @@ class RestorePhoto(io.ComfyNode):
         return io.Schema(
             node_id="BFR_RestorePhoto",
             display_name="Restore Photo",
-            category=schemas.CATEGORY,
+            category=schemas.RESTORE,
             description="Finds, restores and pastes back every face of a photograph or batch, "
             "in one node. Without a connected restorer or detector it uses the embedded ones. "
             "A photograph without faces passes through unchanged, and the report says so.",
@@ -169,6 +177,13 @@ class RestorePhoto(io.ComfyNode):
                 "codeformer",
                 "face enhance",
                 "fix faces",
+                "face detailer",
+                "adetailer",
+                "face upscale",
+                "denoise face",
+                "deblur",
+                "deblur face",
+                "restoreface",
             ],
             inputs=[
                 io.Image.Input("image", display_name="image", tooltip="Photograph or batch."),

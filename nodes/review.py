@@ -34,7 +34,7 @@ class LoadTrainingPairs(io.ComfyNode):
         return io.Schema(
             node_id="BFR_LoadTrainingPairs",
             display_name="Load Training Pairs",
-            category=schemas.CATEGORY,
+            category=schemas.TUNE,
             description="Takes up a set of Build Training Pairs, or of the command line, again.",
             search_aliases=["load dataset", "training set", "open pairs"],
             inputs=[
@@ -119,7 +119,7 @@ class ReviewTrainingPairs(io.ComfyNode):
         return io.Schema(
             node_id="BFR_ReviewTrainingPairs",
             display_name="Review Training Pairs",
-            category=schemas.CATEGORY,
+            category=schemas.TUNE,
             description="Lays a set of pairs out on contact sheets with their figures, flags "
             "what stands out, and marks the pairs to leave out. Nothing is deleted.",
             search_aliases=["contact sheet", "curate dataset", "reject pairs", "training set"],

@@ -77,7 +77,7 @@ class SamplePseudoTargets(io.ComfyNode):
         return io.Schema(
             node_id="BFR_SamplePseudoTargets",
             display_name="Sample Pseudo Targets",
-            category=schemas.CATEGORY,
+            category=schemas.TARGETS,
             description="Turns restored faces into clean ones that keep their likeness: a "
             "diffusion model of clean faces paints the detail anew, and the low-pass constraint "
             "holds colours and coarse shapes.",
@@ -164,7 +164,7 @@ class SweepGuidance(io.ComfyNode):
         return io.Schema(
             node_id="BFR_SweepGuidance",
             display_name="Sweep Guidance",
-            category=schemas.CATEGORY,
+            category=schemas.TARGETS,
             description="Samples one face with every combination of two settings, all from the "
             "same noise, and lays the results out in a labelled grid, with the likeness to the "
             "guess and the sharpness under each.",

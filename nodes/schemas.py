@@ -1,4 +1,4 @@
-"""What the nodes' schemas share: the category, our own sockets and recurring inputs."""
+"""What the nodes' schemas share: the menu's folders, our own sockets and recurring inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from comfy_api.latest import io
 
 from ..bfr.choices import COLOURS, SAMPLERS
 
-CATEGORY = "image/face restoration"
+CATEGORY = "image/face restoration"  # in the node library, with a folder for each kind of work
+RESTORE, TARGETS, TUNE = f"{CATEGORY}/restore", f"{CATEGORY}/targets", f"{CATEGORY}/tune"
+MEASURE, EXAMPLES = f"{CATEGORY}/measure", f"{CATEGORY}/examples"
 STEPS = 250  # into which the paper divides the noise
 
 Detector = io.Custom("BFR_DETECTOR")

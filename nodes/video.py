@@ -26,7 +26,7 @@ class RestoreVideo(io.ComfyNode):
         return io.Schema(
             node_id="BFR_RestoreVideo",
             display_name="Restore Video Faces",
-            category=schemas.CATEGORY,
+            category=schemas.RESTORE,
             description="Restores every face of a clip without flicker: faces are followed from "
             "frame to frame, their places smoothed and missed frames bridged. Frames without "
             "faces pass through unchanged. Without a connected restorer or detector it uses the "

@@ -10,9 +10,10 @@ import pytest
 
 from tests.blueprints import GIVEN, PATHS, TAKEN, flatten, read
 from tests.comfy_cli import run_comfy_cli
+from tests.node_schemas import write_known
+from tests.stand_in import object_info
 
-INFO = Path(__file__).with_name("golden") / "object_info.json"
-NODES = json.loads(INFO.read_text("utf-8"))
+NODES = object_info()
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
@@ -90,7 +91,8 @@ def test_it_is_a_valid_prompt(path: Path, tmp_path: Path):
     }
     file = tmp_path / "prompt.json"
     file.write_text(json.dumps(prompt), "utf-8")
-    arguments = ("--json", "workflow", "validate", "--input", INFO, "--workflow", file)
+    known = write_known(tmp_path / "object_info.json")
+    arguments = ("--json", "workflow", "validate", "--input", known, "--workflow", file)
     run = run_comfy_cli(*arguments, home=tmp_path, folder=tmp_path)
     verdict = json.loads(run.stdout)
     assert verdict["ok"] and verdict["data"]["valid"], verdict["data"]

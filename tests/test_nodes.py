@@ -1,17 +1,15 @@
-"""The nodes without ComfyUI: their source and their pages against the recorded schemas.
+"""The nodes without ComfyUI: their schemas, source, pages and translations.
 
-``golden/object_info.json`` and ``golden/node_schemas.json`` are what a real ComfyUI made of the
-nodes; ``tests/comfyui/test_pack.py`` holds them to it and can record them anew.
+``golden/node_schemas.json`` records what is public of them: ids, types, defaults and order, which
+saved workflows rely on. ``BFR_RECORD=1 python -m pytest tests/test_nodes.py`` records it again
+after a change; only ever add to it.
 """
 
 from __future__ import annotations
 
 import ast
-import importlib
-import importlib.util
 import json
-import sys
-import types
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,21 +23,22 @@ from bfr.finetune.settings import PRESETS, FinetuneSettings, adjusted
 from bfr.prior.constraint import Constraint
 from bfr.prior.sample import SampleSettings
 from bfr.records import Face, FaceSet
+from tests import stand_in
 from tests.comfy_cli import run_comfy_cli
+from tests.node_schemas import contract
 from tests.pair_sets import restorer as described
 from tests.priors import tiny_prior
 
 ROOT = Path(__file__).resolve().parent.parent
-GOLDEN = Path(__file__).with_name("golden")
-INFO = {
-    key: value
-    for key, value in json.loads((GOLDEN / "object_info.json").read_text("utf-8")).items()
-    if key.startswith("BFR_")
-}
-SWEEP = INFO.get("BFR_SweepGuidance", {})
-SCHEMAS = json.loads((GOLDEN / "node_schemas.json").read_text("utf-8"))
+GOLDEN = Path(__file__).with_name("golden") / "node_schemas.json"
+INFO = stand_in.object_info()
+SCHEMAS = stand_in.schemas()
+SWEEP = INFO["BFR_SweepGuidance"]
 SOURCES = sorted((ROOT / "nodes").glob("*.py"))
-COMFYUI = {"comfy", "comfy_api", "folder_paths", "nodes", "server", "execution"}
+CATEGORIES = {
+    f"image/face restoration/{name}"
+    for name in ("restore", "targets", "tune", "measure", "examples")
+}
 
 
 def inputs_of(info: dict) -> dict[str, list]:
@@ -69,8 +68,19 @@ def sampling_parameters() -> list[str]:
     return [argument.arg for argument in make.args.kwonlyargs if argument.arg != "batch_size"]
 
 
-def test_recorded_nodes_are_those_in_the_source():
-    assert set(node_classes()) == set(SCHEMAS) == set(INFO)
+def test_what_is_public_is_as_recorded():
+    """Workflows of users name ids and count on types, defaults and order."""
+    found = {node_id: contract(info) for node_id, info in sorted(INFO.items())}
+    if os.environ.get("BFR_RECORD"):
+        GOLDEN.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    recorded = json.loads(GOLDEN.read_text("utf-8"))
+    assert found == recorded, "record them again (see above), or keep what users rely on"
+    for node_id, each in recorded.items():
+        assert list(found[node_id]["inputs"]) == list(each["inputs"]), "widgets keep their order"
+
+
+def test_every_node_in_the_source_is_listed():
+    assert set(node_classes()) == set(SCHEMAS)
 
 
 @pytest.mark.parametrize("node_id", sorted(SCHEMAS))
@@ -83,7 +93,7 @@ def test_execute_takes_the_recorded_inputs(node_id: str):
     )
     names = [argument.arg for argument in execute.args.args[1:]]
     shared = sampling_parameters() if execute.args.kwarg else []
-    assert sorted(names + shared) == sorted(SCHEMAS[node_id]["inputs"])
+    assert sorted(names + shared) == sorted(slot.id for slot in SCHEMAS[node_id].inputs)
     optional = names[len(names) - len(execute.args.defaults) :]
     assert set(optional) == set(INFO[node_id]["input"].get("optional", {}))
 
@@ -91,13 +101,20 @@ def test_execute_takes_the_recorded_inputs(node_id: str):
 @pytest.mark.parametrize("node_id", sorted(SCHEMAS))
 def test_node_explains_itself(node_id: str):
     info = INFO[node_id]
-    assert info["category"] == "image/face restoration"
+    assert info["category"] in CATEGORIES
     assert info["display_name"] and info["description"] and len(info["search_aliases"]) >= 3
     assert all(options["tooltip"].endswith(".") for _, options in inputs_of(info).values())
     assert all(options["display_name"] for _, options in inputs_of(info).values())
     assert all(tooltip.endswith(".") for tooltip in info["output_tooltips"])
-    output_ids = {output[0] for output in SCHEMAS[node_id]["outputs"]}
-    assert not output_ids & set(SCHEMAS[node_id]["inputs"]), "one id for an input and an output"
+    ids = [slot.id for slot in (*SCHEMAS[node_id].inputs, *SCHEMAS[node_id].outputs)]
+    assert len(set(ids)) == len(ids), "one id for two inputs or outputs"
+
+
+@pytest.mark.parametrize(
+    "words", ["face detailer", "adetailer", "face upscale", "denoise face", "deblur", "face mask"]
+)
+def test_what_people_look_for_finds_a_node(words: str):
+    assert any(words in info["search_aliases"] for info in INFO.values())
 
 
 @pytest.mark.parametrize("node_id", sorted(SCHEMAS))
@@ -140,41 +157,10 @@ def test_comfy_cli_finds_no_fault_with_the_pack(tmp_path: Path):
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], Any]]:
+def load(tmp_path: Path) -> Iterator[Callable[[str], Any]]:
     """Imports a module of ``nodes`` as ComfyUI does, with as much of ComfyUI as it needs."""
-
-    def stand_in(name: str, **contents: Any) -> types.ModuleType:
-        module = types.ModuleType(name)
-        module.__dict__.update(contents)
-        monkeypatch.setitem(sys.modules, name, module)
-        return module
-
-    management = stand_in(
-        "comfy.model_management",
-        intermediate_device=lambda: torch.device("cpu"),
-        intermediate_dtype=lambda: torch.float32,
-    )
-    stand_in("comfy", model_management=management, utils=stand_in("comfy.utils"))
-    stand_in("comfy.model_patcher", CoreModelPatcher=object, ModelPatcher=object)
-    stand_in("comfy_api")
-    kinds = types.SimpleNamespace(ComfyNode=object, Custom=str)
-    stand_in("comfy_api.latest", io=kinds, ui=None)
-    stand_in(
-        "folder_paths",
-        get_output_directory=lambda: str(tmp_path / "output"),
-        get_folder_paths=lambda key: [str(tmp_path / "models" / key)],
-    )
-    name = "face-restoration-tuner"
-    spec = importlib.util.spec_from_file_location(
-        name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec and spec.loader
-    pack = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, pack)
-    spec.loader.exec_module(pack)
-    yield lambda module: importlib.import_module(f"{name}.nodes.{module}")
-    for key in [key for key in sys.modules if key.startswith(f"{name}.")]:
-        del sys.modules[key]
+    with stand_in.comfyui(tmp_path) as importing:
+        yield importing
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from tests.comfy_cli import run_comfy_cli
+from tests.node_schemas import write_known
 
 ROOT = Path(__file__).resolve().parent.parent
-INFO = Path(__file__).with_name("golden") / "object_info.json"
 EDITOR = sorted((ROOT / "workflows").glob("*.json"))
 API = sorted((ROOT / "workflows" / "api").glob("*.json"))
 NOTES = {"Note", "MarkdownNote"}  # live in the editor only
@@ -19,7 +19,8 @@ NOTES = {"Note", "MarkdownNote"}  # live in the editor only
 
 def validate(path: Path, home: Path) -> dict:
     """comfy-cli's verdict on a workflow."""
-    arguments = ("--json", "workflow", "validate", "--input", INFO, "--workflow", path)
+    known = write_known(home / "object_info.json")
+    arguments = ("--json", "workflow", "validate", "--input", known, "--workflow", path)
     run = run_comfy_cli(*arguments, home=home, folder=home)
     assert run.stdout, run.stderr
     return json.loads(run.stdout)

@@ -1,7 +1,7 @@
-"""The pack in a real ComfyUI: it loads, and its nodes are the recorded ones.
+"""The pack in a real ComfyUI: it loads, and its nodes are the ones that other tests know.
 
-``BFR_RECORD=1 make test-comfyui ARGS=tests/comfyui/test_pack.py`` records them anew after a
-change. Only add to ``node_schemas.json``: ids and the order of outputs are public.
+``BFR_RECORD=1 make test-comfyui ARGS=tests/comfyui/test_pack.py`` records again what our workflows
+use of ComfyUI's own nodes.
 """
 
 from __future__ import annotations
@@ -9,34 +9,25 @@ from __future__ import annotations
 import json
 import os
 import re
-from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests import node_schemas, stand_in
 from tests.comfyui.server import PACK, PACK_NAME, Server
 
 pytestmark = pytest.mark.comfyui
 
-GOLDEN = PACK / "tests" / "golden"
-EDITOR_ONLY = {"Note", "MarkdownNote"}
 IMPORT_SECONDS = 1.0  # 0.1 on an idle machine
 
 
-def compare(path: Path, found: dict) -> None:
-    """Holds what ComfyUI says to the recorded file, or records it when asked to."""
-    if os.environ.get("BFR_RECORD"):
-        path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    assert found == json.loads(path.read_text("utf-8")), f"{path.name} is out of date"
+@pytest.fixture
+def info(server: Server) -> dict[str, Any]:
+    return server.get("/object_info")
 
 
-def stock_nodes() -> set[str]:
-    """The nodes of ComfyUI's own that our workflows use."""
-    types = {
-        node["type"]
-        for path in (PACK / "workflows").glob("*.json")
-        for node in json.loads(path.read_text("utf-8"))["nodes"]
-    }
-    return {name for name in types - EDITOR_ONLY if not name.startswith("BFR_")} | {"LoadImage"}
+def ours(info: dict[str, Any]) -> set[str]:
+    return {node_id for node_id in info if node_id.startswith("BFR_")}
 
 
 def test_pack_is_imported_quickly_and_without_complaint(server: Server):
@@ -46,16 +37,27 @@ def test_pack_is_imported_quickly_and_without_complaint(server: Server):
     assert float(line[1]) < IMPORT_SECONDS
 
 
-def test_schemas_are_the_recorded_ones(server: Server):
-    compare(GOLDEN / "node_schemas.json", server.get("/probe/schemas"))
+def test_nodes_are_what_the_stand_in_reads(info):
+    known = stand_in.object_info()
+    assert ours(info) == set(known)
+    for node_id, expected in known.items():
+        found = info[node_id]
+        assert node_schemas.contract(found) == node_schemas.contract(expected)
+        for text in ("display_name", "description", "category", "search_aliases", "output_name"):
+            assert found[text] == expected[text], node_id
 
 
-def test_object_info_is_the_recorded_one(server: Server):
-    info = server.get("/object_info")
-    ours = sorted(key for key in info if key.startswith("BFR_"))
-    found = {key: info[key] for key in (*ours, *sorted(stock_nodes()))}
-    found["LoadImage"]["input"]["required"]["image"][0] = []  # whatever lies in the input folder
-    compare(GOLDEN / "object_info.json", found)
+def test_comfyuis_own_nodes_are_as_our_workflows_need_them(info):
+    prompts = [
+        json.loads(path.read_text("utf-8"))
+        for path in sorted((PACK / "workflows" / "api").glob("*.json"))
+    ]
+    found = node_schemas.used(prompts, info)
+    if os.environ.get("BFR_RECORD"):
+        text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+        node_schemas.STOCK.write_text(text, "utf-8")
+    recorded = json.loads(node_schemas.STOCK.read_text("utf-8"))
+    assert found == recorded
 
 
 def test_gallery_serves_the_workflows_and_their_pictures(server: Server):
@@ -67,20 +69,19 @@ def test_gallery_serves_the_workflows_and_their_pictures(server: Server):
         assert server.read(f"/api/workflow_templates/{PACK_NAME}/{name}.jpg")[:2] == b"\xff\xd8"
 
 
-def test_help_pages_are_served(server: Server):
-    for node_id in server.get("/probe/schemas"):
+def test_help_pages_are_served(server: Server, info):
+    for node_id in ours(info):
         page = server.read(f"/extensions/{PACK_NAME}/docs/{node_id}.md").decode()
         assert page.startswith("# ")
 
 
-def test_translations_are_served(server: Server):
+def test_translations_are_served(server: Server, info):
     texts = server.get("/i18n")
     for path in (PACK / "locales").glob("*/nodeDefs.json"):
-        assert set(server.get("/probe/schemas")) <= set(texts[path.parent.name]["nodeDefs"])
+        assert ours(info) <= set(texts[path.parent.name]["nodeDefs"])
 
 
-def test_model_folders_are_added_and_nothing_taken(server: Server):
-    info = server.get("/object_info")
+def test_model_folders_are_added_and_nothing_taken(server: Server, info):
     options = info["BFR_LoadRestorer"]["input"]["required"]["restorer_name"][1]["options"]
     assert options[0] == "embedded default" and "GFPGANv1.4.pth" in options
     assert "facerestore_models" in server.get("/models")

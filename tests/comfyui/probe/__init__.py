@@ -13,8 +13,6 @@ from comfy.model_patcher import CoreModelPatcher
 from comfy_api.latest import ComfyExtension, io
 from server import PromptServer  # pyright: ignore[reportAttributeAccessIssue]
 
-import nodes
-
 # The points our conversion reads, as they lie in MediaPipe's canonical face (x right, y up).
 CANONICAL = {
     33: (-4.445859, 2.663991),
@@ -39,20 +37,6 @@ async def loaded(request):
     kinds = ("RetinaFace", "NAFNet", "UNet")
     alive = [type(o).__name__ for o in gc.get_objects() if type(o).__name__ in kinds]
     return web.json_response({"managed": names, "cached": alive})
-
-
-@PromptServer.instance.routes.get("/probe/schemas")
-async def schemas(request):
-    """Ids and types of inputs and outputs of our nodes; /object_info lacks the outputs' ids."""
-    known = getattr(nodes, "NODE_CLASS_" + "MAPPINGS")
-    found = {}
-    for node_id in sorted(key for key in known if key.startswith("BFR_")):
-        schema = known[node_id].GET_SCHEMA()
-        found[node_id] = {
-            "inputs": {item.id: item.get_io_type() for item in schema.inputs},
-            "outputs": [[item.id, item.get_io_type()] for item in schema.outputs],
-        }
-    return web.json_response(found)
 
 
 class ProbeFaceLandmarks(io.ComfyNode):
