@@ -31,8 +31,10 @@ from bfr.image.sheets import sheet
 from bfr.prior.constraint import Constraint
 from bfr.prior.prior import load_prior
 from bfr.prior.sample import SampleSettings, for_prior, sample_targets
-from bfr.quality.metrics import caption, consistency_psnr, grain, sharpness
+from bfr.quality.likeness import consistency_psnr
+from bfr.quality.metrics import caption
 from bfr.quality.niqe import niqe
+from bfr.quality.texture import grain, sharpness
 from bfr.restore.restorer import load_restorer, restore_faces
 
 
@@ -48,10 +50,10 @@ def aligned_faces(folder: Path, size: int, count: int) -> Tensor:
 
 
 def measure(faces: Tensor, guess: Tensor, factor: int) -> dict[str, Tensor]:
-    """The figures of each face, by the names that `caption` takes."""
+    """The metrics of each face by their keys."""
     return {
         "likeness": consistency_psnr(faces, guess, factor),
-        "sharp": sharpness(faces),
+        "sharpness": sharpness(faces),
         "grain": grain(faces),
         "niqe": niqe(faces),
     }
@@ -83,7 +85,7 @@ def main() -> None:
         for sampler in SAMPLERS:
             cases[f"{sampler}, {calls} calls"] = replace(paper, sampler=sampler, calls=calls)
     print(f"{len(clean)} faces of {prior.size} px, prior {prior.name}, {paper.constraint}\n")
-    columns = ("likeness", "sharp", "grain", "niqe", "s/face")
+    columns = ("likeness", "sharpness", "grain", "niqe", "s/face")
     print(" " * 22 + "".join(f"{column:>9}" for column in columns))
     pictures = {"clean": clean, "damaged": damaged, "guess": guess}
     figures = {}
@@ -106,7 +108,7 @@ def draw(pictures: dict[str, Tensor], figures: dict[str, dict[str, Tensor]]) -> 
     for i in range(len(pictures["guess"])):
         for name, faces in pictures.items():
             cells.append(faces[i])
-            labels.append(caption(**{key: float(each[i]) for key, each in figures[name].items()}))
+            labels.append(caption({key: float(each[i]) for key, each in figures[name].items()}))
     return sheet(cells, labels, column_labels=list(pictures))
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import comfy.model_management as model_management
 from comfy_api.latest import io
 
 from ..bfr.errors import InputError
+from ..bfr.quality import render
+from ..bfr.quality.metrics import Tools
 from ..bfr.quality.perceptual import load_distance
-from ..bfr.quality.tables import compare, measure_faces
+from ..bfr.quality.tables import compare, measure_sets
 from . import memory, schemas
 from .convert import to_comfy, to_core
 from .review import words
@@ -108,22 +108,22 @@ class MeasureFaces(io.ComfyNode):
         sets = {name: restored}
         if compared is not None:
             if compared_name == name:
-                raise InputError(f"The two results need two names, and both are {name!r}.")
+                raise InputError(
+                    f"The two results need names of their own, got {name!r} twice. Rename one."
+                )
             sets[compared_name] = compared
         if detector is not None:
             memory.load(detector)
         device = model_management.get_torch_device()
-        shared: dict[str, Any] = {
-            "reference": None if reference is None else to_core(reference, "reference")[0],
-            "given": None if given is None else to_core(given, "input")[0],
-            "detector": None if detector is None else detector.model,
-            "distance": load_distance("auto", device),
-            "extra": words(extra),
-            "device": device,
-        }
-        tables = {
-            called: measure_faces(to_core(faces, called)[0], **shared, on_step=memory.progress())
-            for called, faces in sets.items()
-        }
+        network = None if detector is None else detector.model
+        tables = measure_sets(
+            {called: to_core(faces, called)[0] for called, faces in sets.items()},
+            reference=None if reference is None else to_core(reference, "reference")[0],
+            given=None if given is None else to_core(given, "input")[0],
+            tools=Tools(network, load_distance("auto", device)),
+            extra=words(extra),
+            device=device,
+            on_step=memory.progress(),
+        )
         comparison = compare(tables)
-        return io.NodeOutput(comparison.as_markdown(), to_comfy(comparison.plot()))
+        return io.NodeOutput(render.as_markdown(comparison), to_comfy(render.plot(comparison)))

@@ -19,7 +19,7 @@ from ..bfr.image.sheets import Sheet, lay_out
 from ..bfr.image.tensors import resize_square
 from ..bfr.prior.prior import Prior
 from ..bfr.prior.sample import SampleSettings, for_prior, sample_targets
-from ..bfr.quality.metrics import caption, consistency_psnr, landmark_distance, sharpness
+from ..bfr.quality.metrics import METRICS, FaceBatch, Tools, caption
 from ..bfr.records import OnStep
 from ..bfr.runtime.progress import within
 
@@ -189,19 +189,21 @@ def measure(
         prior: that sampled them.
         detector: a face detector, for the distance of the landmarks too.
     """
-    factor = for_prior(SampleSettings(), prior).constraint.factor
-    small_guess = resize_square(guess, prior.size)
+    tools = Tools(detector, factor=for_prior(SampleSettings(), prior).constraint.factor)
+    original, small_original = (
+        FaceBatch(image, tools) for image in (guess, resize_square(guess, prior.size))
+    )
     texts = []
     for face in faces:
         if face is None:
             texts.append("")
             continue
-        small = resize_square(face, prior.size)
-        moved = None
+        small = FaceBatch(resize_square(face, prior.size), tools)
+        values = {"likeness": METRICS["likeness"].measure(small, small_original)}
         if detector is not None:
-            moved = float(landmark_distance(face, guess, detector))
-        likeness = float(consistency_psnr(small, small_guess, factor))
-        texts.append(caption(likeness=likeness, moved=moved, sharp=float(sharpness(small))))
+            values["landmarks"] = METRICS["landmarks"].measure(FaceBatch(face, tools), original)
+        values["sharpness"] = METRICS["sharpness"].measure(small, small_original)
+        texts.append(caption({key: float(value) for key, value in values.items()}))
     return texts
 
 

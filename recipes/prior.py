@@ -30,7 +30,7 @@ from bfr.prior.prior import Prior, load_prior, predict, save_prior
 from bfr.prior.sample import SampleSettings, sample_targets
 from bfr.prior.schedule import Schedule, noised, respace
 from bfr.prior.unet import UNet, UNetConfig
-from bfr.quality.metrics import psnr
+from bfr.quality.likeness import psnr
 
 from .aligned import SIZE, draw_faces
 from .grids import worst_first, write_versions

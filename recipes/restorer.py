@@ -36,9 +36,10 @@ from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
 from bfr.files.weights import write_state_dict
 from bfr.finetune.discriminator import DetailDiscriminator, held
-from bfr.quality.metrics import psnr, sharpness
+from bfr.quality.likeness import psnr
 from bfr.quality.niqe import niqe
 from bfr.quality.perceptual import pyramid_distance
+from bfr.quality.texture import sharpness
 
 from .aligned import SIZE, draw_faces
 from .grids import worst_first, write_versions

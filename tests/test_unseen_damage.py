@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from benchmarks import unseen_damage
-from bfr.quality.tables import HIGHER, LOWER, Column, Table
+from bfr.quality.metrics import HIGHER, LOWER
+from bfr.quality.tables import Column, Table
 
 COLUMNS = (Column("psnr", "PSNR, dB", HIGHER), Column("niqe", "NIQE", LOWER))
 

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from ..image.sheets import sheet
 from ..pairs.folder import Pair, PairSet, read_image
-from ..quality.metrics import check_faces, consistency_psnr, likeness_factor, sharpness
+from ..quality.likeness import consistency_psnr, likeness_factor
+from ..quality.metrics import METRICS, check_faces
 from ..quality.niqe import niqe
 from ..quality.perceptual import pyramid_distance
+from ..quality.texture import sharpness
 from ..records import OnStep, counted
 from ..restore.restorer import restore_faces
 
@@ -33,15 +35,15 @@ _AT_ONCE = 8  # faces that are measured together: bounds the memory
 _EXACT = 100.0  # decibels that stand for equal images
 _FEW = 8  # faces: figures of fewer say little
 _CELL = 256  # pixels of a face in a strip, at most
-_MEASURES = {
-    "distance": ("distance to pseudo targets", -1),
-    "niqe": ("NIQE", -1),
-    "sharpness": ("sharpness", 1),
-    "likeness": ("likeness to the input, dB", 0),
+_TITLES = {key: metric.title for key, metric in METRICS.items()}
+_TITLES["distance"] = "distance to pseudo targets"
+_FIGURES = {
+    f"{where} {key}": (f"{called}: {_TITLES[key]}", 0 if key == "likeness" else METRICS[key].sign)
+    for where, called in (("pairs", "pairs"), ("faces", "evaluation"))
+    for key in ("distance", "niqe", "sharpness", "likeness")
 }
-"""By the last word of a figure's name: what it is called, and whether more (1) or less (-1) is
-better; 0 only guards against drift."""
-_SETS = {"pairs": "pairs", "faces": "evaluation"}
+"""By a figure's name in the log: what it is called, and whether more (1) or less (-1) is better;
+0 only guards against drift."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,7 +144,7 @@ def gain(figures: Mapping[str, float | None], base: Mapping[str, float | None]) 
     """
     gains = []
     for name, before in base.items():
-        after, (_, sign) = figures.get(name), _MEASURES[name.split()[-1]]
+        after, (_, sign) = figures.get(name), _FIGURES[name]
         if before is None:
             continue
         if after is None:
@@ -158,14 +160,13 @@ def table(base: Mapping[str, float | None], tuned: Mapping[str, float | None]) -
     """The figures of base and tuned restorer, a line each, and whether they are better."""
     rows = [("", "base", "tuned", "")]
     for name, before in base.items():
-        where, measure = name.split()
-        label, sign = _MEASURES[measure]
+        title, sign = _FIGURES[name]
         after = tuned.get(name)
         verdict = ""
         if sign and before is not None and after is not None:
             better = sign * (after - before)
             verdict = "better" if better > 0 else "worse" if better < 0 else "equal"
-        rows.append((f"{_SETS[where]}: {label}", _number(before), _number(after), verdict))
+        rows.append((title, _number(before), _number(after), verdict))
     wide = max(len(row[0]) for row in rows)
     return "\n".join(
         f"{label:<{wide}}  {before:>8}  {after:>8}  {verdict}".rstrip()

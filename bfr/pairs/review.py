@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..image import sheets
 from ..image.tensors import resize_square
-from ..quality.metrics import caption, consistency_psnr, grain, landmark_distance, sharpness
-from ..quality.niqe import niqe
+from ..quality.metrics import METRICS, FaceBatch, Tools, caption
 from ..records import OnStep
 from .folder import FLAGGED, KEPT, KINDS, REJECTED, Pair, PairSet, in_order, read_image, read_pairs
 from .writer import PairWriter
@@ -43,16 +42,16 @@ _EQUAL = 99.0  # decibels of images that are the same
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When a figure stands out.
+    """When a metric stands out.
 
     Attributes:
-        measure: the figure's name.
-        flag: what it is called then.
+        metric: its key in `METRICS`; targets are measured against their guesses.
+        flag: what a pair is called then.
         worse: 1 where high is bad, -1 where low is bad.
         slack: by how much it must be worse than the median at least.
     """
 
-    measure: str
+    metric: str
     flag: str
     worse: int
     slack: float
@@ -60,15 +59,13 @@ class Rule:
 
 RULES = (
     Rule("likeness", "drifted likeness", -1, 3.0),
-    Rule("moved", "moved features", 1, 0.03),
+    Rule("landmarks", "moved features", 1, 3.0),
     Rule("niqe", "unnatural texture", 1, 1.0),
-    Rule("sharp", "oversharp", 1, 1.0),
+    Rule("sharpness", "oversharp", 1, 1.0),  # here, more than the rest of the set is bad
     Rule("grain", "grainy", 1, 1.0),
-    Rule("clipped", "clipped", 1, 0.03),
+    Rule("clipped", "clipped", 1, 3.0),
 )
-"""`likeness` is `consistency_psnr` of target and guess in dB at the prior's size, `moved` their
-`landmark_distance`; `sharp`, `grain` and `niqe` are the target's; `clipped` is the share of its
-values that are black or white and were not so in the guess."""
+"""The rules; likeness is measured at the prior's size and at the target's low-pass factor."""
 
 
 def check_pairs(
@@ -90,7 +87,7 @@ def check_pairs(
     read_pairs(folder)  # refuses other folders before anything is written there
     with PairWriter(Path(folder)) as writer:
         pairs = in_order(writer.pairs.values())
-        unknown = [pair for pair in pairs if pair.complete and not pair.measures]
+        unknown = [pair for pair in pairs if pair.complete and not is_measured(pair)]
         for done, pair in enumerate(unknown, 1):
             target = read_image(writer.folder, "target", pair)
             guess = read_image(writer.folder, "guess", pair)
@@ -119,28 +116,31 @@ def measure(
         detector: a network of `load_detector`.
     """
     size, factor = pair.target["prior"]["size"], pair.target["constraint"]["factor"]
-    resized = [resize_square(image, size) for image in (target, guess)]
-    extreme = [(image <= 0) | (image >= 1) for image in (target, guess)]
-    figures = {
-        "likeness": consistency_psnr(resized[0], resized[1], factor).clamp(max=_EQUAL),
-        "moved": landmark_distance(target, guess, detector),
-        "niqe": niqe(target),
-        "sharp": sharpness(target),
-        "grain": grain(target),
-        "clipped": (extreme[0] & ~extreme[1]).double().mean(),
-    }
-    values = {name: float(value) for name, value in figures.items()}
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+    tools = Tools(detector, factor=factor)
+    own = [FaceBatch(image, tools) for image in (target, guess)]
+    at_priors_size = [FaceBatch(resize_square(image, size), tools) for image in (target, guess)]
+    values = dict[str, float]()
+    for key in (rule.metric for rule in RULES):
+        batches = at_priors_size if key == "likeness" else own
+        values[key] = float(METRICS[key].measure(*batches))
+    values["likeness"] = min(values["likeness"], _EQUAL)
+    return {key: value if math.isfinite(value) else None for key, value in values.items()}
+
+
+def is_measured(pair: Pair) -> bool:
+    """Whether a pair has all metrics of `RULES`; earlier versions knew fewer or other ones."""
+    return all(rule.metric in pair.measures for rule in RULES)
 
 
 def find_flags(pairs: Sequence[Pair]) -> dict[str, list[str]]:
     """The flags of measured pairs by their names."""
     flags = {
-        pair.name: [NO_FACE] if pair.measures["moved"] is None else list[str]() for pair in pairs
+        pair.name: [NO_FACE] if pair.measures["landmarks"] is None else list[str]()
+        for pair in pairs
     }
     for rule in RULES if len(pairs) >= _FEW else ():
-        known = [pair for pair in pairs if pair.measures[rule.measure] is not None]
-        values = torch.tensor([pair.measures[rule.measure] for pair in known], dtype=torch.float64)
+        known = [pair for pair in pairs if pair.measures[rule.metric] is not None]
+        values = torch.tensor([pair.measures[rule.metric] for pair in known], dtype=torch.float64)
         if not len(values):
             continue
         worse = rule.worse * (values - values.quantile(0.5))
@@ -220,7 +220,8 @@ def choose_pairs(pairs: PairSet, words: Iterable[str]) -> list[Pair]:
 
 def describe(pair: Pair) -> str:
     """The figures of a measured pair in words, as they stand below its target."""
-    return caption(**{rule.measure: pair.measures.get(rule.measure) for rule in RULES[:-1]})
+    shown = (rule.metric for rule in RULES if rule.metric != "clipped")
+    return caption({key: pair.measures.get(key) for key in shown})
 
 
 def contact_sheet(pairs: PairSet, chosen: Sequence[Pair] | None = None, **options: Any) -> Tensor:

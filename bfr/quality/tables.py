@@ -1,57 +1,57 @@
-"""Measuring restored faces: a table of figures, and two or more tables side by side.
+"""Measuring restored faces: a table of metrics, and the comparison of several tables.
 
-Which figures there are follows from what is given: sharpness and NIQE need the faces alone,
-likeness the damaged faces that they were made of, PSNR, SSIM and the perceptual distance clean
-references. A figure that cannot be had for a face, as where no face is found, is NaN: it shows as
-"-" and is left out of the means, in all tables that are compared.
+Which metrics there are follows from what is given: sharpness and NIQE need the faces alone,
+likeness the damaged faces that they were made from, PSNR, SSIM and the perceptual distance clean
+references. A metric that a face does not have, for example because no face is found in it, is
+NaN: that face is left out of the metric's means, in all tables that are compared.
+
+`bfr.quality.render` writes comparisons as text, files and plots.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..image.plots import bars
-from ..records import OnStep
+from ..records import OnStep, counted
 from .metrics import (
+    DETECTOR,
+    DISTANCE,
+    GIVEN,
+    HIGHER,
+    LOWER,
+    METRICS,
+    ORIGINAL,
+    REFERENCE,
+    FaceBatch,
+    Metric,
+    Tools,
     check_faces,
-    consistency_psnr,
-    landmark_distance,
-    likeness_factor,
-    psnr,
-    sharpness,
-    ssim,
 )
-from .niqe import niqe
 from .perceptual import Distance
 from .pyiqa_scores import Score, load_score
 
-HIGHER, LOWER = "higher", "lower"
-_AT_ONCE = 8  # faces measured together: bounds the memory
+SHOWN = ("psnr", "ssim", "distance", "likeness", "landmarks", "niqe", "sharpness")
+"""The metrics of a table, by their keys."""
 
-Faces = Mapping[str, Tensor]
-Figure = tuple["Column", Callable[[Faces], Tensor]]
+_AT_ONCE = 8  # faces measured together: bounds the memory
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A figure.
+    """A metric in a table.
 
     Attributes:
         key: its name in files.
         title: its name in words, with its unit.
         better: "higher" or "lower".
         digits: after the point.
-        whole: whether it is of all faces together, and not of each.
+        whole: whether it is one value of all faces together, as FID is.
     """
 
     key: str
@@ -74,12 +74,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The figures of some faces.
+    """The metrics of some faces.
 
     Attributes:
         names: of the faces.
-        columns: the figures.
-        values: by the column's key, one value a face, or a single one for all.
+        columns: the metrics.
+        values: by the column's key, one value per face, or a single one if the column is whole.
     """
 
     names: tuple[str, ...]
@@ -87,12 +87,12 @@ class Table:
     values: Mapping[str, tuple[float, ...]]
 
     def mean(self, column: Column) -> float:
-        """The mean of a figure over the faces that have it; NaN where none has."""
+        """The mean of a metric over the faces that have it; NaN where none has."""
         known = [value for value in self.values[column.key] if not math.isnan(value)]
         return sum(known) / len(known) if known else math.nan
 
     def of_face(self, place: int) -> dict[str, float]:
-        """The figures of one face, by their keys."""
+        """The metrics of one face, by their keys."""
         return {c.key: self.values[c.key][place] for c in self.columns if not c.whole}
 
 
@@ -101,7 +101,7 @@ class Comparison:
     """Tables of the same faces, restored in different ways.
 
     Attributes:
-        tables: by the name of the way; means count only faces that have the figure in all.
+        tables: by the name of the way; means count only faces that have the metric in all.
     """
 
     tables: Mapping[str, Table]
@@ -111,7 +111,7 @@ class Comparison:
         return next(iter(self.tables.values())).columns
 
     def best(self, column: Column) -> str | None:
-        """The name of the table with the best mean; None where the best look alike."""
+        """The name of the table with the best mean; None where the best round to one value."""
         means = {
             name: column.sign * round(mean, column.digits)
             for name, table in self.tables.items()
@@ -121,7 +121,7 @@ class Comparison:
         return leading[0] if len(leading) == 1 < len(means) else None
 
     def verdict(self) -> list[str]:
-        """Which table is best in which figures, in sentences; none for a single table."""
+        """Which table is best in which metrics, in sentences; none for a single table."""
         if len(self.tables) < 2:
             return []
         word = "better" if len(self.tables) == 2 else "best"
@@ -134,115 +134,43 @@ class Comparison:
         return sentences
 
     def gaps(self) -> list[str]:
-        """Which figures some faces do not have, in sentences."""
+        """Which metrics are missing on how many faces, in sentences."""
         first = next(iter(self.tables.values()))
-        absent = {c.title: sum(map(math.isnan, first.values[c.key])) for c in self.columns}
+        missing = {c.title: sum(map(math.isnan, first.values[c.key])) for c in self.columns}
         return [
-            f"{title}: not of {count} of {len(first.names)} faces, which do not show it everywhere."
-            for title, count in absent.items()
+            f"{title}: could not be measured on {count} of {counted(len(first.names), 'face')}; "
+            "left out of the means."
+            for title, count in missing.items()
             if count
         ]
 
-    def rows(self, mark: Callable[[str], str]) -> list[list[str]]:
-        """The cells of a head and of each figure; ``mark`` is put on the best."""
-        two = len(self.tables) == 2
-        rows = [["", "better is", *self.tables, *(["faces better"] if two else [])]]
-        for column in self.columns:
-            best = self.best(column)
-            means = {name: column.shown(table.mean(column)) for name, table in self.tables.items()}
-            shown = [mark(text) if name == best else text for name, text in means.items()]
-            rows.append([column.title, column.better, *shown])
-            if two:
-                rows[-1].append(self._faces_better(column))
-        return rows
-
-    def _faces_better(self, column: Column) -> str:
-        """On how many faces the second table is better than the first."""
+    def faces_better(self, column: Column) -> tuple[int, int]:
+        """On how many faces the second of two tables beats the first, and of how many."""
         first, second = (table.values[column.key] for table in self.tables.values())
         better = [
             column.sign * b > column.sign * a
             for a, b in zip(first, second, strict=True)
             if not math.isnan(a)
         ]
-        return "" if column.whole else f"{sum(better)} of {len(better)}"
-
-    def as_text(self) -> str:
-        """A line a figure, the best marked with an asterisk; the verdict and the gaps."""
-        rows = self.rows("*{}".format)
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = []
-        for first, *others in rows:
-            cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-            lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-        told = [*self.verdict(), *self.gaps()]
-        return "\n".join([*lines, *([""] if told else []), *told])
-
-    def as_markdown(self) -> str:
-        """The same as Markdown, the best in bold."""
-        rows = self.rows("**{}**".format)
-        head, *body = ("| " + " | ".join(row).replace("\n", " ") + " |" for row in rows)
-        lines = [head, "|---" + "|--:" * (len(rows[0]) - 1) + "|", *body]
-        return "\n".join([*lines, *(f"\n{told}" for told in (*self.verdict(), *self.gaps()))])
-
-    def as_csv(self) -> str:
-        """A line a way and face, headed by the figures' keys; nothing where there is none."""
-        text = io.StringIO()
-        write = csv.writer(text, lineterminator="\n").writerow
-        write(["folder", "face", *(column.key for column in self.columns if not column.whole)])
-        for name, table in self.tables.items():
-            for place, face in enumerate(table.names):
-                figures = table.of_face(place).values()
-                write([name, face, *("" if math.isnan(x) else f"{x:.6g}" for x in figures)])
-        return text.getvalue()
-
-    def as_json(self) -> str:
-        """Everything: what the figures are and which way is best, their means, and each face's.
-
-        Where there is no figure it is null; infinity, which JSON has not, is "inf".
-        """
-        figures = {
-            c.key: {"title": c.title, "better": c.better, "best": self.best(c)}
-            for c in self.columns
-        }
-        folders = {
-            name: {
-                "mean": {column.key: _plain(table.mean(column)) for column in self.columns},
-                "faces": {
-                    face: {key: _plain(value) for key, value in table.of_face(place).items()}
-                    for place, face in enumerate(table.names)
-                },
-            }
-            for name, table in self.tables.items()
-        }
-        return json.dumps({"figures": figures, "folders": folders}, indent=1, ensure_ascii=False)
-
-    def plot(self, title: str = "") -> Tensor:
-        """The means as bars with the faces as dots, a panel a figure: 1×3×H×W in [0, 1]."""
-        panels = {
-            f"{textwrap.fill(column.title, 26)}\n{column.better} is better": {
-                name: table.values[column.key] for name, table in self.tables.items()
-            }
-            for column in self.columns
-        }
-        return bars(panels, title)
+        return sum(better), len(better)
 
 
 def compare(tables: Mapping[str, Table]) -> Comparison:
     """Puts tables of the same faces side by side.
 
     Args:
-        tables: by the name of the restorer or folder; the first is what others are compared to.
+        tables: by the name of the restorer or folder; the first is the one to beat.
 
     Raises:
-        InputError: if there is none, or their faces or figures differ.
+        InputError: if there is none, or their faces or metrics differ.
     """
     if not tables:
-        raise InputError("To compare, at least one table is needed, and none came.")
+        raise InputError("A comparison needs at least one table, got none. Measure faces first.")
     first = next(iter(tables.values()))
     for name, table in tables.items():
         if table.names != first.names or table.columns != first.columns:
             raise InputError(
-                f"Tables to compare must have the same faces and figures, and {name!r} has others "
+                f"Tables to compare must have the same faces and metrics, got others in {name!r} "
                 f"({len(table.names)} faces; {', '.join(c.title for c in table.columns)}). "
                 "Measure the same faces with the same references."
             )
@@ -258,7 +186,7 @@ def compare(tables: Mapping[str, Table]) -> Comparison:
 
 
 def join(tables: Sequence[Table]) -> Table:
-    """One table of all the faces, where each has the same figures, none of them ``whole``."""
+    """One table of all the faces; each must have the same metrics, none of them ``whole``."""
     columns = tables[0].columns
     return Table(
         tuple(name for table in tables for name in table.names),
@@ -267,7 +195,6 @@ def join(tables: Sequence[Table]) -> Table:
     )
 
 
-@torch.no_grad()
 def measure_faces(
     restored: Tensor,
     *,
@@ -280,18 +207,18 @@ def measure_faces(
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
 ) -> Table:
-    """Measures restored faces with all figures that what is given allows.
+    """Measures restored faces with all metrics that what is given allows.
 
     Args:
         restored: N×3×S×S RGB in [0, 1], aligned faces; at least one.
-        reference: N×3×S×S RGB in [0, 1], the clean faces: gives PSNR, SSIM and the distance.
-        given: N×3×S×S RGB in [0, 1], the damaged faces: gives the likeness of low frequencies.
-        detector: of `load_detector`; measures how far eyes, nose and mouth are from those of the
+        reference: N×3×S×S RGB in [0, 1], the clean faces: adds PSNR, SSIM and the distance.
+        given: N×3×S×S RGB in [0, 1], the damaged faces: adds the likeness of low frequencies.
+        detector: of `load_detector`; adds how far eyes, nose and mouth are from those of the
             reference, or else of the damaged faces, in hundredths of the distance of the eyes.
         distance: of `load_distance`, on ``device``; None leaves it out.
-        extra: names of scores in pyiqa, as "musiq", "maniqa" or "fid" (`pyiqa_scores` tells
-            its licence, and what it downloads).
-        names: of the faces; nothing numbers them.
+        extra: names of scores of pyiqa, such as "musiq", "maniqa" or "fid" (`pyiqa_scores`
+            states its licence, and what it downloads).
+        names: of the faces; empty numbers them from 1.
         device: where to measure; None for that of ``restored``.
         on_step: progress in faces.
 
@@ -300,100 +227,129 @@ def measure_faces(
             sets; for an unknown score, or one that needs a reference.
         MissingPackageError: for a score without pyiqa.
     """
-    sets = {"restored": restored, "reference": reference, "given": given}
-    sets = {name: faces for name, faces in sets.items() if faces is not None}
-    for name, faces in sets.items():
-        _check(name, faces, restored)
-    names = tuple(names) or tuple(str(number) for number in range(1, len(restored) + 1))
-    if len(names) != len(restored):
-        raise InputError(f"{len(restored)} faces came with {len(names)} names. Give one each.")
-    device = restored.device if device is None else torch.device(device)
-    figures = _figures(sets, detector, distance)
-    scores = [load_score(name, device) for name in dict.fromkeys(extra)]
+    tables = measure_sets(
+        {"restored": restored},
+        reference=reference,
+        given=given,
+        tools=Tools(detector, distance),
+        extra=extra,
+        names=names,
+        device=device,
+        on_step=on_step,
+    )
+    return tables["restored"]
+
+
+@torch.no_grad()
+def measure_sets(
+    restored: Mapping[str, Tensor],
+    *,
+    reference: Tensor | None = None,
+    given: Tensor | None = None,
+    tools: Tools | None = None,
+    extra: Sequence[str] = (),
+    names: Sequence[str] = (),
+    device: torch.device | str | None = None,
+    on_step: OnStep | None = None,
+) -> dict[str, Table]:
+    """Measures several restorations of the same faces; what they share is looked at once.
+
+    Args:
+        restored: N×3×S×S each, by the names of the restorations; at least one.
+        reference: see `measure_faces`, as all that follows.
+        given: the damaged faces.
+        tools: the networks; None for none.
+        extra: scores of pyiqa.
+        names: of the faces.
+        device: where to measure.
+        on_step: progress in faces.
+
+    Raises:
+        InputError, MissingPackageError: see `measure_faces`.
+    """
+    first = next(iter(restored.values()))
+    others = {REFERENCE: reference, GIVEN: given}
+    others = {name: faces for name, faces in others.items() if faces is not None}
+    for name, faces in {**restored, **others}.items():
+        _check(name, faces, first)
+    names = tuple(names) or tuple(str(number) for number in range(1, len(first) + 1))
+    if len(names) != len(first):
+        raise InputError(f"{len(first)} faces need as many names, got {len(names)}.")
+    tools, device = tools or Tools(), torch.device(device or first.device)
+    metrics = possible_metrics(tools, others)
+    scores = _load_scores(extra, device, reference)
+    values: dict[str, dict[str, list[float]]] = {name: {} for name in restored}
+
+    def add(way: str, key: str, measured: Tensor) -> None:
+        values[way].setdefault(key, []).extend(measured.double().tolist())
+
+    for start in range(0, len(first), _AT_ONCE):
+
+        def batch(faces: Tensor, start: int = start) -> FaceBatch:
+            part = faces[start : start + _AT_ONCE]
+            return FaceBatch(part.to(device, torch.float32), tools)
+
+        beside = {name: batch(faces) for name, faces in others.items()}
+        beside[ORIGINAL] = beside.get(REFERENCE, beside.get(GIVEN, FaceBatch(first[:0])))
+        for way, faces in restored.items():
+            measured = batch(faces)
+            for metric in metrics:
+                other = beside.get(metric.against or "", measured)
+                add(way, metric.key, metric.measure(measured, other))
+            for score in (score for score in scores if not score.whole):
+                clean = beside[REFERENCE].images if reference is not None else None
+                add(way, _key(score), score.measure(measured.images, clean))
+        if on_step is not None:
+            on_step(min(start + _AT_ONCE, len(first)), len(first), None)
+    for score in (score for score in scores if score.whole):
+        for way, faces in restored.items():
+            add(way, _key(score), score.measure(faces, reference))
+    original = "reference" if reference is not None else "input"
+    columns = [
+        Column(metric.key, metric.titled(tools, original), metric.better, metric.digits)
+        for metric in metrics
+    ]
+    columns += [_column(score) for score in sorted(scores, key=lambda score: score.whole)]
+    return {
+        way: Table(names, tuple(columns), {key: tuple(v) for key, v in of_way.items()})
+        for way, of_way in values.items()
+    }
+
+
+def possible_metrics(tools: Tools, others: Mapping[str, Tensor]) -> list[Metric]:
+    """The metrics of `SHOWN` that can be measured with these networks and other faces."""
+    given = {*others, *([ORIGINAL] if others else [])}
+    given |= {name for name in (DETECTOR, DISTANCE) if getattr(tools, name) is not None}
+    return [METRICS[key] for key in SHOWN if given.issuperset(METRICS[key].needs)]
+
+
+def _load_scores(
+    names: Sequence[str], device: torch.device, reference: Tensor | None
+) -> list[Score]:
+    scores = [load_score(name, device) for name in dict.fromkeys(names)]
     for score in scores:
         if score.needs_reference and reference is None:
             raise InputError(
-                f"{score.name} compares with clean faces, and none came. Give a reference, or "
-                "leave it out."
+                f"{score.name} compares with clean faces, got none. Give a reference, or leave "
+                "it out."
             )
-    figures += [(_column(score), _of_score(score)) for score in scores if not score.whole]
-    values: dict[str, list[Tensor]] = {column.key: [] for column, _ in figures}
-    for start in range(0, len(restored), _AT_ONCE):
-        part = {
-            name: faces[start : start + _AT_ONCE].to(device, torch.float32)
-            for name, faces in sets.items()
-        }
-        for column, figure in figures:
-            values[column.key].append(figure(part).double().cpu())
-        if on_step is not None:
-            on_step(min(start + _AT_ONCE, len(restored)), len(restored), None)
-    columns = [column for column, _ in figures]
-    found = {key: tuple(torch.cat(parts).tolist()) for key, parts in values.items()}
-    for score in scores:
-        if score.whole:
-            columns.append(_column(score))
-            found[columns[-1].key] = tuple(score.measure(restored, reference).tolist())
-    return Table(names, tuple(columns), found)
+    return scores
 
 
-def _figures(sets: Faces, detector: nn.Module | None, distance: Distance | None) -> list[Figure]:
-    """The figures that need no package, with how each is measured of some faces of all sets."""
-    factor = likeness_factor(sets["restored"].shape[-1])
-    anchor = "reference" if "reference" in sets else "given"
-
-    def likeness(restored: Tensor, given: Tensor) -> Tensor:
-        return consistency_psnr(restored, given, factor)
-
-    def landmarks(restored: Tensor, kept: Tensor) -> Tensor:
-        assert detector is not None
-        return 100 * landmark_distance(restored, kept, detector)
-
-    candidates: list[tuple[Column, Callable[..., Tensor], str | None]] = [
-        (Column("psnr", "PSNR, dB", HIGHER), psnr, "reference"),
-        (Column("ssim", "SSIM", HIGHER, 4), ssim, "reference"),
-        (Column("likeness", "likeness to the input, dB", HIGHER), likeness, "given"),
-        (Column("niqe", "NIQE", LOWER), niqe, None),
-        (Column("sharpness", "sharpness", HIGHER), sharpness, None),
-    ]
-    if distance is not None:
-        column = Column("distance", f"{distance.name} distance", LOWER, 4)
-        candidates.insert(2, (column, distance.measure, "reference"))
-    if detector is not None:
-        owner = "reference" if anchor == "reference" else "input"
-        column = Column("landmarks", f"landmarks off the {owner}'s, %", LOWER)
-        candidates.insert(-2, (column, landmarks, anchor))
-
-    def of(figure: Callable[..., Tensor], other: str | None) -> Callable[[Faces], Tensor]:
-        return lambda part: figure(*(part[name] for name in ("restored", other) if name))
-
-    return [
-        (column, of(figure, other))
-        for column, figure, other in candidates
-        if other is None or other in sets
-    ]
+def _key(score: Score) -> str:
+    return f"pyiqa_{score.name}"
 
 
 def _column(score: Score) -> Column:
     better = LOWER if score.lower_is_better else HIGHER
-    return Column(f"pyiqa_{score.name}", f"{score.name} (pyiqa)", better, 3, score.whole)
+    return Column(_key(score), f"{score.name} (pyiqa)", better, 3, score.whole)
 
 
-def _of_score(score: Score) -> Callable[[Faces], Tensor]:
-    return lambda part: score.measure(part["restored"], part.get("reference"))
-
-
-def _check(name: str, faces: Tensor, restored: Tensor) -> None:
+def _check(name: str, faces: Tensor, first: Tensor) -> None:
     check_faces(faces, f"{name} faces")
-    shape, wanted = tuple(faces.shape), tuple(restored.shape)
+    shape, wanted = tuple(faces.shape), tuple(first.shape)
     if shape != wanted:
         raise InputError(
-            f"There must be as many and as large {name} as restored faces: {wanted[0]} of "
-            f"{wanted[-1]} pixels, and {shape[0]} of {shape[-1]} pixels came. Give the same faces "
-            "at the same size."
+            f"{name} must match the restored faces: expected {wanted[0]} of {wanted[-1]} pixels, "
+            f"got {shape[0]} of {shape[-1]} pixels. Give the same faces at the same size."
         )
-
-
-def _plain(value: float) -> float | str | None:
-    if math.isnan(value):
-        return None
-    return "inf" if math.isinf(value) else round(value, 6)

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bfr.cli import evaluate, main
-from bfr.faces import detect, retinaface
+from bfr.cli import main
+from bfr.faces import retinaface
 from bfr.files.photos import Photo, read_photo, write_photo
-from bfr.quality import perceptual, tables
-from bfr.quality.metrics import psnr
+from bfr.quality import folders, metrics, perceptual, tables
+from bfr.quality.likeness import psnr
 from bfr.quality.pyiqa_scores import Score
 from bfr.records import FaceSet
 from tests.finetune_sets import faces
@@ -26,10 +26,8 @@ from tests.portraits import face_at
 @pytest.fixture(autouse=True)
 def stand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins for what takes its time."""
-    monkeypatch.setattr(tables, "niqe", lambda images: images.double().mean((1, 2, 3)))
-    monkeypatch.setattr(
-        tables, "landmark_distance", lambda images, *_: images.double().std((1, 2, 3))
-    )
+    monkeypatch.setattr(metrics, "niqe", lambda images: images.double().mean((1, 2, 3)))
+    monkeypatch.setattr(metrics, "find_landmarks", lambda images, _: images[:, 0, :5, :2].double())
     monkeypatch.setattr(retinaface, "load_detector", lambda path: torch.nn.Linear(1, 1))
 
 
@@ -109,24 +107,24 @@ def test_faces_that_not_all_folders_have_are_told(sets: Path, capsys: pytest.Cap
     (sets / "clean" / "a.png").rename(sets / "clean" / "a.bmp")  # Pillow goes by the content
     assert run(sets / "base", sets / "tuned", "--reference", sets / "clean") == 1
     told = capsys.readouterr().err
-    assert "b: left out, tuned lacks it" in told and "more/c: failed" in told
+    assert "b: left out: tuned lacks it" in told and "more/c: left out" in told
     assert "2 files were left out" in told and "Traceback" not in told
     (sets / "clean" / "b.png").unlink()
     assert run(sets / "base", "--reference", sets / "clean") == 1
-    assert "b: left out, the reference lacks it" in capsys.readouterr().err
+    assert "b: left out: the reference lacks it" in capsys.readouterr().err
 
 
 def test_faces_of_several_sizes(sets: Path, monkeypatch: pytest.MonkeyPatch):
     """Each is measured at its own size; and not too many are read at once."""
     write_photo(sets / "base" / "b.png", Photo(faces(1, size=32)))
     seen: list[tuple[int, ...]] = []
-    real = tables.measure_faces
+    real = folders.measure_sets
 
-    def measure_faces(restored: Tensor, **options: Any) -> tables.Table:
-        seen.append(tuple(restored.shape))
+    def measure_sets(restored: dict[str, Tensor], **options: Any) -> dict[str, tables.Table]:
+        seen.append(tuple(next(iter(restored.values())).shape))
         return real(restored, **options)
 
-    monkeypatch.setattr(tables, "measure_faces", measure_faces)
+    monkeypatch.setattr(folders, "measure_sets", measure_sets)
     assert run(sets / "base", "--json", sets / "result.json") == 0
     assert [(shape[0], shape[-1]) for shape in seen] == [(1, 64), (1, 32), (1, 64)]
     assert list(json.loads((sets / "result.json").read_text())["folders"]["base"]["faces"]) == [
@@ -135,7 +133,7 @@ def test_faces_of_several_sizes(sets: Path, monkeypatch: pytest.MonkeyPatch):
         "more/c",
     ]
     seen.clear()
-    monkeypatch.setattr(evaluate, "_AT_ONCE", 2)
+    monkeypatch.setattr(folders, "_AT_ONCE", 2)
     assert run(sets / "tuned") == 0
     assert [shape[0] for shape in seen] == [2, 1]
     assert run(sets / "base", "--reference", sets / "clean") == 1
@@ -153,7 +151,7 @@ def test_whole_photographs(
         found = [face_at(40.0 + 20 * n, 40.0, 22.0, 5.0) for n in range(count)]
         return FaceSet((tuple(found),), (images.shape[2], images.shape[3]))
 
-    monkeypatch.setattr(detect, "detect_faces", detect_faces)
+    monkeypatch.setattr(folders, "detect_faces", detect_faces)
     for folder in ("base", "clean"):
         for name in ("a", "b", "more/c"):
             pixels = read_photo(sets / folder / f"{name}.png").pixels
@@ -164,7 +162,7 @@ def test_whole_photographs(
     assert "choose --align" in capsys.readouterr().err
     assert run(*words, "--align", "--size", "48") == 1
     told = capsys.readouterr().err
-    assert "b: failed: the reference shows no face" in told
+    assert "b: left out: the reference shows no face" in told
     assert torch.equal(searched[0], read_photo(sets / "clean" / "a.png").pixels)
     found = json.loads((sets / "result.json").read_text())["folders"]["base"]["faces"]
     assert list(found) == ["a#1", "a#2", "more/c"]

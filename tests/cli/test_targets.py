@@ -20,6 +20,7 @@ from bfr.prior import prior
 from bfr.prior.constraint import Constraint
 from bfr.prior.prior import save_prior
 from bfr.prior.sample import SampleSettings, for_prior
+from bfr.quality import metrics
 from bfr.restore import restorer
 from bfr.runtime import processes
 from tests import pair_sets
@@ -43,10 +44,8 @@ def stand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retinaface, "load_detector", lambda path: pair_sets.detector())
     monkeypatch.setattr(restorer, "load_restorer", lambda path: pair_sets.restorer())
     monkeypatch.setattr(prior, "load_prior", load_tiny)
-    monkeypatch.setattr(
-        review, "landmark_distance", lambda images, *_: images.double().mean((1, 2, 3))
-    )
-    monkeypatch.setattr(review, "niqe", lambda images: images.double().std((1, 2, 3)))
+    monkeypatch.setattr(metrics, "find_landmarks", lambda images, _: images[:, 0, :5, :2].double())
+    monkeypatch.setattr(metrics, "niqe", lambda images: images.double().std((1, 2, 3)))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torch import Tensor
 from bfr.damage import camera
 from bfr.damage.camera import camera_noise, demosaic, mosaic, noise_levels
 from bfr.errors import InputError
-from bfr.quality.metrics import psnr
+from bfr.quality.likeness import psnr
 
 
 def taken(images: Tensor, iso: float, seed: int = 0) -> Tensor:

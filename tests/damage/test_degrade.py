@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from bfr.damage.degrade import NO_DAMAGE, PRESETS, Degradation, degrade_faces
 from bfr.errors import InputError
-from bfr.quality.metrics import psnr
+from bfr.quality.likeness import psnr
 
 CLEAN = Degradation((0.0, 0.0), (1.0, 1.0), (0.0, 0.0), (100.0, 100.0), 0.0)
 

@@ -11,9 +11,10 @@ import torch
 
 from bfr.errors import CancelledError, InputError
 from bfr.finetune.validate import Panel, gain, make_panel, report, score, strip, table
-from bfr.quality.metrics import consistency_psnr, sharpness
+from bfr.quality.likeness import consistency_psnr
 from bfr.quality.niqe import niqe
 from bfr.quality.perceptual import pyramid_distance
+from bfr.quality.texture import sharpness
 from tests.finetune_sets import SIZE, darker, faces, pairs_folder, tiny_restorer
 from tests.pair_sets import restorer as grey_restorer
 
