@@ -21,16 +21,18 @@ from bfr.image.geometry import MIRROR_ORDER, fit_similarity
 from bfr.image.tensors import from_uint8
 from bfr.records import Face, FaceSet
 
-from .faces import LabelledImage, landmark_boxes
+from .detector_labels import Labels
+from .faces import landmark_boxes
 
 CANVAS = 320
+_ALARMS = 0.7  # share of looks at what is no face that look at a false alarm, if there is one
 _HATS = 0.12  # share of faces whose forehead is covered
 _FACE_IN_LOOK = 0.77 * LOOK_SIDE  # the height of a face's box in a second look
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A decoded image with its faces: F×5×2 landmarks, F×4 boxes, and boxes to ignore.
+    """A decoded image with its faces: F×5×2 landmarks, F×4 boxes, boxes to ignore, false alarms.
 
     Landmarks that are not `exact` come from a detector: good for boxes, not to learn points from.
     """
@@ -39,6 +41,7 @@ class Source:
     landmarks: np.ndarray
     boxes: np.ndarray
     ignored: np.ndarray
+    alarms: np.ndarray
     exact: bool
 
 
@@ -52,22 +55,21 @@ class Canvas:
     ignored: np.ndarray
 
 
-def load_source(labelled: LabelledImage, ignored: np.ndarray | None = None, side: int = 384):
-    """Decodes an image, no larger than `side`, and scales its labels with it.
-
-    Labels with boxes to ignore are a detector's own, and not exact.
-    """
-    exact = ignored is None
-    image = Image.open(labelled.path).convert("RGB")
+def load_source(labels: Labels, side: int = 384) -> Source:
+    """Decodes an image, no larger than `side`, and scales its labels with it."""
+    image = Image.open(labels.image.path).convert("RGB")
     scale = min(1.0, side / max(image.size))
     if scale < 1:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(
             size, Image.Resampling.BOX if scale < 0.5 else Image.Resampling.BILINEAR
         )
-    landmarks = ((labelled.landmarks + 0.5) * scale - 0.5).astype(np.float32)
-    ignored = np.zeros((0, 4), np.float32) if ignored is None else (ignored + 0.5) * scale - 0.5
-    return Source(image, landmarks, landmark_boxes(landmarks), ignored.astype(np.float32), exact)
+    landmarks, ignored, alarms = (
+        ((points + 0.5) * scale - 0.5).astype(np.float32)
+        for points in (labels.image.landmarks, labels.ignored, labels.alarms)
+    )
+    boxes = landmark_boxes(landmarks)
+    return Source(image, landmarks, boxes, ignored, alarms, labels.exact)
 
 
 def first_face(source: Source) -> Tensor:
@@ -130,7 +132,8 @@ def make_look(source: Source, rng: np.random.Generator) -> Canvas:
     if rng.random() < _HATS:
         put_on_hat(look, own[0], rng)
     pixels = np.asarray(_damage(look, rng))
-    return Canvas(pixels, landmark_boxes(own), own, others.astype(np.float32))
+    known = own if source.exact else np.full_like(own, np.nan)
+    return Canvas(pixels, landmark_boxes(own), known, others.astype(np.float32))
 
 
 def make_empty_look(source: Source, rng: np.random.Generator) -> Canvas | None:
@@ -142,7 +145,12 @@ def make_empty_look(source: Source, rng: np.random.Generator) -> Canvas | None:
     wide, high = source.image.size
     faces = np.concatenate([source.boxes, source.ignored]).reshape(-1, 4)
     places = []
-    for _ in range(20):
+    if len(source.alarms) and rng.random() < _ALARMS:
+        box = source.alarms[rng.integers(len(source.alarms))]
+        size = max(box[2:] - box[:2]) * np.exp(rng.normal(0, 0.15))
+        x, y = box.reshape(2, 2).mean(0) + rng.normal(0, 0.08 * size, 2)
+        places.append((np.inf, size, x, y))
+    for _ in range(20 if not places else 0):
         size = np.exp(rng.uniform(np.log(12), np.log(max(13, 0.8 * min(wide, high)))))
         x, y = rng.uniform(0, wide), rng.uniform(0, high)
         box = np.array([x - size / 2, y - size / 2, x + size / 2, y + size / 2])

@@ -82,14 +82,19 @@ def read_keypoints(data: Path) -> list[LabelledImage]:
             for name, *numbers in list(csv.reader(file))[1:]:
                 points = np.array(numbers, np.float32).reshape(-1, 2)
                 if len(points) == 68:
-                    eyes = points[36:42].mean(0), points[42:48].mean(0)
-                    points = np.stack([*eyes, points[30], points[48], points[54]])
+                    points = five_of_68(points)
                 if _plausible(points):
                     near = "near" if np.linalg.norm(points[1] - points[0]) >= _NEAR else "far"
                     source = folder if folder == "keypoints" else near
                     points -= np.array(_LABEL_SHIFT[source], np.float32)
                     labelled.append(LabelledImage(data / folder / "images" / name, points[None]))
     return labelled
+
+
+def five_of_68(points: np.ndarray) -> np.ndarray:
+    """Eyes, nose tip and mouth corners, 5×2, of 68 landmarks in iBUG's order."""
+    eyes = points[36:42].mean(0), points[42:48].mean(0)
+    return np.stack([*eyes, points[30], points[48], points[54]])
 
 
 def _plausible(points: np.ndarray) -> bool:

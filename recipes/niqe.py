@@ -10,7 +10,6 @@ often the damaged face measures worse than the clean one, and than any clean fac
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -23,11 +22,11 @@ from torch import Tensor
 
 from bfr.damage.degrade import Degradation, degrade_faces
 from bfr.faces.retinaface import load_detector
-from bfr.files.weights import write_state_dict
 from bfr.image.tensors import from_uint8
 from bfr.quality.niqe import Statistics, load_statistics, niqe, patch_features
 
 from .aligned import ALIKE, SIZE
+from .frame import Commands, write_weights
 from .restorer import held_out_faces
 
 log = logging.getLogger(__name__)
@@ -60,14 +59,9 @@ def fit(faces: Path, file: Path) -> None:
         "mean": (weights[:, None] * features).sum(0) / weights.sum(),
         "covariance": torch.cov(features.mT, aweights=weights),
     }
-    metadata = {
-        "architecture": "NIQE",
-        "size": str(SIZE),
-        "patch": str(PATCH),
-        "licence": "Apache-2.0",
-        "provenance": f"fitted to {len(names)} faces by recipes/niqe.py; data in weights/README.md",
-    }
-    write_state_dict(file, state, metadata)
+    write_weights(
+        file, state, "niqe", architecture="NIQE", size=SIZE, patch=PATCH, faces=len(names)
+    )
 
 
 def _features(pixels: np.ndarray) -> Iterator[Tensor]:
@@ -104,18 +98,10 @@ def _spread(values: Tensor) -> list[float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("fit")
-    one.add_argument("faces", type=Path)
-    one.add_argument("file", type=Path)
-    one = commands.add_parser("evaluate")
-    one.add_argument("data", type=Path)
-    one.add_argument("file", type=Path, nargs="?")
-    args = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    commands = Commands(__doc__)
+    commands.add("fit", "faces", "file")
+    commands.add("evaluate", "data", "file?")
+    args = commands.parse(arguments)
     if args.command == "fit":
         fit(args.faces, args.file)
     else:

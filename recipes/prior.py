@@ -33,10 +33,10 @@ from bfr.prior.unet import UNet, UNetConfig
 from bfr.quality.likeness import psnr
 
 from .aligned import SIZE, draw_faces
+from .frame import Commands, load_average, load_state, pick_device, train_for
 from .grids import worst_first, write_versions
 from .groups import by_group
 from .restorer import held_out_faces
-from .state import load_state, train_for
 
 log = logging.getLogger(__name__)
 NETWORK = UNetConfig(
@@ -112,7 +112,7 @@ def denoising_loss(network: nn.Module, faces: Tensor, kept: Tensor) -> Tensor:
 def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     """Trains until the run's minutes are over, following a cosine over exactly that time."""
     run.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = pick_device()
     network, average = build_prior().to(device), build_prior().to(device)
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.99), weight_decay=0)
     parts = {"network": network, "average": average, "optimizer": optimizer}
@@ -140,13 +140,6 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     train_for(run, parts, loader, loss_of, **limits, **rates, on_save=draw)
 
 
-def load_run(run: Path) -> UNet:
-    """The averaged network of a run, in evaluation mode."""
-    network = build_prior()
-    network.load_state_dict(torch.load(run / "state.pt", weights_only=True)["average"])
-    return network.eval()
-
-
 @torch.no_grad()
 def denoise(prior: Prior, clean: Tensor) -> tuple[list[Tensor], list[str]]:
     """Clean faces N×3×S×S in [0, 1], then what the prior makes of them at `LEVELS` of noise."""
@@ -169,7 +162,7 @@ def evaluate(data: Path, run: Path | None, grids: Path | None) -> None:
         run: of the training; None for the embedded weights.
         grids: folder for `denoised.png` and `sampled.png`; None draws none.
     """
-    prior = load_prior() if run is None else as_prior(load_run(run))
+    prior = load_prior() if run is None else as_prior(load_average(run, build_prior()))
     clean, names = held_out_faces(data, load_detector())
     kinds = {kind: [n.startswith(kind) for n in names] for kind in ("congress", "portrait")}
     versions, titles = denoise(prior, clean)
@@ -192,30 +185,15 @@ def export(run: Path, file: Path) -> None:
     """Writes the averaged network in half precision, with its provenance."""
     provenance = "trained by recipes/prior.py; data in weights/README.md"
     metadata = {"licence": "Apache-2.0", "provenance": provenance}
-    save_prior(file, as_prior(load_run(run).half()), metadata)
+    save_prior(file, as_prior(load_average(run, build_prior()).half()), metadata)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("train")
-    one.add_argument("faces", type=Path)
-    one.add_argument("run", type=Path)
-    one.add_argument("--minutes", type=float, default=90)
-    one.add_argument("--steps", type=int, default=10**9)
-    one.add_argument("--batch", type=int, default=8)
-    one.add_argument("--lr", type=float, default=6e-4)
-    one = commands.add_parser("evaluate")
-    one.add_argument("data", type=Path)
-    one.add_argument("run", type=Path, nargs="?")
-    one.add_argument("--grid", type=Path)
-    one = commands.add_parser("export")
-    one.add_argument("run", type=Path)
-    one.add_argument("file", type=Path)
-    args = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    commands = Commands(__doc__)
+    commands.add_training("train", "faces", "run", minutes=90, batch=8, lr=6e-4)
+    commands.add("evaluate", "data", "run?").add_argument("--grid", type=Path)
+    commands.add("export", "run", "file")
+    args = commands.parse(arguments)
     if args.command == "train":
         train(args.faces, args.run, args)
     elif args.command == "evaluate":

@@ -34,7 +34,6 @@ from bfr.faces.detect import detect_faces
 from bfr.faces.retinaface import load_detector
 from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
-from bfr.files.weights import write_state_dict
 from bfr.finetune.discriminator import DetailDiscriminator, held
 from bfr.quality.likeness import psnr
 from bfr.quality.niqe import niqe
@@ -42,9 +41,9 @@ from bfr.quality.perceptual import pyramid_distance
 from bfr.quality.texture import sharpness
 
 from .aligned import SIZE, draw_faces
+from .frame import Commands, load_average, load_state, pick_device, train_for, write_weights
 from .grids import worst_first, write_versions
 from .groups import by_group
-from .state import load_state, train_for
 
 log = logging.getLogger(__name__)
 NETWORK = {
@@ -116,7 +115,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None =
         start: the run whose average is finished against an adversary; None trains without one.
     """
     run.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = pick_device()
     network, average = build_restorer().to(device), build_restorer().to(device)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.9), weight_decay=0)
@@ -129,7 +128,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None =
     step, spent = state.get("step", 0), state.get("spent", 0.0)
     if not state:
         if start is not None:
-            network.load_state_dict(load_run(start).state_dict())
+            network.load_state_dict(load_average(start, build_restorer()).state_dict())
         average.load_state_dict(network.state_dict())
     loader = DataLoader(
         Pairs(faces, args.patch, step),
@@ -163,13 +162,6 @@ def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None =
     train_for(run, parts, loader, loss_of, **limits, **rates)
 
 
-def load_run(run: Path) -> nn.Module:
-    """The averaged network of a run, in evaluation mode."""
-    network = build_restorer()
-    network.load_state_dict(torch.load(run / "state.pt", weights_only=True)["average"])
-    return network.eval()
-
-
 def held_out_faces(data: Path, detector: nn.Module) -> tuple[Tensor, list[str]]:
     """The clean faces of `eval/hq` aligned at 256 px, N×3×256×256, and their names."""
     from bfr.faces.align import align_faces
@@ -193,7 +185,7 @@ def evaluate(data: Path, run: Path | None, detector_file: Path | None, grid: Pat
     """
     from bfr.restore.restorer import load_restorer
 
-    network = load_run(run) if run is not None else load_restorer().model
+    network = load_average(run, build_restorer()) if run is not None else load_restorer().model
     clean, _ = held_out_faces(data, load_detector(detector_file))
     for name, (damage, _) in DAMAGE.items():
         target = clean if damage.grey < 1 else clean.mean(1, keepdim=True).expand_as(clean)
@@ -223,48 +215,27 @@ def _fours(*images: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def export(run: Path, file: Path) -> None:
-    """Writes the averaged network with its provenance."""
-    state = {key: value.half().contiguous() for key, value in load_run(run).state_dict().items()}
-    metadata = {
-        "architecture": "NAFNet",
-        "config": json.dumps(NETWORK),
-        "size": str(SIZE),
-        "licence": "Apache-2.0",
-        "provenance": "trained by recipes/restorer.py; data in weights/README.md",
-    }
-    write_state_dict(file, state, metadata)
+    """Writes the averaged network in half precision."""
+    state = load_average(run, build_restorer()).half().state_dict()
+    facts = {"architecture": "NAFNet", "config": json.dumps(NETWORK), "size": SIZE}
+    write_weights(file, state, "restorer", **facts)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, patch, batch, lr in (("train", 128, 8, 1e-3), ("finish", 256, 4, 3e-4)):
-        one = commands.add_parser(name)
-        one.add_argument("faces", type=Path)
-        one.add_argument("run", type=Path)
-        if name == "finish":
-            one.add_argument("start", type=Path)
-            one.add_argument("--share", type=float, default=1.0, help="the adversary's pull")
-            one.add_argument("--critic-lr", type=float, default=1e-3)
-        one.add_argument("--minutes", type=float, default=90)
-        one.add_argument("--steps", type=int, default=10**9)
+    commands = Commands(__doc__)
+    train_command = commands.add_training("train", "faces", "run", minutes=90, batch=8, lr=1e-3)
+    finish = commands.add_training("finish", "faces", "run", "start", minutes=90, batch=4, lr=3e-4)
+    finish.add_argument("--share", type=float, default=1.0, help="the adversary's pull")
+    finish.add_argument("--critic-lr", type=float, default=1e-3)
+    for one, patch in ((train_command, 128), (finish, 256)):
         one.add_argument("--patch", type=int, default=patch)
-        one.add_argument("--batch", type=int, default=batch)
         one.add_argument("--workers", type=int, default=1)
-        one.add_argument("--lr", type=float, default=lr)
         one.add_argument("--compile", action="store_true", help="faster after some minutes")
-    one = commands.add_parser("evaluate")
-    one.add_argument("data", type=Path)
-    one.add_argument("run", type=Path, nargs="?")
+    one = commands.add("evaluate", "data", "run?")
     one.add_argument("--detector", type=Path)
     one.add_argument("--grid", type=Path)
-    one = commands.add_parser("export")
-    one.add_argument("run", type=Path)
-    one.add_argument("file", type=Path)
-    args = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    commands.add("export", "run", "file")
+    args = commands.parse(arguments)
     if args.command in ("train", "finish"):
         train(args.faces, args.run, args, args.start if args.command == "finish" else None)
     elif args.command == "evaluate":

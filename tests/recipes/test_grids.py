@@ -10,7 +10,7 @@ import torch
 
 from bfr.files.photos import read_photo
 from bfr.records import Face, FaceSet
-from recipes.detector import landmark_error, looks_ahead
+from recipes.detector_evaluation import landmark_error, looks_ahead
 from recipes.faces import LabelledImage
 from recipes.grids import CELL, reduced, worst_first, write_versions, write_worst
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from bfr.faces.align import align_faces
-from bfr.faces.retinaface import load_detector
+from bfr.faces.retinaface import build_detector, load_detector
 from bfr.image.geometry import face_template
 from bfr.prior.prior import load_prior, predict
 from bfr.prior.schedule import Schedule, respace
@@ -22,6 +22,7 @@ from bfr.restore.restorer import load_restorer
 from recipes import __main__ as everything
 from recipes import detector, prior, restorer
 from recipes.aligned import draw_faces, inside
+from recipes.detector_labels import Labels
 from recipes.detector_samples import (
     load_source,
     make_canvas,
@@ -30,6 +31,7 @@ from recipes.detector_samples import (
     put_on_hat,
 )
 from recipes.faces import TRAIN_FOLDERS, LabelledImage, held_out, landmark_boxes, read_keypoints
+from recipes.frame import load_average
 from recipes.groups import by_group, repeats, skin_lightness
 
 
@@ -97,7 +99,7 @@ def test_canvas_labels_follow_the_pixels(tmp_path):
     for x, y in points.round().astype(int):
         picture[y - 5 : y + 6, x - 5 : x + 6] = 255
     Image.fromarray(picture).save(tmp_path / "0.png")
-    source = load_source(LabelledImage(tmp_path / "0.png", points[None].astype(np.float32)))
+    source = load_source(Labels(LabelledImage(tmp_path / "0.png", points[None].astype(np.float32))))
     hits, total = 0, 0
     while total < 100:
         canvas = make_canvas([source], rng)
@@ -144,7 +146,7 @@ def test_detector_recipe(data, tmp_path):
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         boxes, scores, points = exported(image)
-        same_boxes, bolder, same_points = detector.load_run(run)(image)
+        same_boxes, bolder, same_points = load_average(run, build_detector("mobile0.25"))(image)
     torch.testing.assert_close((boxes, points), (same_boxes, same_points))
     held_back = bolder.logit()[..., 1] - scores.logit()[..., 1]
     torch.testing.assert_close(held_back, torch.full_like(held_back, detector.CAUTION))
@@ -215,7 +217,7 @@ def test_prior_recipe(tmp_path, faces):
     assert exported.size == 256 and exported.highest_step == 639
     steps, x = respace(exported.schedule, 250), torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        given = predict(prior.as_prior(prior.load_run(run)), x, steps, 100).clean
+        given = predict(prior.as_prior(load_average(run, prior.build_prior())), x, steps, 100).clean
         torch.testing.assert_close(
             predict(exported, x, steps, 100).clean, given, atol=1e-2, rtol=1e-2
         )
@@ -266,7 +268,7 @@ def test_an_empty_look_shows_no_face(data):
     picture = np.zeros((200, 200, 3), np.uint8)
     path = data / "0.png"
     Image.fromarray(picture).save(path)
-    source = load_source(LabelledImage(path, points[None]))
+    source = load_source(Labels(LabelledImage(path, points[None])))
     looks = [make_empty_look(source, rng) for _ in range(30)]
     middles = []
     for look in looks:
@@ -275,7 +277,7 @@ def test_an_empty_look_shows_no_face(data):
         middles.append(x0 < middle < x1 and y0 < middle < y1)
     assert not any(middles)
     close = LabelledImage(path, np.stack([6 * face_template(60).numpy() - 80]).astype(np.float32))
-    assert make_empty_look(load_source(close), rng) is None, "nothing but face"
+    assert make_empty_look(load_source(Labels(close)), rng) is None, "nothing but face"
 
 
 def test_all_recipes_from_data_to_weights(data, tmp_path):
@@ -296,7 +298,7 @@ def test_all_recipes_from_data_to_weights(data, tmp_path):
 
 
 def test_mirrored_canvas_is_its_own_inverse(data):
-    sources = [load_source(image) for image in read_keypoints(data)]
+    sources = [load_source(Labels(image)) for image in read_keypoints(data)]
     rng = np.random.default_rng(2)
     canvas = next(c for c in (make_canvas(sources, rng) for _ in range(50)) if len(c.boxes))
     again = mirrored(mirrored(canvas))

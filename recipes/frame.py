@@ -1,0 +1,173 @@
+"""The frame of every recipe: its commands, its run folder, its training loop and its export.
+
+A run folder holds `state.pt`, a dict of state dicts and numbers that `torch.load` reads with
+``weights_only``; calling the same command again resumes from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bfr.files.weights import write_state_dict
+from bfr.files.whole import atomic_path
+from bfr.finetune.learner import follow
+
+log = logging.getLogger(__name__)
+STATE = "state.pt"
+
+
+class Commands:
+    """The command line of a recipe, with one sub-command per step.
+
+    Args:
+        text: the recipe's docstring, shown by ``--help``.
+    """
+
+    def __init__(self, text: str | None):
+        self.parser = argparse.ArgumentParser(
+            description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        self._commands = self.parser.add_subparsers(dest="command", required=True)
+
+    def add(self, name: str, *paths: str) -> argparse.ArgumentParser:
+        """Adds a command with its paths; a ``?`` behind a path's name makes it optional."""
+        command = self._commands.add_parser(name)
+        for path in paths:
+            nargs = "?" if path.endswith("?") else None
+            command.add_argument(path.rstrip("?"), type=Path, nargs=nargs)
+        return command
+
+    def add_training(self, name: str, *paths: str, **defaults: float) -> argparse.ArgumentParser:
+        """Adds a training command; the defaults are those of `minutes`, `batch` and `lr`."""
+        command = self.add(name, *paths)
+        for option in ("minutes", "lr"):
+            command.add_argument(f"--{option}", type=float, default=defaults[option])
+        command.add_argument("--steps", type=int, default=10**9)
+        command.add_argument("--batch", type=int, default=int(defaults["batch"]))
+        return command
+
+    def parse(self, arguments: Iterable[str] | None) -> argparse.Namespace:
+        """Parses the arguments, and turns logging on."""
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+        return self.parser.parse_args(None if arguments is None else list(arguments))
+
+
+def pick_device() -> torch.device:
+    """An accelerator if torch finds one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def cosine(progress: float, floor: float = 0.02) -> float:
+    """Learning-rate factor falling from 1 to `floor` as progress goes from 0 to 1."""
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def save_state(run: Path, parts: dict[str, Any], **numbers: float) -> None:
+    """Writes the state dicts of the parts, and the numbers, to the run folder."""
+    states = {name: part.state_dict() for name, part in parts.items()}
+    with atomic_path(run / STATE) as path:
+        torch.save({**states, **numbers}, path)
+
+
+def load_state(run: Path, parts: dict[str, Any]) -> dict[str, Any]:
+    """Restores the parts from the run folder; returns all that is stored, {} if nothing is."""
+    if not (run / STATE).exists():
+        return {}
+    state = torch.load(run / STATE, weights_only=True, map_location="cpu")
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return state
+
+
+def load_average(run: Path, network: nn.Module) -> Any:
+    """Fills a network with a run's averaged weights; in evaluation mode."""
+    state = torch.load(run / STATE, weights_only=True, map_location="cpu")
+    network.load_state_dict(state["average"])
+    return network.eval()
+
+
+def write_weights(file: Path, state: Mapping[str, Tensor], recipe: str, **facts: object) -> None:
+    """Writes finished weights with their provenance.
+
+    Args:
+        file: a safetensors file, usually in `weights/`.
+        state: the tensors by name.
+        recipe: the recipe's module, such as "restorer".
+        facts: further metadata, such as the architecture.
+    """
+    metadata = {
+        **{name: str(fact) for name, fact in facts.items()},
+        "licence": "Apache-2.0",
+        "provenance": f"trained by recipes/{recipe}.py; data in weights/README.md",
+    }
+    write_state_dict(file, state, metadata)
+
+
+def train_for(
+    run: Path,
+    parts: dict[str, Any],
+    batches: Iterable[Any],
+    loss_of: Callable[[Any], Tensor],
+    *,
+    step: int,
+    spent: float,
+    minutes: float,
+    steps: int,
+    lr: float,
+    warm_up: int,
+    decay: float,
+    clip: float,
+    every: int,
+    on_save: Callable[[int], None] | None = None,
+) -> None:
+    """Trains for the given minutes or steps, on a cosine schedule over exactly that time.
+
+    Args:
+        run: the folder where the state is saved.
+        parts: the `network`, its `average` and the `optimizer`.
+        batches: endless batches, each given to `loss_of`.
+        loss_of: computes the loss of a batch.
+        step: steps done before.
+        spent: seconds spent before.
+        minutes: the whole run's time, resumed parts included.
+        steps: the whole run's number of steps.
+        lr: the highest learning rate.
+        warm_up: steps over which the rate rises to it.
+        decay: the moving average's decay, at the end.
+        clip: the largest norm of the gradient.
+        every: steps between saves; the loss is logged ten times as often.
+        on_save: called with the step after each save.
+    """
+    network, average, optimizer = parts["network"], parts["average"], parts["optimizer"]
+    began, running = time.time() - spent, 0.0
+    for batch in batches:
+        spent = time.time() - began
+        progress = min(1.0, spent / (60 * minutes))
+        for group in optimizer.param_groups:
+            group["lr"] = lr * min(1.0, (step + 1) / warm_up) * cosine(progress)
+        loss = loss_of(batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), clip)
+        optimizer.step()
+        step += 1
+        follow(average, network, min(decay, 1 - 1 / (step / 5 + 1)))
+        running = 0.98 * running + 0.02 * loss.item() if running else loss.item()
+        done = progress >= 1 or step >= steps
+        if step % max(1, every // 10) == 0 or done:
+            log.info("step %d, %.1f min, loss %.5f", step, spent / 60, running)
+        if step % every == 0 or done:
+            save_state(run, parts, step=step, spent=spent)
+            if on_save is not None:
+                on_save(step)
+        if done:
+            break
