@@ -1,7 +1,8 @@
 """Face restoration for damaged photographs: the headless core of Face Restoration Tuner.
 
-The folders follow the data, and each imports only from itself and from those before it
-(``tests/test_layers.py`` checks this)::
+The names below are the front door; each is imported from its room when it is first used, so
+``import bfr`` alone loads nothing. The folders follow the data, and each imports only from
+itself and from those before it (``tests/test_layers.py`` checks this)::
 
     choices, errors, records -> image, runtime -> files -> damage -> faces -> restore
     -> quality -> prior -> pairs -> finetune -> cli
@@ -10,3 +11,102 @@ Nothing here knows ComfyUI, asks for a device, downloads, prints or works at imp
 Images are BCHW float32 RGB in [0, 1]; points are (x, y) pixels with pixel centres on
 whole numbers; sizes are (height, width).
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .damage.degrade import degrade_faces
+    from .errors import FaceRestorationError
+    from .faces.align import align_faces
+    from .faces.detect import detect_faces
+    from .faces.parsing import load_parser
+    from .faces.paste import paste_faces
+    from .faces.retinaface import load_detector
+    from .faces.select import select_faces
+    from .files.photos import Photo, read_photo, write_photo
+    from .files.sources import find_sources
+    from .finetune.loop import finetune as finetune_restorer
+    from .finetune.save import save_restorer
+    from .finetune.settings import FinetuneSettings
+    from .pairs.build import PairSettings, build_pairs
+    from .pairs.folder import read_pairs
+    from .prior.constraint import Constraint
+    from .prior.prior import load_prior
+    from .prior.sample import SampleSettings, sample_targets
+    from .quality.tables import measure_faces
+    from .restore.clip import restore_video
+    from .restore.photo import RestoreSettings, restore_photo
+    from .restore.restorer import load_restorer, restore_faces
+
+_ROOMS = {
+    "damage.degrade": ("degrade_faces",),
+    "errors": ("FaceRestorationError",),
+    "faces.align": ("align_faces",),
+    "faces.detect": ("detect_faces",),
+    "faces.parsing": ("load_parser",),
+    "faces.paste": ("paste_faces",),
+    "faces.retinaface": ("load_detector",),
+    "faces.select": ("select_faces",),
+    "files.photos": ("Photo", "read_photo", "write_photo"),
+    "files.sources": ("find_sources",),
+    "finetune.loop": ("finetune_restorer",),
+    "finetune.save": ("save_restorer",),
+    "finetune.settings": ("FinetuneSettings",),
+    "pairs.build": ("PairSettings", "build_pairs"),
+    "pairs.folder": ("read_pairs",),
+    "prior.constraint": ("Constraint",),
+    "prior.prior": ("load_prior",),
+    "prior.sample": ("SampleSettings", "sample_targets"),
+    "quality.tables": ("measure_faces",),
+    "restore.clip": ("restore_video",),
+    "restore.photo": ("RestoreSettings", "restore_photo"),
+    "restore.restorer": ("load_restorer", "restore_faces"),
+}
+_PLACES = {name: room for room, names in _ROOMS.items() for name in names}
+# A name that its room cannot have: the folder `finetune` is an attribute of this module already.
+_OWN_NAMES = {"finetune_restorer": "finetune"}
+
+__all__ = [  # noqa: RUF022 (in the order of the work)
+    "FaceRestorationError",
+    "Photo",
+    "read_photo",
+    "write_photo",
+    "find_sources",
+    "load_detector",
+    "load_parser",
+    "load_restorer",
+    "load_prior",
+    "detect_faces",
+    "select_faces",
+    "align_faces",
+    "restore_faces",
+    "paste_faces",
+    "RestoreSettings",
+    "restore_photo",
+    "restore_video",
+    "Constraint",
+    "SampleSettings",
+    "sample_targets",
+    "PairSettings",
+    "build_pairs",
+    "read_pairs",
+    "FinetuneSettings",
+    "finetune_restorer",
+    "save_restorer",
+    "degrade_faces",
+    "measure_faces",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room = import_module(f".{_PLACES[name]}", __name__)
+    return getattr(room, _OWN_NAMES.get(name, name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
