@@ -122,7 +122,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
         average.load_state_dict(network.state_dict())
     torch.manual_seed(step)
     loader = DataLoader(Faces(faces, step), args.batch)
-    kept = Schedule().kept.float().to(device)
+    kept = Schedule().alphas_cumprod.float().to(device)
 
     def loss_of(batch: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -148,7 +148,7 @@ def denoise(prior: Prior, clean: Tensor) -> tuple[list[Tensor], list[str]]:
     versions = [clean]
     for step in LEVELS:
         noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-        noisy = noised(clean * 2 - 1, float(steps.kept[step]), noise)
+        noisy = noised(clean * 2 - 1, float(steps.alphas_cumprod[step]), noise)
         parts = [predict(prior, part, steps, step).clean / 2 + 0.5 for part in noisy.split(4)]
         versions.append(torch.cat(parts))
     return versions, ["clean", *(f"step {step}" for step in LEVELS)]

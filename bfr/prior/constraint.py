@@ -113,7 +113,7 @@ def suited(
             f"start must be at most {len(steps)}, the number of steps, and {constraint.start} "
             "came. Lower start, or raise the number of steps."
         )
-    levels = (1 / steps.kept - 1).log() / 2  # log of σ/√ᾱ after 1, 2, … steps
+    levels = (1 / steps.alphas_cumprod - 1).log() / 2  # log of σ/√ᾱ after 1, 2, … steps
 
     def moved(step: int) -> int:
         level = levels[step - 1] + torch.tensor(size / meant_for).log()

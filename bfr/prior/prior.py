@@ -17,7 +17,7 @@ from ..files.manifest import EMBEDDED_DIR
 from ..files.weights import read_state_dict, write_state_dict
 from .checkpoints import build_unet, choose_preset, read_config
 from .diffusers_folder import DiffusersUNet, read_folder
-from .schedule import Respaced, Schedule, posterior
+from .schedule import Respaced, Schedule
 from .unet import UNet, UNetConfig
 
 EMBEDDED_PRIOR = EMBEDDED_DIR / "prior.safetensors"
@@ -31,26 +31,26 @@ class Prior:
     """A diffusion model of clean faces; the ``BFR_PRIOR`` socket.
 
     Attributes:
-        network: takes B×3×S×S noisy faces, of [-1, 1] before the noise, and B training steps;
+        network: takes B×3×S×S noisy faces, in [-1, 1] before the noise, and B training steps;
             gives B×3×S×S, or B×6×S×S where the variance is learned.
         size: S, the side in pixels of the faces it was trained on.
-        schedule: the noise it was trained on.
-        prediction: what the network gives: the noise ("epsilon"), the velocity
+        schedule: the noise schedule it was trained on.
+        prediction: what the network predicts: the noise ("epsilon"), the velocity
             ("v_prediction", Salimans and Ho 2022) or the clean face ("sample").
-        variance: of an ancestral step: between the posterior's and β by the network's word
-            ("learned_range"), β ("fixed_large") or the posterior's ("fixed_small").
-        highest_step: the noisiest training step that it knows.
-        shift: how many training steps noisier than it is the network is told that a face is.
-            What was sampled so far differs from a clean face with noise, which is all that the
-            network has learned; told of more noise, it takes that away as well (Li et al. 2024,
+        variance: of an ancestral step: predicted, between the posterior's and β
+            ("learned_range"); β ("fixed_large"); or the posterior's ("fixed_small").
+        highest_step: the noisiest training step that it has learned.
+        shift: training steps added to the step that the network is given. Partly sampled faces
+            are not exactly clean faces plus noise, which is all the network has seen;
+            overstating the noise makes it remove the difference too (Li et al. 2024,
             "Alleviating Exposure Bias in Diffusion Models through Sampling with Shifted Time
             Steps").
         clip: whether predicted faces are clipped to [-1, 1].
         name: for reports.
-        sha256: of the weights file, in hexadecimal.
+        sha256: of the weights file, in hexadecimal; empty for a prior made in code.
 
     Raises:
-        InputError: for a prediction, variance, size or step that cannot be.
+        InputError: for a prediction, variance, size or step out of its range.
     """
 
     network: nn.Module
@@ -71,47 +71,52 @@ class Prior:
         ):
             if value not in known:
                 raise InputError(
-                    f"A prior's {what} is one of {', '.join(known)}, and {value!r} came."
+                    f"A prior's {what} must be one of {', '.join(known)}, got {value!r}. "
+                    "Choose what it was trained with."
                 )
         if self.size < 1:
-            raise InputError(f"A prior's size must be at least 1 pixel, and {self.size} came.")
+            raise InputError(
+                f"A prior's size must be at least 1 pixel, got {self.size}. Give the side of the "
+                "faces it was trained on."
+            )
         if not 0 < self.highest_step < self.schedule.steps:
             raise InputError(
-                f"A prior's highest step lies between 0 and {self.schedule.steps}, and "
-                f"{self.highest_step} came."
+                f"A prior's highest step must be from 1 to {self.schedule.steps - 1}, got "
+                f"{self.highest_step}. Give the noisiest step it has learned."
             )
         if not 0 <= self.shift <= self.highest_step:
             raise InputError(
-                f"A prior's shift lies between 0 and its highest step, {self.highest_step}, and "
-                f"{self.shift} came."
+                f"A prior's shift must be from 0 to its highest step, {self.highest_step}, got "
+                f"{self.shift}. 0 shifts nothing."
             )
 
     @property
     def channels(self) -> int:
-        """How many channels the network gives."""
+        """The number of channels that the network gives."""
         return 6 if self.variance == "learned_range" else 3
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Predicted:
-    """What a prior says of noisy faces.
+    """A prior's prediction for noisy faces.
 
     Attributes:
         clean: B×3×S×S float32, the predicted clean faces.
-        log_variance: of the ancestral step to the step before; B×3×S×S float32, or one number.
+        share: where the log variance of an ancestral step is, from the posterior's (0) to log β
+            (1); B×3×S×S float32, or one number.
     """
 
     clean: Tensor
-    log_variance: Tensor
+    share: Tensor | float
 
 
 def predict(prior: Prior, x: Tensor, steps: Respaced, index: int) -> Predicted:
-    """One network call: the clean faces behind noisy ones (Ho et al. 2020, eq. 15).
+    """Predicts the clean faces behind noisy ones in one network call (Ho et al. 2020, eq. 15).
 
     Args:
         prior: its network may be in any floating-point type, on the device of ``x``.
         x: B×3×S×S float32 noisy faces.
-        steps: that sampling goes through.
+        steps: that sampling visits.
         index: of the step in ``steps`` whose noise ``x`` has.
 
     Raises:
@@ -122,61 +127,53 @@ def predict(prior: Prior, x: Tensor, steps: Respaced, index: int) -> Predicted:
     step = int(steps.timesteps[index])
     if step > prior.highest_step:
         raise InputError(
-            f"The prior {prior.name} knows the noise up to training step {prior.highest_step}, "
-            f"and step {step} was asked for. Start at a lower step."
+            f"The training step must be at most {prior.highest_step}, the noisiest that the prior "
+            f"{prior.name} has learned, got {step}. Start at a lower step."
         )
     dtype = next((p.dtype for p in prior.network.parameters()), x.dtype)
-    told = min(step + prior.shift, prior.highest_step)
-    t = torch.full((len(x),), told, device=x.device)
+    shifted = min(step + prior.shift, prior.highest_step)
+    t = torch.full((len(x),), shifted, device=x.device)
     output = prior.network(x.to(dtype), t).float()
     if output.shape != (shape := (len(x), prior.channels, *x.shape[2:])):
         raise WrongArchitectureError(
-            f"The prior {prior.name} gave {tuple(output.shape)}, and {shape} belongs to its "
-            f"variance {prior.variance!r}. Load it with another variance."
+            f"The prior {prior.name} must give {shape} for its variance {prior.variance!r}, got "
+            f"{tuple(output.shape)}. Load it with another variance."
         )
     if not bool(torch.isfinite(output).all()):
         raise WeightsError(
-            f"The prior {prior.name} ({dtype}) gave NaN. Use float32, or get its weights again."
+            f"The prior {prior.name} must give finite numbers, got NaN or infinity in {dtype}. "
+            "Use float32, or download its weights again."
         )
     estimate, values = output[:, :3], output[:, 3:]
-    kept = float(steps.kept[index])
+    alpha_bar = float(steps.alphas_cumprod[index])
     if prior.prediction == "epsilon":
-        clean = (1 / kept) ** 0.5 * x - (1 / kept - 1) ** 0.5 * estimate
+        clean = (1 / alpha_bar) ** 0.5 * x - (1 / alpha_bar - 1) ** 0.5 * estimate
     elif prior.prediction == "v_prediction":
-        clean = kept**0.5 * x - (1 - kept) ** 0.5 * estimate
+        clean = alpha_bar**0.5 * x - (1 - alpha_bar) ** 0.5 * estimate
     else:
         clean = estimate
-    log_variance = _log_variance(prior, values, steps, index)
-    return Predicted(clean.clamp(-1, 1) if prior.clip else clean, log_variance)
-
-
-def _log_variance(prior: Prior, values: Tensor, steps: Respaced, index: int) -> Tensor:
-    """Nichol and Dhariwal 2021, eq. 15, and the fixed ones of Ho et al. 2020, section 3.2."""
-    step = posterior(steps, index)
-    if prior.variance == "learned_range":
-        share = (values + 1) / 2
-        return share * step.log_beta + (1 - share) * step.log_variance
-    large = prior.variance == "fixed_large" and index > 0
-    return torch.tensor(step.log_beta if large else step.log_variance)
+    # Nichol and Dhariwal 2021, eq. 15, and the fixed variances of Ho et al. 2020, section 3.2.
+    share = {"fixed_small": 0.0, "fixed_large": 1.0}.get(prior.variance, (values + 1) / 2)
+    return Predicted(clean.clamp(-1, 1) if prior.clip else clean, share)
 
 
 @torch.inference_mode(False)  # ComfyUI's nodes run in it, and its tensors are of no use outside
 def load_prior(path: str | Path | None = None, *, preset: str = "auto", **changes: Any) -> Prior:
-    """Loads a prior; what it is follows from its metadata, its tensors or its folder.
+    """Loads a prior and recognises its kind by its metadata, its tensors or its folder.
 
     Args:
         path: our safetensors; an improved-diffusion or guided-diffusion checkpoint; or a
             diffusers folder with a ``UNet2DModel``. None for the embedded weights.
-        preset: for a checkpoint, one of `layouts.PRESETS`; "auto" goes by the file's name.
-        changes: for a checkpoint, attributes of `layouts.Preset` to use instead of the preset's,
-            as ``size=256``; for a folder, ``size`` alone.
+        preset: for a checkpoint, one of `checkpoints.PRESETS`; "auto" goes by the file's name.
+        changes: for a checkpoint, attributes of `checkpoints.Preset` that replace the preset's,
+            such as ``size=256``; for a folder, ``size`` alone.
 
     Returns:
         The prior on the CPU, in float32, frozen and in evaluation mode.
 
     Raises:
         WeightsError: if a file is missing, corrupt, unsafe or no prior.
-        InputError: if something about a checkpoint must be said, or is said twice.
+        InputError: if a checkpoint needs a value that is missing, or has it already.
     """
     path = Path(path) if path is not None else EMBEDDED_PRIOR
     weights = path
@@ -197,12 +194,12 @@ def load_prior(path: str | Path | None = None, *, preset: str = "auto", **change
 
 
 def save_prior(path: str | Path, prior: Prior, metadata: Mapping[str, str]) -> None:
-    """Writes a prior as safetensors that `load_prior` reads without being told anything.
+    """Writes a prior as safetensors that `load_prior` reads without further settings.
 
     Args:
-        path: of the file, in the precision that the network has; whole or not at all.
+        path: of the file, written whole or not at all, in the network's precision.
         prior: with one of our networks.
-        metadata: more to write into it; ``licence`` and ``provenance`` must be there.
+        metadata: written as well; ``licence`` and ``provenance`` are required.
 
     Raises:
         InputError: for a network of another kind, or missing metadata.
@@ -210,11 +207,14 @@ def save_prior(path: str | Path, prior: Prior, metadata: Mapping[str, str]) -> N
     """
     if not isinstance(prior.network, UNet):
         raise InputError(
-            f"Only a prior with a UNet of this project can be saved, and this one has a "
+            f"The prior to save must have a UNet of this project, got a "
             f"{type(prior.network).__name__}. Keep its folder."
         )
     if missing := {"licence", "provenance"} - metadata.keys():
-        raise InputError(f"A prior's metadata must say its {' and '.join(sorted(missing))}.")
+        raise InputError(
+            "A prior's metadata must contain licence and provenance, got no "
+            f"{' and no '.join(sorted(missing))}. Add it."
+        )
     facts = {
         "architecture": "UNet",
         "config": json.dumps(asdict(prior.network.config)),
@@ -232,7 +232,7 @@ def save_prior(path: str | Path, prior: Prior, metadata: Mapping[str, str]) -> N
 def _own_facts(state: dict[str, Tensor], metadata: dict[str, str], path: Path) -> dict[str, Any]:
     if metadata["architecture"] != "UNet":
         raise WrongArchitectureError(
-            f"{path} holds a {metadata['architecture']} and no prior. Choose a prior."
+            f"{path} must contain a prior, got a {metadata['architecture']}. Choose a prior."
         )
     try:
         config = json.loads(metadata["config"])
@@ -250,8 +250,8 @@ def _own_facts(state: dict[str, Tensor], metadata: dict[str, str], path: Path) -
         }
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptWeightsError(
-            f"{path} says wrongly what prior it holds ({type(error).__name__}: {error}). "
-            "Save it with save_prior, or get it again."
+            f"The metadata of {path} must describe its prior, got {type(error).__name__}: {error}. "
+            "Save it with save_prior, or download it again."
         ) from error
     return {"network": build_unet(config, state, path), **facts}
 
@@ -272,12 +272,12 @@ def _published_facts(
 
 def _refuse_changes(path: Path, preset: str, names: Any) -> None:
     if names or preset != "auto":
-        said = next(iter(names), "preset")
-        raise InputError(f"{path} says itself what prior it holds. Leave {said} out.")
+        given = next(iter(names), "preset")
+        raise InputError(f"{path} already describes its prior, got {given} as well. Remove {given}.")
 
 
 def _check(prior: Prior, path: Path) -> None:
-    """Refuses what would fail in the middle of sampling."""
+    """Refuses a prior that would fail in the middle of sampling."""
     network = prior.network
     if isinstance(network, UNet):
         multiple = network.config.patch * 2 ** (len(network.config.channels) - 1)
@@ -287,11 +287,11 @@ def _check(prior: Prior, path: Path) -> None:
         multiple, channels = network.multiple, network.channels
     if channels != prior.channels:
         raise WrongArchitectureError(
-            f"{path} gives {channels} channels, and the variance {prior.variance!r} needs "
-            f"{prior.channels}: 'learned_range' 6, the fixed ones 3. Use another variance."
+            f"{path} must give {prior.channels} channels for the variance {prior.variance!r}, got "
+            f"{channels}. 'learned_range' takes 6, the fixed ones 3: use another variance."
         )
     if prior.size % multiple:
         raise InputError(
-            f"{path} needs faces of a multiple of {multiple} pixels, and the size {prior.size} "
-            "was given."
+            f"The size of the faces of {path} must be a multiple of {multiple} pixels, got "
+            f"{prior.size}. Give the size it was trained at."
         )

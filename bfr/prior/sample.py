@@ -216,7 +216,7 @@ def sample(
     """
     every, reached = check_prior(prior, settings), settings.reached
     called = torch.tensor(reached[1:]) - 1
-    steps = Respaced(every.timesteps[called], every.kept[called])
+    steps = Respaced(every.timesteps[called], every.alphas_cumprod[called])
     constraint = settings.constraint
     noisy = settings.sampler == "ddpm" or (settings.sampler == "ddim" and settings.eta > 0)
     initial = noise("initial", 0)
@@ -229,13 +229,13 @@ def sample(
         if not constraint.holds_at(step):
             return x
         drawn = noise("constraint", step) if noisy and step else initial
-        kept = float(steps.previous[index])
+        kept = float(steps.alphas_cumprod_prev[index])
         return constrain(x, guesses, kept, drawn, constraint.factor, constraint.strength)
 
     def drawn_for(index: int) -> Tensor:
         return noise("step", reached[index])
 
-    x = noised(guesses, float(every.kept[min(constraint.start, settings.steps - 1)]), initial)
+    x = noised(guesses, float(every.alphas_cumprod[min(constraint.start, settings.steps - 1)]), initial)
     if settings.sampler == "ddpm":
         return ddpm(x, steps, predicted, drawn_for, after)
     if settings.sampler == "ddim":

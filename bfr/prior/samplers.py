@@ -67,7 +67,7 @@ def ddim(
         B×3×S×S clean faces.
     """
     for index in reversed(range(len(steps))):
-        kept, before = float(steps.kept[index]), float(steps.previous[index])
+        kept, before = float(steps.alphas_cumprod[index]), float(steps.alphas_cumprod_prev[index])
         clean = predict(x, index).clean
         direction = (x - kept**0.5 * clean) / (1 - kept) ** 0.5
         variance = eta**2 * (1 - before) / (1 - kept) * (1 - kept / before)
@@ -103,7 +103,7 @@ def multistep(
     from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
     count = len(steps)
-    betas = 1 - steps.kept / steps.previous
+    betas = 1 - steps.alphas_cumprod / steps.alphas_cumprod_prev
     common = {
         "num_train_timesteps": count,
         "trained_betas": betas.tolist(),

@@ -118,7 +118,7 @@ def test_a_suited_constraint_hides_as_much_of_the_picture(size: int):
     paper, given = Constraint(), suited(Constraint(), size, STEPS)
     assert given.factor == paper.factor * size // 512
     for step, meant in ((given.start, paper.start), (given.stop, paper.stop)):
-        mine, theirs = ((1 / float(STEPS.kept[t - 1]) - 1) ** 0.5 for t in (step, meant))
+        mine, theirs = ((1 / float(STEPS.alphas_cumprod[t - 1]) - 1) ** 0.5 for t in (step, meant))
         assert mine * 512 / size == pytest.approx(theirs, rel=0.03)  # to the next whole step
 
 

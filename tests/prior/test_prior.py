@@ -62,7 +62,7 @@ def images(*shape: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("index", [0, 100, 249])
 def test_the_right_word_gives_the_clean_face_back(prediction: str, index: int):
     clean, noise = images(2, 3, 8, 8).clamp(-1, 1), images(2, 3, 8, 8, seed=1)
-    kept = float(STEPS.kept[index])
+    kept = float(STEPS.alphas_cumprod[index])
     word = {
         "epsilon": noise,
         "v_prediction": kept**0.5 * noise - (1 - kept) ** 0.5 * clean,
@@ -131,7 +131,7 @@ def test_the_network_is_told_of_more_noise():
     clean = predict(shifted, x, STEPS, 8).clean
     predict(last, x, STEPS, 8)
     assert told == [[step + 25] * 2, [40] * 2] and step < 40 < step + 25
-    assert torch.allclose(clean, x / float(STEPS.kept[8]) ** 0.5)
+    assert torch.allclose(clean, x / float(STEPS.alphas_cumprod[8]) ** 0.5)
 
 
 def test_a_network_of_the_wrong_kind():

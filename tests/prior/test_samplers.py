@@ -13,9 +13,9 @@ from bfr.prior.schedule import Respaced, Schedule, noised, respace
 from tests.priors import tiny_prior
 
 STEPS = respace(Schedule(), 250)
-FIRST = Respaced(STEPS.timesteps[:12], STEPS.kept[:12])
+FIRST = Respaced(STEPS.timesteps[:12], STEPS.alphas_cumprod[:12])
 SPREAD = torch.tensor(spread(150, 12)) - 1
-FEW = Respaced(STEPS.timesteps[SPREAD], STEPS.kept[SPREAD])
+FEW = Respaced(STEPS.timesteps[SPREAD], STEPS.alphas_cumprod[SPREAD])
 
 
 def leave(x: Tensor, index: int, clean: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def gaussian(steps: Respaced, deviation: float = 0.5) -> Predict:
     """The exact answer where faces are normal noise: E[x_0 | x_t] is a share of x_t."""
 
     def predict(x: Tensor, index: int) -> Predicted:
-        kept = float(steps.kept[index])
+        kept = float(steps.alphas_cumprod[index])
         share = kept**0.5 * deviation**2 / (kept * deviation**2 + 1 - kept)
         return Predicted(share * x, torch.tensor(-9.0))
 
@@ -62,7 +62,7 @@ def gaussian(steps: Respaced, deviation: float = 0.5) -> Predict:
 @pytest.mark.parametrize("sampler", [*SAMPLERS, "ddim0.5", "ddim1"])
 def test_an_exact_prior_gives_its_face(sampler: str, steps: Respaced):
     face = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    x = noised(torch.zeros(2, 3, 32, 32), float(steps.kept[-1]), drawn(5)(0))
+    x = noised(torch.zeros(2, 3, 32, 32), float(steps.alphas_cumprod[-1]), drawn(5)(0))
     result = run(sampler, x, steps, exactly(face))
     assert torch.allclose(result, face.expand_as(x), atol=1e-5)
 
@@ -141,7 +141,7 @@ def test_few_steps_follow_the_path_of_many(sampler: str):
 
     def end(sampler: str, calls: int) -> Tensor:
         chosen = torch.tensor(spread(150, calls)) - 1
-        steps = Respaced(STEPS.timesteps[chosen], STEPS.kept[chosen])
+        steps = Respaced(STEPS.timesteps[chosen], STEPS.alphas_cumprod[chosen])
         return run(sampler, x, steps, gaussian(steps))
 
     x = drawn()(0)
@@ -188,7 +188,7 @@ def test_25_calls_keep_fine_detail(sampler: str):
 
     def detail(numbers: list[int]) -> float:
         chosen = torch.tensor(numbers) - 1
-        steps = Respaced(STEPS.timesteps[chosen], STEPS.kept[chosen])
+        steps = Respaced(STEPS.timesteps[chosen], STEPS.alphas_cumprod[chosen])
         return float(run(sampler, drawn()(0), steps, gaussian(steps, 0.04)).std() / 0.04)
 
     assert detail(spread(150, 25)) == pytest.approx(1, abs=0.1)

@@ -30,7 +30,7 @@ def test_respacing_is_the_published_one(dialect: str):
 def test_noise_of_the_start_is_the_published_one(dialect: str):
     """Ten steps follow, 9 to 0: the published code noises one step further than it begins."""
     run = load_file(GOLDEN / f"sampler_{dialect}.safetensors")
-    start = noised(run["reference"], respace(PUBLISHED, 250).kept[10], run["noise"][0])
+    start = noised(run["reference"], respace(PUBLISHED, 250).alphas_cumprod[10], run["noise"][0])
     assert (start - run["initial"]).abs().max() <= 1e-6
 
 
@@ -38,14 +38,14 @@ def test_noise_of_the_start_is_the_published_one(dialect: str):
 @pytest.mark.parametrize(("steps", "first", "last"), [(1000, 1e-4, 0.02), (200, 1e-3, 0.05)])
 def test_schedule_is_that_of_diffusers(shape: str, steps: int, first: float, last: float):
     theirs = DDPMScheduler(steps, first, last, DIFFUSERS[shape])  # pyright: ignore[reportArgumentType]
-    kept = Schedule(shape, steps, first, last).kept
+    kept = Schedule(shape, steps, first, last).alphas_cumprod
     assert kept.dtype == torch.float64
     assert torch.allclose(kept, theirs.alphas_cumprod.double(), atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", list(DIFFUSERS))
 def test_noise_only_grows(shape: str):
-    kept = Schedule(shape).kept
+    kept = Schedule(shape).alphas_cumprod
     assert 0.999 < kept[0] < 1
     assert 0 < kept[-1] < 0.01
     assert bool((kept.diff() < 0).all())
@@ -58,7 +58,7 @@ def test_respacing_goes_from_the_first_to_the_last_step(steps: int):
     assert respaced.timesteps[0] == 0
     assert respaced.timesteps[-1] == 999
     assert bool((respaced.timesteps.diff() > 0).all())
-    assert torch.equal(respaced.kept, PUBLISHED.kept[respaced.timesteps])
+    assert torch.equal(respaced.alphas_cumprod, PUBLISHED.alphas_cumprod[respaced.timesteps])
 
 
 def test_published_notation():
@@ -82,23 +82,23 @@ def test_noised_at_both_ends():
     x, noise = torch.randn(2, 2, 3, 8, 8)
     assert torch.equal(noised(x, 1.0, noise), x)
     assert torch.equal(noised(x, 0.0, noise), noise)
-    result = noised(x, PUBLISHED.kept[500], noise)
+    result = noised(x, PUBLISHED.alphas_cumprod[500], noise)
     assert result.dtype == torch.float32
-    assert torch.allclose(result, noised(x, float(PUBLISHED.kept[500]), noise))
+    assert torch.allclose(result, noised(x, float(PUBLISHED.alphas_cumprod[500]), noise))
 
 
 @pytest.mark.parametrize("index", [0, 1, 100, 249])
 def test_posterior_is_bayes_rule(index: int):
     """q(x_{t-1} | x_t, x_0) is q(x_t | x_{t-1})·q(x_{t-1} | x_0), normalised."""
     steps = respace(PUBLISHED, 250)
-    kept, before = float(steps.kept[index]), float(steps.previous[index])
+    kept, before = float(steps.alphas_cumprod[index]), float(steps.alphas_cumprod_prev[index])
     beta = 1 - kept / before
     if index:
         precision = (1 - beta) / beta + 1 / (1 - before)
         clean, noisy = before**0.5 / (1 - before) / precision, (1 - beta) ** 0.5 / beta / precision
     else:  # the first step ends at the clean image
         clean, noisy = 1.0, 0.0
-        precision = (1 - (b := 1 - float(steps.kept[1]) / kept)) / b + 1 / (1 - kept)
+        precision = (1 - (b := 1 - float(steps.alphas_cumprod[1]) / kept)) / b + 1 / (1 - kept)
     found = posterior(steps, index)
     assert found.clean == pytest.approx(clean)
     assert found.noisy == pytest.approx(noisy)
@@ -119,7 +119,7 @@ def test_posterior_is_that_of_diffusers():
 def test_some_of_the_steps_are_steps_too():
     all_steps = respace(PUBLISHED, 1000)
     some = respace(PUBLISHED, 250)
-    chosen = Respaced(all_steps.timesteps[some.timesteps], all_steps.kept[some.timesteps])
+    chosen = Respaced(all_steps.timesteps[some.timesteps], all_steps.alphas_cumprod[some.timesteps])
     assert posterior(chosen, 30) == posterior(some, 30)
 
 
