@@ -34,7 +34,7 @@ from bfr.prior.constraint import Constraint
 from bfr.prior.noise import Noise
 from bfr.prior.prior import Prior, load_prior
 from bfr.prior.sample import SampleSettings, sample
-from bfr.prior.schedule import Respaced, Schedule, respace
+from bfr.prior.schedule import Respaced, Schedule, respace, spaced
 from bfr.restore.restorer import load_restorer, run_restorer
 from tests.published_priors import published_unet
 from tests.rule_weights import rule_state
@@ -99,7 +99,7 @@ def check_sampler(figures: Figures) -> Iterator[Check]:
     stop = int(figures.setting("constraint_stop", "stop"))
     schedule = schedule_of(figures)
     respacing = figures.metadata.get("respacing") or str(schedule.steps)
-    steps = respace(schedule, respacing)
+    steps = published_steps(schedule, respacing)
     if "timestep_map" in recorded:
         yield "timestep_map", largest(steps.timesteps - recorded["timestep_map"]), 0
     facts = {
@@ -220,6 +220,39 @@ def recorded_noise(noise: Tensor, start: int, stop: int) -> Noise:
     return lambda purpose, step: drawn[purpose, step]
 
 
+def published_steps(schedule: Schedule, notation: str) -> Respaced:
+    """The steps that a published notation means.
+
+    Args:
+        schedule: of the prior.
+        notation: ``"250"`` for that many; ``"10,15,20"`` for so many in each of equal sections;
+            ``"ddim50"`` for that many, a whole stride apart.
+
+    Raises:
+        NotUnderstoodError: if the schedule cannot be divided like that.
+    """
+    if notation.isdecimal():
+        return respace(schedule, int(notation))
+    words = notation.removeprefix("ddim").split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise NotUnderstoodError(f"steps must be such as 250, 10,15,20 or ddim50, got {notation!r}")
+    counts, total = [int(word) for word in words], schedule.steps
+    chosen: list[int] = []
+    if notation.startswith("ddim"):
+        strides = (list(range(0, total, stride)) for stride in range(1, total))
+        chosen = next((steps for steps in strides if [len(steps)] == counts), [])
+    else:
+        sizes = [total // len(counts) + (i < total % len(counts)) for i in range(len(counts))]
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        if all(1 <= count <= size for count, size in zip(counts, sizes, strict=True)):
+            sections = zip(starts, sizes, counts, strict=True)
+            chosen = [a + step for a, size, count in sections for step in spaced(size, count)]
+    if not chosen:
+        raise NotUnderstoodError(f"{notation!r} does not divide {total} training steps")
+    timesteps = torch.tensor(chosen)
+    return Respaced(timesteps, schedule.alphas_cumprod[timesteps])
+
+
 @dataclass(frozen=True, slots=True)
 class _These(Schedule):
     """A schedule of the given steps alone."""
@@ -227,12 +260,12 @@ class _These(Schedule):
     given: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
-    def kept(self) -> Tensor:
+    def alphas_cumprod(self) -> Tensor:
         return self.given
 
 
-class _Told(nn.Module):
-    """A network that is told the steps' own numbers."""
+class _Renumbered(nn.Module):
+    """A network that is given the original numbers of the steps."""
 
     def __init__(self, network: nn.Module, timesteps: Tensor):
         super().__init__()
@@ -246,8 +279,8 @@ def on_these_steps(prior: Prior, steps: Respaced) -> Prior:
     """A prior whose every step is one of these; so any spacing is a number of steps."""
     return replace(
         prior,
-        network=_Told(prior.network, steps.timesteps),
-        schedule=_These(steps=len(steps), given=steps.kept),
+        network=_Renumbered(prior.network, steps.timesteps),
+        schedule=_These(steps=len(steps), given=steps.alphas_cumprod),
         highest_step=len(steps) - 1,
     )
 

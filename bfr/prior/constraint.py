@@ -1,7 +1,7 @@
 """The paper's constraint: the sample keeps the low frequencies of the equally noised guess.
 
-Steps count the noise that is left, in steps of the published 250: step ``start`` is where the
-guess is noised to, step 0 is the clean face, and step t has the ᾱ that t of them leave.
+Steps count the noise that is left, in steps of the published 250: the guess is noised to step
+``start``, step 0 is the clean face, and step t has the ᾱ that t of them leave.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .schedule import Respaced, noised
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """What a pseudo target keeps of its guess; as it stands, the paper's for most restorers.
+    """What a pseudo target keeps of its guess; the defaults are the paper's for most restorers.
 
     Attributes:
         factor: N of the low-pass φ; the paper takes 16 after SwinIR and 8 after others. Higher
@@ -41,28 +41,26 @@ class Constraint:
         for name in ("factor", "start", "stop"):
             value = getattr(self, name)
             if not isinstance(value, int):
-                raise InputError(f"{name} must be a whole number, and {value!r} came.")
+                raise InputError(f"{name} must be a whole number, got {value!r}. Round it.")
         if self.factor < 1:
             raise InputError(
-                f"factor must be at least 1, and {self.factor} came. Published: 8, 16."
+                f"factor must be at least 1, got {self.factor}. The paper takes 8 or 16."
             )
         if not 0 <= self.strength <= 1:
-            raise InputError(f"strength must lie in [0, 1], and {self.strength} came.")
+            raise InputError(f"strength must be in [0, 1], got {self.strength}. 1 holds fully.")
         if self.start < 2:
-            raise InputError(f"start must be at least 2, and {self.start} came. Published: 150.")
+            raise InputError(f"start must be at least 2, got {self.start}. The paper takes 150.")
         if self.stop < 0:
-            raise InputError(
-                f"stop must be at least 0 (constrain to the end), and {self.stop} came."
-            )
+            raise InputError(f"stop must be at least 0, got {self.stop}. 0 holds to the end.")
         if self.stop >= self.start:
             raise InputError(
-                f"stop must be below start, for sampling runs from start down to 0, and start "
-                f"{self.start} with stop {self.stop} came. Lower stop, or raise start; to sample "
+                f"stop must be below start, because sampling runs from start down to 0, got start "
+                f"{self.start} and stop {self.stop}. Lower stop, or raise start; to sample "
                 "without the constraint, set strength to 0."
             )
 
     def holds_at(self, step: int) -> bool:
-        """Whether the sample that has reached a step is constrained."""
+        """Returns True if the sample that has reached a step is constrained."""
         return self.strength > 0 and step >= self.stop
 
     def check(self, size: int, steps: int) -> None:
@@ -78,7 +76,7 @@ class Constraint:
         lowpass(torch.empty(0, size, size), self.factor)
         if self.start > steps:
             raise InputError(
-                f"start must be at most {steps}, the number of steps, and {self.start} came. "
+                f"start must be at most {steps}, the number of steps, got {self.start}. "
                 "Lower start, or raise the number of steps."
             )
 
@@ -90,12 +88,12 @@ PAPER_SIZE = 512
 def suited(
     constraint: Constraint, size: int, steps: Respaced, meant_for: int = PAPER_SIZE
 ) -> Constraint:
-    """The same constraint for a prior of another size: what it forgets and keeps looks alike.
+    """Adapts a constraint to a prior of another size, such that it forgets and keeps as much.
 
     The same noise hides larger parts of a smaller picture. So start and stop become the steps
-    whose ratio of noise to signal, σ/√ᾱ, is ``size / meant_for`` times theirs (Hoogeboom et al.,
+    whose ratio of noise to signal is ``size / meant_for`` times theirs (Hoogeboom et al.,
     "simple diffusion", ICML 2023, section 3.1), and the factor shrinks like the picture. Each
-    takes the nearest value that there is: a whole step, a divisor of the size.
+    becomes the nearest possible value: a whole step, a divisor of the size.
 
     Args:
         constraint: for faces of ``meant_for`` pixels.
@@ -110,10 +108,10 @@ def suited(
         return constraint
     if constraint.start > len(steps):
         raise InputError(
-            f"start must be at most {len(steps)}, the number of steps, and {constraint.start} "
-            "came. Lower start, or raise the number of steps."
+            f"start must be at most {len(steps)}, the number of steps, got {constraint.start}. "
+            "Lower start, or raise the number of steps."
         )
-    levels = (1 / steps.alphas_cumprod - 1).log() / 2  # log of σ/√ᾱ after 1, 2, … steps
+    levels = steps.sigmas.log()  # after 1, 2, … steps
 
     def moved(step: int) -> int:
         level = levels[step - 1] + torch.tensor(size / meant_for).log()
@@ -128,7 +126,7 @@ def suited(
 
 
 def constrain(
-    x: Tensor, guess: Tensor, kept: float, noise: Tensor, factor: int, strength: float = 1.0
+    x: Tensor, guess: Tensor, alpha_bar: float, noise: Tensor, factor: int, strength: float = 1.0
 ) -> Tensor:
     """``x + strength·φ(q(guess, t) - x)``: Kuai et al. (WACV 2025), section 3, with one φ.
 
@@ -138,12 +136,12 @@ def constrain(
     Args:
         x: B×3×S×S samples at step t; clean ones lie in [-1, 1].
         guess: B×3×S×S in [-1, 1].
-        kept: ᾱ of step t; 1 at step 0.
-        noise: B×3×S×S standard normal; of no effect where ``kept`` is 1.
+        alpha_bar: ᾱ of step t; 1 at step 0.
+        noise: B×3×S×S standard normal; of no effect where ``alpha_bar`` is 1.
         factor: φ's N; divides S.
         strength: in [0, 1]; 1 is the paper's replacement.
 
     Returns:
         B×3×S×S.
     """
-    return x + strength * lowpass(noised(guess, kept, noise) - x, factor)
+    return x + strength * lowpass(noised(guess, alpha_bar, noise) - x, factor)

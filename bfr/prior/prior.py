@@ -273,7 +273,9 @@ def _published_facts(
 def _refuse_changes(path: Path, preset: str, names: Any) -> None:
     if names or preset != "auto":
         given = next(iter(names), "preset")
-        raise InputError(f"{path} already describes its prior, got {given} as well. Remove {given}.")
+        raise InputError(
+            f"{path} already describes its prior, got {given} as well. Remove {given}."
+        )
 
 
 def _check(prior: Prior, path: Path) -> None:

@@ -1,8 +1,8 @@
-"""Samplers as plain functions: from a noisy face to a clean one, over any steps and any prior.
+"""Samplers as plain functions: from noisy faces to clean ones, over any steps and any prior.
 
-A sampler asks ``predict(x, index)`` for the clean face at each of the steps, noisiest first, and
-hands every sample to ``after(x, index, clean)``, which may change it. The sample has then the
-noise of the step before ``index``, none after index 0; ``clean`` is the face just predicted.
+A sampler calls ``predict(x, index)`` for the clean faces at each step, noisiest first, and passes
+every sample to ``after(x, index, clean)``, which returns it, changed or not. By then the sample
+has the noise of the step before ``index``, none after index 0; ``clean`` is the prediction.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Noise = Callable[[int], Tensor]
 def spread(start: int, calls: int) -> list[int]:
     """The steps at which the network is called: ``calls`` of 1 … start, rising, ``start`` last.
 
-    They lie quadratically, denser where little noise is left: spread evenly, the last stride
-    would be so wide that detail is lost in it. With ``calls`` equal to ``start`` these are all.
+    They are spaced quadratically, denser where little noise is left: with even spacing the last
+    stride would be so wide that it loses detail. With ``calls`` equal to ``start`` these are all.
     """
     return [max(call, round(start * (call / calls) ** 2)) for call in range(1, calls + 1)]
 
@@ -35,20 +35,21 @@ def ddpm(x: Tensor, steps: Respaced, predict: Predict, noise: Noise, after: Afte
     Args:
         x: B×3×S×S at the last, noisiest of the steps.
         steps: at least two.
-        predict: gives the clean face and the variance of the posterior.
-        noise: ``noise(index)`` gives B×3×S×S standard normal for the step from ``index``; not
+        predict: returns the clean faces and the share of the variance.
+        noise: ``noise(index)`` returns B×3×S×S standard normal for the step from ``index``; not
             called at index 0, where the sample is the clean face.
-        after: see above.
+        after: see the module.
 
     Returns:
         B×3×S×S clean faces.
     """
     for index in reversed(range(len(steps))):
         predicted = predict(x, index)
-        mean = posterior(steps, index)
-        x = mean.clean * predicted.clean + mean.noisy * x
+        step, share = posterior(steps, index), predicted.share
+        x = step.clean * predicted.clean + step.noisy * x
         if index:
-            x = x + torch.exp(predicted.log_variance / 2) * noise(index)
+            log_variance = share * step.log_beta + (1 - share) * step.log_variance
+            x = x + torch.exp(torch.as_tensor(log_variance) / 2) * noise(index)
         x = after(x, index, predicted.clean)
     return x
 
@@ -56,7 +57,7 @@ def ddpm(x: Tensor, steps: Respaced, predict: Predict, noise: Noise, after: Afte
 def ddim(
     x: Tensor, steps: Respaced, predict: Predict, noise: Noise, after: After, eta: float = 0.0
 ) -> Tensor:
-    """The sampler of Song et al. (2021), eq. 12: deterministic, or with part of the noise.
+    """The sampler of Song et al. (2021), eq. 12: deterministic, or with a share of the noise.
 
     Args:
         x, steps, predict, noise, after: as in `ddpm`; ``noise`` is not called if ``eta`` is 0.
@@ -67,10 +68,11 @@ def ddim(
         B×3×S×S clean faces.
     """
     for index in reversed(range(len(steps))):
-        kept, before = float(steps.alphas_cumprod[index]), float(steps.alphas_cumprod_prev[index])
+        alpha_bar = float(steps.alphas_cumprod[index])
+        before = float(steps.alphas_cumprod_prev[index])
         clean = predict(x, index).clean
-        direction = (x - kept**0.5 * clean) / (1 - kept) ** 0.5
-        variance = eta**2 * (1 - before) / (1 - kept) * (1 - kept / before)
+        direction = (x - alpha_bar**0.5 * clean) / (1 - alpha_bar) ** 0.5
+        variance = eta**2 * (1 - before) / (1 - alpha_bar) * (1 - alpha_bar / before)
         x = before**0.5 * clean + (1 - before - variance) ** 0.5 * direction
         if variance > 0:
             x = x + variance**0.5 * noise(index)
@@ -88,14 +90,14 @@ def multistep(
 ) -> Tensor:
     """diffusers' multistep solvers of order 2: DPM-Solver++ (Lu et al. 2022) or UniPC (Zhao 2023).
 
-    The scheduler is told of no steps but these, so it takes them all. It works on the predicted
+    The scheduler is built with these steps alone, so it takes them all. It works on the predicted
     clean face, whatever the prior predicts.
 
     Args:
         x, steps, predict, after: as in `ddpm`.
         kind: "dpm-solver++" or "unipc".
-        changed: the indices at which ``after`` changes the sample. UniPC does not correct its
-            last step then: it would start from the sample before the change.
+        changed: the indices at which ``after`` changes the sample. UniPC does not correct the
+            step that led there, because the correction would undo the change.
 
     Returns:
         B×3×S×S clean faces.

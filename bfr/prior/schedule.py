@@ -88,9 +88,7 @@ class Respaced:
 
     def __post_init__(self):
         ones = torch.ones_like(self.alphas_cumprod[:1])
-        object.__setattr__(
-            self, "alphas_cumprod_prev", torch.cat([ones, self.alphas_cumprod[:-1]])
-        )
+        object.__setattr__(self, "alphas_cumprod_prev", torch.cat([ones, self.alphas_cumprod[:-1]]))
 
     def __len__(self) -> int:
         return len(self.timesteps)
