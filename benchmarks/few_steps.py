@@ -30,7 +30,8 @@ from bfr.files.sources import find_sources
 from bfr.image.sheets import sheet
 from bfr.prior.constraint import Constraint
 from bfr.prior.prior import load_prior
-from bfr.prior.sample import SampleSettings, for_prior, sample_targets
+from bfr.prior.sample import sample_targets
+from bfr.prior.settings import SampleSettings, for_prior
 from bfr.quality.likeness import consistency_psnr
 from bfr.quality.metrics import caption
 from bfr.quality.niqe import niqe

@@ -33,8 +33,9 @@ from bfr.image.lowpass import lowpass, resize_weights
 from bfr.prior.constraint import Constraint
 from bfr.prior.noise import Noise
 from bfr.prior.prior import Prior, load_prior
-from bfr.prior.sample import SampleSettings, sample
+from bfr.prior.sample import sample
 from bfr.prior.schedule import Respaced, Schedule, respace, spaced
+from bfr.prior.settings import SampleSettings
 from bfr.restore.restorer import load_restorer, run_restorer
 from tests.published_priors import published_unet
 from tests.rule_weights import rule_state

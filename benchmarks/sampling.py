@@ -18,8 +18,9 @@ import torch
 from bfr.image.lowpass import lowpass
 from bfr.prior.constraint import Constraint
 from bfr.prior.prior import Prior
-from bfr.prior.sample import SampleSettings, sample_targets
+from bfr.prior.sample import sample_targets
 from bfr.prior.schedule import Schedule
+from bfr.prior.settings import SampleSettings
 from bfr.prior.unet import UNet, UNetConfig
 
 from .measure import in_own_process

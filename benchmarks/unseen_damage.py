@@ -45,7 +45,7 @@ from bfr.pairs.build import PairSettings, build_pairs_from_crops
 from bfr.pairs.folder import read_image, read_pairs
 from bfr.prior.constraint import Constraint
 from bfr.prior.prior import Prior, load_prior
-from bfr.prior.sample import SampleSettings, for_prior
+from bfr.prior.settings import SampleSettings, for_prior
 from bfr.quality.perceptual import load_distance
 from bfr.quality.tables import Column, Table, measure_faces
 from bfr.restore.restorer import load_restorer, restore_faces

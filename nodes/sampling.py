@@ -11,7 +11,8 @@ from torch import Tensor
 from ..bfr.errors import InputError
 from ..bfr.prior.constraint import PAPER_SIZE, Constraint
 from ..bfr.prior.prior import Prior
-from ..bfr.prior.sample import SampleSettings, check_prior, for_prior, sample_targets
+from ..bfr.prior.sample import sample_targets
+from ..bfr.prior.settings import SampleSettings, check_prior, for_prior
 from ..bfr.records import OnStep
 from . import memory, schemas, sweep
 from .convert import to_comfy, to_core

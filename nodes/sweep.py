@@ -18,7 +18,8 @@ from ..bfr.errors import InputError
 from ..bfr.image.sheets import Sheet, lay_out
 from ..bfr.image.tensors import resize_square
 from ..bfr.prior.prior import Prior
-from ..bfr.prior.sample import SampleSettings, for_prior, sample_targets
+from ..bfr.prior.sample import sample_targets
+from ..bfr.prior.settings import SampleSettings, for_prior
 from ..bfr.quality.metrics import METRICS, FaceBatch, Tools, caption
 from ..bfr.records import OnStep
 from ..bfr.runtime.progress import within

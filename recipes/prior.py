@@ -27,8 +27,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from bfr.faces.retinaface import load_detector
 from bfr.prior.constraint import Constraint
 from bfr.prior.prior import Prior, load_prior, predict, save_prior
-from bfr.prior.sample import SampleSettings, sample_targets
+from bfr.prior.sample import sample_targets
 from bfr.prior.schedule import Schedule, noised, respace
+from bfr.prior.settings import SampleSettings
 from bfr.prior.unet import UNet, UNetConfig
 from bfr.quality.likeness import psnr
 

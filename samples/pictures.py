@@ -28,7 +28,8 @@ from bfr.image.sheets import sheet
 from bfr.image.tensors import to_uint8
 from bfr.prior.constraint import Constraint
 from bfr.prior.prior import load_prior
-from bfr.prior.sample import SampleSettings, for_prior, sample_targets
+from bfr.prior.sample import sample_targets
+from bfr.prior.settings import SampleSettings, for_prior
 from bfr.records import FaceSet
 from bfr.restore.clip import restore_video
 from bfr.restore.photo import restore_photo

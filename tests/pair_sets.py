@@ -18,7 +18,7 @@ from bfr.files.sources import find_sources
 from bfr.pairs import crops
 from bfr.pairs.build import BuildReport, PairSettings, build_pairs
 from bfr.prior.constraint import Constraint
-from bfr.prior.sample import SampleSettings
+from bfr.prior.settings import SampleSettings
 from bfr.records import Face, FaceSet
 from tests.portraits import face_at
 from tests.priors import tiny_prior

@@ -21,7 +21,7 @@ from spandrel.architectures.NAFNet import NAFNet
 
 from bfr.finetune.settings import PRESETS, FinetuneSettings, adjusted
 from bfr.prior.constraint import Constraint
-from bfr.prior.sample import SampleSettings
+from bfr.prior.settings import SampleSettings
 from bfr.records import Face, FaceSet
 from tests import stand_in
 from tests.comfy_cli import run_comfy_cli

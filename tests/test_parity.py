@@ -15,7 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmarks.parity import check_folder
+from benchmarks.parity import NotUnderstoodError, check_folder, published_steps
+from bfr.prior.schedule import Schedule, respace
 from tests.published_priors import published_unet
 from tests.rule_weights import GOLDEN
 
@@ -114,6 +115,22 @@ def test_settings_are_read_from_the_metadata(
     assert check_folder(folder)
     edit(folder / "sampler_plain.safetensors", lambda t, m: m.update({setting: value}))
     assert not check_folder(folder)
+
+
+def test_published_notation():
+    small = Schedule(steps=300)
+    sections = published_steps(small, "10,15,20").timesteps
+    assert [int(((sections >= a) & (sections < a + 100)).sum()) for a in (0, 100, 200)] == [
+        *(10, 15, 20)
+    ]
+    assert published_steps(small, "ddim50").timesteps.tolist() == list(range(0, 300, 6))
+    assert torch.equal(published_steps(small, "50").timesteps, respace(small, 50).timesteps)
+
+
+@pytest.mark.parametrize("notation", ["", "many", "ddim7.5", "ddim999", "ddim5,5", "600,10", "0,5"])
+def test_notation_that_divides_nothing(notation: str):
+    with pytest.raises(NotUnderstoodError):
+        published_steps(Schedule(), notation)
 
 
 def test_published_notation_of_the_same_steps(figures: Callable[..., Path]):

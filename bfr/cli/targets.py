@@ -166,7 +166,7 @@ def targets(options: argparse.Namespace) -> int:
 def _settings(options: argparse.Namespace, factor: int, prior: Prior) -> PairSettings:
     from ..pairs.build import PairSettings
     from ..prior.constraint import Constraint
-    from ..prior.sample import SampleSettings, for_prior
+    from ..prior.settings import SampleSettings, for_prior
 
     sample = SampleSettings(
         Constraint(factor, options.strength, options.start, options.stop),

@@ -8,7 +8,7 @@ interrupted ends up the same as one that was not, and faces of all photographs s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from ..errors import ImageError, InputError
-from ..files.checksums import network_sha256
 from ..files.sources import Source
 from ..image.tensors import check_images
 from ..prior.constraint import Constraint
 from ..prior.prior import Prior
-from ..prior.sample import SampleSettings, check_prior, for_prior, sample_targets
+from ..prior.sample import sample_targets
+from ..prior.settings import SampleSettings, check_prior, fingerprint, for_prior
 from ..records import OnStep
 from ..restore.restorer import native_size
 from ..runtime.processes import Share
@@ -274,7 +274,7 @@ def _make_guesses(run: Run, pairs: Sequence[Pair], guesses: Guesses) -> None:
 
 
 def _sample_targets(run: Run, pairs: Sequence[Pair], prior: Prior, sample: SampleSettings) -> None:
-    writer, parameters = run.writer, _sampling(prior, sample)
+    writer, parameters = run.writer, fingerprint(prior, sample)
 
     def wanted(pair: Pair) -> dict[str, Any]:
         seed = pair_seed(sample.seed, pair.source_sha256, pair.face)
@@ -310,25 +310,3 @@ def _sample_targets(run: Run, pairs: Sequence[Pair], prior: Prior, sample: Sampl
             for i, pair in enumerate(batch)
         )
         run.sampled += len(batch)
-
-
-def _sampling(prior: Prior, sample: SampleSettings) -> dict[str, Any]:
-    """All that a target depends on, but its guess and seed."""
-    settings = asdict(sample)
-    del settings["seed"], settings["batch_size"]
-    settings["calls"] = sample.calls_a_face
-    if sample.sampler != "ddim":
-        del settings["eta"]
-    return {
-        "prior": {
-            "name": prior.name,
-            "sha256": prior.sha256 or network_sha256(prior.network),
-            "dtype": str(next(prior.network.parameters()).dtype).removeprefix("torch."),
-            "size": prior.size,
-            "schedule": asdict(prior.schedule),
-            "prediction": prior.prediction,
-            "variance": prior.variance,
-            "clip": prior.clip,
-        },
-        **settings,
-    }

@@ -1,4 +1,4 @@
-"""Published checkpoints of priors: the network's structure from the tensors' names and shapes."""
+"""Published checkpoints of priors: reads the network's structure from its tensors."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from .unet import UNet, UNetConfig
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What neither the names nor the shapes of a checkpoint say.
+    """What neither the names nor the shapes of a checkpoint's tensors tell.
 
     Attributes:
-        size: side of its faces in pixels; 0 if the file's name has it, as ``face_256.pt``.
+        size: side of its faces in pixels; 0 to read it from the file's name, such as
+            ``face_256.pt``.
         head_channels: channels of an attention head; 0 if ``heads`` counts them instead.
         heads: attention heads; 0 if ``head_channels`` gives their width.
-        decoder_heads: attention heads in the decoder, where it differs from ``heads``.
-        new_attention_order: whether queries, keys and values are split before the heads.
-        schedule: the noise it was trained on.
+        decoder_heads: attention heads in the decoder; 0 for as many as ``heads``. The published
+            "plain" network has 1 beside an encoder's 2.
+        new_attention_order: splits queries, keys and values before the heads.
+        schedule: the noise schedule it was trained on.
         prediction: what the network predicts; see `Prior`.
         variance: see `Prior`; "" for "learned_range" where the network gives 6 channels and
             "fixed_large" where it gives 3.
@@ -49,7 +51,7 @@ PRESETS = {
     "guided-diffusion, new attention order": Preset(new_attention_order=True),
     "improved-diffusion": Preset(head_channels=0, heads=4),
 }
-"""By the code that trained the checkpoint; the first is that of every published face prior."""
+"""By the code that trained the checkpoint; the first fits every published face prior."""
 
 _FILES = {"ffhq_10m*": Preset(size=256)}
 _SIZE = re.compile(r"(?<!\d)(?:64|128|256|512|1024)(?!\d)")
@@ -64,19 +66,22 @@ _NEEDED = {  # dimensions of the tensors that every such checkpoint has
 
 
 def choose_preset(path: Path, name: str, changes: Mapping[str, Any]) -> Preset:
-    """The preset of a checkpoint, its size taken from the file's name where nothing says it.
+    """Returns the preset of a checkpoint; its size comes from the file's name unless given.
 
     Args:
         path: the checkpoint.
-        name: of one in `PRESETS`, or "auto" for what is known of the file's name, else the first.
-        changes: attributes of `Preset` that the caller knows better.
+        name: a key of `PRESETS`, or "auto" to go by the file's name, else the first.
+        changes: attributes of `Preset` that replace the preset's.
 
     Raises:
-        InputError: for a preset or an attribute that there is none of, or an unknown size.
+        InputError: for an unknown preset, attribute or size.
     """
     known = [field.name for field in fields(Preset)]
     if unknown := sorted(changes.keys() - set(known)):
-        raise InputError(f"A prior's preset has {', '.join(known)}, and {unknown[0]!r} came.")
+        raise InputError(
+            f"A prior's preset must have settings among {', '.join(known)}, got {unknown[0]!r}. "
+            "Remove it."
+        )
     if name == "auto":
         preset = next(
             (preset for file, preset in _FILES.items() if fnmatch(path.name.lower(), file)),
@@ -86,8 +91,8 @@ def choose_preset(path: Path, name: str, changes: Mapping[str, Any]) -> Preset:
         preset = PRESETS[name]
     else:
         raise InputError(
-            f"A prior's preset is 'auto' or one of {', '.join(map(repr, PRESETS))}, "
-            f"and {name!r} came."
+            f"A prior's preset must be 'auto' or one of {', '.join(map(repr, PRESETS))}, got "
+            f"{name!r}. Choose one of them."
         )
     if "head_channels" in changes:
         preset = replace(preset, heads=0)
@@ -95,8 +100,9 @@ def choose_preset(path: Path, name: str, changes: Mapping[str, Any]) -> Preset:
     sizes = {int(size) for size in _SIZE.findall(path.stem)}
     if not preset.size and len(sizes) != 1:
         raise InputError(
-            f"{path} does not say how large its faces are. Give size= in pixels, or write it into "
-            "the file's name, as in face_256.pt."
+            f"The name of {path} must contain the side of its faces in pixels, got "
+            f"{', '.join(map(str, sorted(sizes))) or 'none'}. Give size=, or rename the file, such "
+            "as face_256.pt."
         )
     return preset if preset.size else replace(preset, size=sizes.pop())
 
@@ -104,32 +110,33 @@ def choose_preset(path: Path, name: str, changes: Mapping[str, Any]) -> Preset:
 def read_config(state: Mapping[str, Tensor], preset: Preset, path: Path) -> UNetConfig:
     """Reads a checkpoint's structure from the names and shapes of its tensors.
 
-    The decoder tells the levels: each but the last ends in something that enlarges, and has one
+    The decoder shows the levels: each but the last ends in an upsampling layer and has one
     residual block more than the encoder's.
 
     Args:
         state: in the key layout of improved-diffusion and guided-diffusion.
-        preset: what cannot be read.
+        preset: what the tensors do not tell.
         path: the file, for the messages.
 
     Raises:
-        WrongArchitectureError: if it is no such prior of RGB images.
+        WrongArchitectureError: if it is no unconditional prior of RGB images in this layout.
     """
     if missing := [n for n, d in _NEEDED.items() if n not in state or state[n].ndim != d]:
         raise WrongArchitectureError(
-            f"{path} is {_likeness(state)} (see {missing[0]!r}). Choose a prior of this project, "
-            "an improved-diffusion or guided-diffusion checkpoint, or a diffusers folder."
+            f"{path} must be a prior with a tensor {missing[0]!r}, got {_likeness(state)}. Choose "
+            "a prior of this project, an improved-diffusion or guided-diffusion checkpoint, or a "
+            "diffusers folder."
         )
     if "label_emb.weight" in state:
         raise WrongArchitectureError(
-            f"{path} is a class-conditional prior, and there are no classes of faces to choose "
-            "from. Choose an unconditional one."
+            f"{path} must be an unconditional prior, got a class-conditional one (it has "
+            "'label_emb.weight'). Choose another."
         )
     inputs, outputs = state["input_blocks.0.0.weight"].shape[1], len(state["out.2.weight"])
     if inputs != 3 or outputs not in (3, 6):
         raise WrongArchitectureError(
-            f"{path} takes {inputs} channels and gives {outputs}. A prior of RGB faces takes 3 "
-            "and gives 3, or 6 with the variance."
+            f"{path} must take 3 channels (RGB) and give 3, or 6 with the variance, got {inputs} "
+            f"and {outputs}. Choose a prior of RGB faces."
         )
     levels: list[tuple[int, int, bool]] = []  # coarsest first: channels, blocks, attention
     blocks = 0
@@ -164,10 +171,10 @@ def read_config(state: Mapping[str, Tensor], preset: Preset, path: Path) -> UNet
 
 
 def build_unet(config: UNetConfig, state: Mapping[str, Tensor], path: Path) -> UNet:
-    """The network of that structure, with these weights in float32.
+    """Builds a network with these weights in float32.
 
     Raises:
-        WrongArchitectureError: if the weights are not those of that structure.
+        WrongArchitectureError: if the weights do not fit the structure.
     """
     _check_heads(config, path)
     try:
@@ -175,7 +182,8 @@ def build_unet(config: UNetConfig, state: Mapping[str, Tensor], path: Path) -> U
             network = UNet(config)
     except (RuntimeError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
         raise WrongArchitectureError(
-            f"{path} describes a network that cannot be ({error}). Use the original file."
+            f"{path} must describe a network that can be built, got: {error}. Use the original "
+            "file."
         ) from error
     weights = {name: tensor.float() for name, tensor in state.items()}
     load_exactly(network, weights, path)
@@ -183,19 +191,18 @@ def build_unet(config: UNetConfig, state: Mapping[str, Tensor], path: Path) -> U
 
 
 def load_exactly(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Puts weights into a network in place, frozen and in evaluation mode.
+    """Loads weights into a network in place, and leaves it frozen and in evaluation mode.
 
     Raises:
-        WrongArchitectureError: if the network has not exactly these names and shapes.
+        WrongArchitectureError: if names or shapes differ from the network's.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if found != shapes:
         name = next(n for n in [*shapes, *found] if found.get(n) != shapes.get(n))
         raise WrongArchitectureError(
-            f"{path} resembles a prior, but does not fit: {name!r} should be "
-            f"{shapes.get(name, 'absent')}, and is {found.get(name, 'absent')}. "
-            "Use the original file."
+            f"{path} resembles a prior, but its {name!r} must be {shapes.get(name, 'absent')}, "
+            f"got {found.get(name, 'absent')}. Use the original file."
         )
     network.load_state_dict(state, assign=True)
     network.requires_grad_(False).eval()
@@ -206,20 +213,22 @@ def _check_heads(config: UNetConfig, path: Path) -> None:
     widths.add(config.channels[-1])  # the middle
     by = config.heads or config.head_channels
     if not by:
-        raise InputError("An attention needs head_channels or heads, and both are 0.")
+        raise InputError(
+            "head_channels or heads must be above 0 for attention, got 0 for both. Give one."
+        )
     if wrong := [w for w in widths if w % by or w % (config.decoder_heads or 1)]:
         heads = f"{config.heads} heads" if config.heads else f"heads of {by} channels"
         raise InputError(
-            f"{path} has an attention of {min(wrong)} channels, which cannot be shared by {heads}. "
-            "Give head_channels= or heads= as it was trained with."
+            f"The attention of {path} must be divisible into {heads}, got {min(wrong)} channels. "
+            "Give head_channels= or heads= as in its training."
         )
 
 
 def _likeness(state: Mapping[str, Tensor]) -> str:
-    """What a file that is no prior looks like."""
+    """A description of a file that is no prior."""
     names = tuple(state)
     if any(name.startswith("model.diffusion_model.") for name in names):
-        return "a Stable Diffusion checkpoint and no prior of faces in pixels"
+        return "a Stable Diffusion checkpoint"
     if any(name.startswith("down_blocks.") for name in names):
         return "the weights of a diffusers network without its folder"
-    return "no diffusion prior that is known here"
+    return "an unknown network"

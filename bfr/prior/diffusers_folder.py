@@ -1,12 +1,11 @@
 """Priors in diffusers folders: a `UNet2DModel` and the configuration of its scheduler.
 
-Folders are only read: nothing is downloaded and no code in them is run.
+Folders are only read: nothing is downloaded, and no code in them runs.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ class DiffusersUNet(nn.Module):
     """diffusers' ``UNet2DModel``, called like our `UNet`.
 
     Attributes:
-        network: theirs.
-        channels: how many it gives.
-        multiple: of what the sides of its images must be.
+        network: the ``UNet2DModel``.
+        channels: of its output.
+        multiple: divides the sides of its images.
     """
 
     def __init__(self, network: nn.Module, channels: int, multiple: int):
@@ -42,24 +41,24 @@ def read_folder(folder: Path, size: int = 0) -> tuple[dict[str, Any], Path]:
     """Reads a diffusers folder: a pipeline, or a ``UNet2DModel`` with a scheduler's configuration.
 
     Args:
-        folder: with ``unet`` and ``scheduler`` inside, or with both configurations flat.
-        size: side of its faces in pixels, where the configuration does not say.
+        folder: with the folders ``unet`` and ``scheduler``, or with both configurations directly.
+        size: side of its faces in pixels; 0 to read it from the configuration.
 
     Returns:
         `Prior`'s network, size, schedule, prediction, variance and clip by name; and the file
-        that the weights came from.
+        of the weights.
 
     Raises:
-        MissingWeightsError: if a part of the folder is not there.
-        WrongArchitectureError: for a kind of prior that cannot be used here.
+        MissingWeightsError: if a part of the folder is missing.
+        WrongArchitectureError: for an unsupported kind of prior.
         CorruptWeightsError: if a file is damaged.
     """
     index = folder / "model_index.json"
     parts = _json(index).keys() if index.is_file() else ()
     if latent := {"vae", "vqvae"} & set(parts):
         raise WrongArchitectureError(
-            f"{folder} diffuses latents (it has a {latent.pop()}), and a prior here works on "
-            "pixels. Choose a pipeline of a UNet2DModel alone, as the DDPM ones are."
+            f"{folder} must diffuse pixels, got a pipeline of latents (it has a {latent.pop()}). "
+            "Choose a pipeline of a UNet2DModel alone, such as the DDPM ones."
         )
     unet = folder / "unet" if (folder / "unet").is_dir() else folder
     config = _json(unet / "config.json")
@@ -68,8 +67,9 @@ def read_folder(folder: Path, size: int = 0) -> tuple[dict[str, Any], Path]:
     scheduler = next((path for path in schedulers if path.is_file()), None)
     if scheduler is None:
         raise MissingWeightsError(
-            f"{folder} lacks scheduler_config.json, which says what noise the prior was trained "
-            "on. Save the whole pipeline, or put the scheduler's folder beside the network's."
+            f"{folder} must have a scheduler_config.json, which describes the noise of the "
+            "training, got none. Save the whole pipeline, or put the scheduler's folder beside "
+            "the network's."
         )
     return {
         "network": _network(config, weights := _weights_in(unet)),
@@ -84,31 +84,34 @@ def _network(config: dict[str, Any], weights: Path) -> DiffusersUNet:
     kind, channels = config.get("_class_name"), config.get("in_channels", 3)
     if kind != "UNet2DModel" or channels != 3:
         raise WrongArchitectureError(
-            f"{weights.parent} holds a {kind} of {channels} channels. A prior here is a "
-            "UNet2DModel of 3."
+            f"{weights.parent} must hold a UNet2DModel of 3 channels, got a {kind} of {channels}. "
+            "Choose another prior."
         )
     if config.get("class_embed_type") or config.get("num_class_embeds"):
         raise WrongArchitectureError(
-            f"{weights.parent} is a class-conditional prior, and there are no classes of faces to "
-            "choose from. Choose an unconditional one."
+            f"{weights.parent} must be an unconditional prior, got a class-conditional one. Choose "
+            "another."
         )
     try:
         network = UNet2DModel.from_config(config)
     except Exception as error:  # of whatever kind: the configuration decides what is built
         raise WrongArchitectureError(
-            f"{weights.parent / 'config.json'} describes a network that diffusers cannot build "
-            f"({type(error).__name__}: {str(error)[:300]}). Use the original file."
+            f"{weights.parent / 'config.json'} must describe a network that diffusers can build, "
+            f"got {type(error).__name__}: {str(error)[:300]}. Use the original file."
         ) from error
     assert isinstance(network, UNet2DModel)
-    state = {
-        re.sub(r"\.(query|key|value|proj_attn)\.", lambda old: f".{_OLD_ATTENTION[old[1]]}.", name)
-        if ".attentions." in name
-        else name: tensor.float()
-        for name, tensor in read_state_dict(weights)[0].items()
-    }
+    loaded = read_state_dict(weights)[0]
+    state = {_current_name(name): tensor.float() for name, tensor in loaded.items()}
     load_exactly(network, state, weights)
     multiple = 2 ** (len(network.config["block_out_channels"]) - 1)
     return DiffusersUNet(network, network.config["out_channels"], multiple).eval()
+
+
+def _current_name(name: str) -> str:
+    """The name that diffusers gives today to a tensor of an older folder's attention."""
+    if ".attentions." not in name:
+        return name
+    return ".".join(_OLD_ATTENTION.get(part, part) for part in name.split("."))
 
 
 def _scheduler_facts(config: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -116,7 +119,8 @@ def _scheduler_facts(config: dict[str, Any], path: Path) -> dict[str, Any]:
 
     def refuse(what: str) -> WrongArchitectureError:
         return WrongArchitectureError(
-            f"{path} asks for {what}, which priors here have not. Choose one trained like DDPM."
+            f"{path} must describe noise such as DDPM's, got {what}, which is not supported. "
+            "Choose another prior."
         )
 
     shape = config.get("beta_schedule")
@@ -152,8 +156,8 @@ def _sample_size(config: dict[str, Any], folder: Path) -> int:
         size = size[0]
     if not isinstance(size, int):
         raise InputError(
-            f"{folder / 'config.json'} should name the side of its square faces as sample_size, "
-            f"and names {size}. Give size= in pixels."
+            f"sample_size in {folder / 'config.json'} must be the side of its square faces, got "
+            f"{size}. Give size= in pixels."
         )
     return size
 
@@ -164,8 +168,8 @@ def _weights_in(folder: Path) -> Path:
     found = next((file for file in files if file.is_file()), None)
     if found is None:
         raise MissingWeightsError(
-            f"{folder} has no diffusion_pytorch_model.safetensors or .bin. Download the folder's "
-            "weights too; a model in several parts must be saved as one."
+            f"{folder} must have diffusion_pytorch_model.safetensors or .bin, got neither. Download "
+            "the folder's weights too, and save a model in several parts as one."
         )
     return found
 
@@ -173,13 +177,18 @@ def _weights_in(folder: Path) -> Path:
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingWeightsError(
-            f"There is no {path}. A diffusers folder has a unet and a scheduler folder, or "
-            "config.json and scheduler_config.json."
+            f"A diffusers folder must have {path}, got none. Download its unet and scheduler "
+            "folders, or config.json and scheduler_config.json."
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise CorruptWeightsError(f"{path} is no JSON ({error}). Download it again.") from error
+        raise CorruptWeightsError(
+            f"{path} must be JSON, got: {error}. Download it again."
+        ) from error
     if not isinstance(content, dict):
-        raise CorruptWeightsError(f"{path} should hold names and values. Download it again.")
+        raise CorruptWeightsError(
+            f"{path} must be an object of names and values, got a {type(content).__name__}. "
+            "Download it again."
+        )
     return content

@@ -1,9 +1,9 @@
-"""The diffusion U-Net of the published face priors, in all its dialects, under their key names.
+"""The diffusion U-Net of the published face priors, in all its dialects, with their key names.
 
 The structure is that of Dhariwal and Nichol (2021), "Diffusion Models Beat GANs", and of Nichol
 and Dhariwal (2021), "Improved Denoising Diffusion Probabilistic Models": residual blocks with a
 time embedding, attention on the coarse levels, and a skip from every encoder block to a decoder
-block. `UNetConfig` says in what the dialects differ.
+block. `UNetConfig` lists the differences between the dialects.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class UNetConfig:
         out_channels: 3, or 6 where the variance is learned too.
         head_channels: channels of an attention head; 0 if `heads` counts them instead.
         heads: attention heads; 0 if `head_channels` gives their width.
-        decoder_heads: attention heads in the decoder, where it differs from `heads`; 0 if not.
-        scale_shift: whether the time embedding scales and shifts after the normalisation
-            (else it is added before).
-        residual_resampling: whether residual blocks change the size (else plain convolutions).
-        new_attention_order: whether queries, keys and values are split before the heads.
+        decoder_heads: attention heads in the decoder; 0 for as many as `heads`.
+        scale_shift: the time embedding scales and shifts after the normalisation; otherwise it
+            is added before.
+        residual_resampling: residual blocks change the size; otherwise plain convolutions do.
+        new_attention_order: splits queries, keys and values before the heads.
         patch: side of the square of pixels that is folded into channels first (1: none); a
             network for large faces then costs as much as one for faces ``patch`` times smaller.
-        detail: channels of a last look at the image beside the prediction, in which 2×2 pixels
-            are folded; where ``patch`` is larger, it keeps what little noise leaves readable
-            (0: none).
+        detail: channels of a final stage that sees the image and the prediction with 2×2 pixels
+            folded (0: none). Where ``patch`` is larger, it keeps fine detail that weak noise
+            leaves readable.
     """
 
     model_channels: int
@@ -60,11 +60,11 @@ class UNetConfig:
 
 
 class UNet(nn.Module):
-    """Predicts from a noisy image and its time step what the prior says that it predicts.
+    """Maps a noisy image and its time step to the prior's prediction (noise, velocity or image).
 
     ``forward(x, t)`` takes B×C×H×W images in [-1, 1] with noise on them, and B time steps of the
-    schedule it was trained on; it gives B×``out_channels``×H×W. Both sides are multiples of
-    ``patch · 2^(levels - 1)``.
+    schedule it was trained on; it returns B×``out_channels``×H×W. Both sides must be multiples
+    of ``patch · 2^(levels - 1)``.
     """
 
     def __init__(self, config: UNetConfig):
@@ -160,7 +160,7 @@ def time_embedding(t: Tensor, width: int) -> Tensor:
 
 
 class _Timed(nn.Sequential):
-    """A sequence whose residual blocks also take the time embedding."""
+    """A sequence that passes the time embedding to its residual blocks."""
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         for layer in self:
@@ -203,11 +203,11 @@ class _ResidualBlock(nn.Module):
 
 
 class _Detail(nn.Module):
-    """What to add to a prediction, from the noisy image and the prediction at half their size.
+    """A correction of the prediction, computed from it and the noisy image at half their size.
 
-    A linear way in and out, its channels weighed by the time, can mix the two by frequency as a
-    Wiener filter does; beside it two convolutions look at what is there. Nothing is normalised,
-    so the contrast of the image is not lost.
+    The linear path, its channels weighted by the time, can mix the two by frequency like a
+    Wiener filter; two convolutions with an activation run beside it. Nothing is normalised, so
+    the image keeps its contrast.
     """
 
     def __init__(self, images: int, to: int, channels: int, time_width: int):
@@ -265,7 +265,7 @@ def _resized(x: Tensor, kind: str) -> Tensor:
 
 
 def _zero(layer: nn.Conv1d | nn.Conv2d) -> nn.Conv1d | nn.Conv2d:
-    """A layer that begins as zero, so that its block begins as the identity."""
+    """A layer initialised to zero, so that its block begins as the identity."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

@@ -19,7 +19,7 @@ from bfr.pairs.folder import read_pairs
 from bfr.prior import prior
 from bfr.prior.constraint import Constraint
 from bfr.prior.prior import save_prior
-from bfr.prior.sample import SampleSettings, for_prior
+from bfr.prior.settings import SampleSettings, for_prior
 from bfr.quality import metrics
 from bfr.restore import restorer
 from bfr.runtime import processes

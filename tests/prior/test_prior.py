@@ -23,7 +23,7 @@ from bfr.errors import (
 )
 from bfr.files.manifest import EMBEDDED_DIR
 from bfr.prior.prior import EMBEDDED_PRIOR, PREDICTIONS, Prior, load_prior, predict, save_prior
-from bfr.prior.schedule import Schedule, noised, posterior, respace
+from bfr.prior.schedule import Schedule, noised, respace
 from bfr.prior.unet import UNet, UNetConfig
 from tests.rule_weights import fill_by_rule
 
@@ -86,16 +86,13 @@ def test_clips_where_the_prior_says_so(clip: bool):
 
 @pytest.mark.parametrize("index", [0, 1, 120, 249])
 def test_variances(index: int):
-    step, x = posterior(STEPS, index), images(1, 3, 8, 8)
-    small = predict(prior_of(x, variance="fixed_small"), x, STEPS, index).log_variance
-    large = predict(prior_of(x, variance="fixed_large"), x, STEPS, index).log_variance
-    assert float(small) == pytest.approx(step.log_variance)
-    assert float(large) == pytest.approx(step.log_beta if index else step.log_variance)
-    for value, expected in ((-1.0, step.log_variance), (1.0, step.log_beta)):
+    x = images(1, 3, 8, 8)
+    assert predict(prior_of(x, variance="fixed_small"), x, STEPS, index).share == 0
+    assert predict(prior_of(x, variance="fixed_large"), x, STEPS, index).share == 1
+    for value, expected in ((-1.0, 0.0), (0.0, 0.5), (1.0, 1.0)):
         word = torch.cat([x, torch.full_like(x, value)], 1)
-        learned = predict(prior_of(word, variance="learned_range"), x, STEPS, index).log_variance
-        assert learned.shape == x.shape
-        assert torch.allclose(learned, torch.full_like(x, expected))
+        learned = predict(prior_of(word, variance="learned_range"), x, STEPS, index).share
+        assert torch.equal(torch.as_tensor(learned), torch.full_like(x, expected))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

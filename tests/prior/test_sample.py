@@ -24,7 +24,8 @@ from bfr.image.lowpass import lowpass
 from bfr.prior.constraint import Constraint
 from bfr.prior.noise import seeded_noise
 from bfr.prior.prior import load_prior
-from bfr.prior.sample import SampledTargets, SampleSettings, for_prior, sample, sample_targets
+from bfr.prior.sample import SampledTargets, sample, sample_targets
+from bfr.prior.settings import SampleSettings, for_prior
 from tests.priors import Ideal, ideal_prior, tiny_prior
 from tests.published_priors import published_unet
 from tests.rule_weights import GOLDEN

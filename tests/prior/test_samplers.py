@@ -43,8 +43,8 @@ def run(
     return multistep(x, steps, predict, after, sampler)
 
 
-def exactly(face: Tensor, log_variance: float = -9.0) -> Predict:
-    return lambda x, index: Predicted(face.expand_as(x), torch.tensor(log_variance))
+def exactly(face: Tensor, share: float = 0.0) -> Predict:
+    return lambda x, index: Predicted(face.expand_as(x), share)
 
 
 def gaussian(steps: Respaced, deviation: float = 0.5) -> Predict:
@@ -53,7 +53,7 @@ def gaussian(steps: Respaced, deviation: float = 0.5) -> Predict:
     def predict(x: Tensor, index: int) -> Predicted:
         kept = float(steps.alphas_cumprod[index])
         share = kept**0.5 * deviation**2 / (kept * deviation**2 + 1 - kept)
-        return Predicted(share * x, torch.tensor(-9.0))
+        return Predicted(share * x, 0.0)
 
     return predict
 
@@ -73,7 +73,7 @@ def test_every_step_is_called_once_noisiest_first(sampler: str):
 
     def predict(x: Tensor, index: int) -> Predicted:
         called.append(index)
-        return Predicted(torch.full_like(x, index), torch.tensor(-9.0))
+        return Predicted(torch.full_like(x, index), 0.0)
 
     def see(x: Tensor, index: int, clean: Tensor) -> Tensor:
         after.append((index, float(clean[0, 0, 0, 0])))
@@ -90,7 +90,7 @@ def test_what_after_gives_goes_on(sampler: str):
 
     def predict(x: Tensor, index: int) -> Predicted:
         seen.append(float(x.mean()))
-        return Predicted(x, torch.tensor(-9.0))
+        return Predicted(x, 0.0)
 
     result = run(
         sampler, drawn()(0), FEW, predict, lambda x, index, _: torch.full_like(x, index / 10)
@@ -159,7 +159,7 @@ def test_unipc_does_not_undo_a_change():
 
         def predict(x: Tensor, index: int) -> Predicted:
             seen.append(x)
-            return Predicted(torch.zeros_like(x), torch.tensor(-9.0))
+            return Predicted(torch.zeros_like(x), 0.0)
 
         def push(x: Tensor, index: int, clean: Tensor) -> Tensor:
             return x + 1 if index == 11 else x

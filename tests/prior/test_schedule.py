@@ -38,17 +38,17 @@ def test_noise_of_the_start_is_the_published_one(dialect: str):
 @pytest.mark.parametrize(("steps", "first", "last"), [(1000, 1e-4, 0.02), (200, 1e-3, 0.05)])
 def test_schedule_is_that_of_diffusers(shape: str, steps: int, first: float, last: float):
     theirs = DDPMScheduler(steps, first, last, DIFFUSERS[shape])  # pyright: ignore[reportArgumentType]
-    kept = Schedule(shape, steps, first, last).alphas_cumprod
-    assert kept.dtype == torch.float64
-    assert torch.allclose(kept, theirs.alphas_cumprod.double(), atol=1e-5)
+    alpha_bar = Schedule(shape, steps, first, last).alphas_cumprod
+    assert alpha_bar.dtype == torch.float64
+    assert torch.allclose(alpha_bar, theirs.alphas_cumprod.double(), atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", list(DIFFUSERS))
 def test_noise_only_grows(shape: str):
-    kept = Schedule(shape).alphas_cumprod
-    assert 0.999 < kept[0] < 1
-    assert 0 < kept[-1] < 0.01
-    assert bool((kept.diff() < 0).all())
+    alpha_bar = Schedule(shape).alphas_cumprod
+    assert 0.999 < alpha_bar[0] < 1
+    assert 0 < alpha_bar[-1] < 0.01
+    assert bool((alpha_bar.diff() < 0).all())
 
 
 @pytest.mark.parametrize("steps", [2, 3, 7, 250, 333, 999, 1000])
@@ -61,18 +61,7 @@ def test_respacing_goes_from_the_first_to_the_last_step(steps: int):
     assert torch.equal(respaced.alphas_cumprod, PUBLISHED.alphas_cumprod[respaced.timesteps])
 
 
-def test_published_notation():
-    small = Schedule(steps=300)
-    sections = respace(small, "10,15,20").timesteps
-    assert [int(((sections >= a) & (sections < a + 100)).sum()) for a in (0, 100, 200)] == [
-        10,
-        15,
-        20,
-    ]
-    assert respace(small, "ddim50").timesteps.tolist() == list(range(0, 300, 6))
-
-
-@pytest.mark.parametrize("steps", [0, 1, -5, 1001, "", "many", "ddim7.5", "ddim999", "600,10"])
+@pytest.mark.parametrize("steps", [0, 1, -5, 1001, 2.5, "250"])
 def test_steps_that_cannot_be(steps):
     with pytest.raises(InputError, match="1000"):
         respace(PUBLISHED, steps)
@@ -91,14 +80,15 @@ def test_noised_at_both_ends():
 def test_posterior_is_bayes_rule(index: int):
     """q(x_{t-1} | x_t, x_0) is q(x_t | x_{t-1})·q(x_{t-1} | x_0), normalised."""
     steps = respace(PUBLISHED, 250)
-    kept, before = float(steps.alphas_cumprod[index]), float(steps.alphas_cumprod_prev[index])
-    beta = 1 - kept / before
+    alpha_bar, before = float(steps.alphas_cumprod[index]), float(steps.alphas_cumprod_prev[index])
+    beta = 1 - alpha_bar / before
     if index:
         precision = (1 - beta) / beta + 1 / (1 - before)
         clean, noisy = before**0.5 / (1 - before) / precision, (1 - beta) ** 0.5 / beta / precision
     else:  # the first step ends at the clean image
         clean, noisy = 1.0, 0.0
-        precision = (1 - (b := 1 - float(steps.alphas_cumprod[1]) / kept)) / b + 1 / (1 - kept)
+        second = 1 - float(steps.alphas_cumprod[1]) / alpha_bar
+        precision = (1 - second) / second + 1 / (1 - alpha_bar)
     found = posterior(steps, index)
     assert found.clean == pytest.approx(clean)
     assert found.noisy == pytest.approx(noisy)
