@@ -168,8 +168,8 @@ def _weights_in(folder: Path) -> Path:
     found = next((file for file in files if file.is_file()), None)
     if found is None:
         raise MissingWeightsError(
-            f"{folder} must have diffusion_pytorch_model.safetensors or .bin, got neither. Download "
-            "the folder's weights too, and save a model in several parts as one."
+            f"{folder} must have diffusion_pytorch_model.safetensors or .bin, got neither. "
+            "Download the folder's weights too, and save a model in several parts as one."
         )
     return found
 

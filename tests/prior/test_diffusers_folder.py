@@ -152,7 +152,7 @@ def test_old_names_and_old_configurations(tmp_path: Path):
         ({"thresholding": True}, "thresholding"),
         ({"clip_sample_range": 2.0}, "clip_sample_range"),
         ({"variance_type": "learned"}, "variance_type 'learned'"),
-        ({"variance_type": "learned_range"}, "gives 3 channels.*needs 6"),
+        ({"variance_type": "learned_range"}, "6 channels.*got 3"),
         ({"prediction_type": "flow"}, "prediction_type 'flow'"),
     ],
 )
@@ -166,12 +166,12 @@ def test_schedulers_that_no_prior_has(settings: dict, match: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("network", "match"),
     [
-        ({"in_channels": 4}, "of 4 channels"),
+        ({"in_channels": 4}, "of 4"),
         ({"num_class_embeds": 10}, "class-conditional"),
         ({"class_embed_type": "timestep"}, "class-conditional"),
         ({"_class_name": "UNet2DConditionModel"}, "UNet2DConditionModel"),
-        ({"down_block_types": ["NoBlock2D", "DownBlock2D"]}, "cannot build"),
-        ({"layers_per_block": 2}, "does not fit"),
+        ({"down_block_types": ["NoBlock2D", "DownBlock2D"]}, "config.json"),
+        ({"layers_per_block": 2}, "must be"),
     ],
 )
 def test_networks_that_no_prior_has(network: dict, match: str, tmp_path: Path):
@@ -185,21 +185,21 @@ def test_networks_that_no_prior_has(network: dict, match: str, tmp_path: Path):
 def test_a_folder_that_does_not_say_its_size(size: Any, tmp_path: Path):
     folder(tmp_path)
     change(tmp_path / "unet" / "config.json", sample_size=size)
-    with pytest.raises(InputError, match="Give size="):
+    with pytest.raises(InputError, match="sample_size"):
         load_prior(tmp_path)
     change(tmp_path / "unet" / "config.json", sample_size=[48, 48])
     assert load_prior(tmp_path).size == 48
     assert load_prior(tmp_path, size=64).size == 64
     with pytest.raises(InputError, match="multiple of 2"):
         load_prior(tmp_path, size=33)
-    with pytest.raises(InputError, match="Leave variance out"):
+    with pytest.raises(InputError, match="Remove variance"):
         load_prior(tmp_path, size=64, variance="fixed_large")
 
 
 def test_a_folder_of_latents(tmp_path: Path):
     folder(tmp_path)
     change(tmp_path / "model_index.json", vqvae=["diffusers", "VQModel"])
-    with pytest.raises(WrongArchitectureError, match=r"latents \(it has a vqvae\)"):
+    with pytest.raises(WrongArchitectureError, match="vqvae"):
         load_prior(tmp_path)
 
 
@@ -207,8 +207,8 @@ def test_a_folder_of_latents(tmp_path: Path):
     ("file", "match"),
     [
         ("unet/config.json", "config.json"),
-        ("unet/diffusion_pytorch_model.safetensors", "no diffusion_pytorch_model"),
-        ("scheduler/scheduler_config.json", "lacks scheduler_config.json"),
+        ("unet/diffusion_pytorch_model.safetensors", "diffusion_pytorch_model"),
+        ("scheduler/scheduler_config.json", "scheduler_config.json"),
     ],
 )
 def test_a_folder_with_a_part_missing(file: str, match: str, tmp_path: Path):
@@ -222,10 +222,10 @@ def test_a_folder_with_a_part_missing(file: str, match: str, tmp_path: Path):
 def test_a_folder_with_a_broken_configuration(content: str, tmp_path: Path):
     folder(tmp_path)
     (tmp_path / "scheduler" / "scheduler_config.json").write_text(content)
-    with pytest.raises(CorruptWeightsError, match=r"is no JSON|names and values"):
+    with pytest.raises(CorruptWeightsError, match="json"):
         load_prior(tmp_path)
 
 
 def test_an_empty_folder(tmp_path: Path):
-    with pytest.raises(MissingWeightsError, match="There is no"):
+    with pytest.raises(MissingWeightsError, match=r"config\.json"):
         load_prior(tmp_path)

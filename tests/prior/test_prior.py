@@ -108,7 +108,7 @@ def test_noise_that_it_was_not_trained_on():
     prior = prior_of(images(1, 3, 8, 8), highest_step=639)
     x = images(1, 3, 8, 8)
     predict(prior, x, STEPS, int((STEPS.timesteps <= 639).sum()) - 1)
-    with pytest.raises(InputError, match=r"up to training step 639.*lower step"):
+    with pytest.raises(InputError, match=r"639"):
         predict(prior, x, STEPS, 200)
 
 
@@ -133,7 +133,7 @@ def test_the_network_is_told_of_more_noise():
 
 def test_a_network_of_the_wrong_kind():
     x = images(1, 3, 8, 8)
-    with pytest.raises(WrongArchitectureError, match=r"\(1, 3, 8, 8\).*\(1, 6, 8, 8\).*learned"):
+    with pytest.raises(WrongArchitectureError, match=r"\(1, 6, 8, 8\).*learned.*\(1, 3, 8, 8\)"):
         predict(prior_of(x, variance="learned_range"), x, STEPS, 0)
     with pytest.raises(WeightsError, match="NaN"):
         predict(prior_of(torch.full_like(x, math.nan)), x, STEPS, 0)
@@ -145,9 +145,9 @@ def test_a_network_of_the_wrong_kind():
         ({"prediction": "score"}, "epsilon, v_prediction, sample"),
         ({"variance": "learned"}, "learned_range, fixed_large, fixed_small"),
         ({"size": 0}, "at least 1 pixel"),
-        ({"highest_step": 1000}, "between 0 and 1000"),
-        ({"shift": -1}, "shift lies between 0 and"),
-        ({"highest_step": 99, "shift": 100}, "highest step, 99, and 100"),
+        ({"highest_step": 1000}, "from 1 to 999"),
+        ({"shift": -1}, "shift"),
+        ({"highest_step": 99, "shift": 100}, "99, got 100"),
     ],
 )
 def test_a_prior_that_cannot_be(wrong: dict, match: str):
@@ -226,13 +226,13 @@ def test_only_what_can_be_saved(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "error", "match"),
     [
-        ({"architecture": "NAFNet"}, WrongArchitectureError, "holds a NAFNet and no prior"),
-        ({"config": "{"}, CorruptWeightsError, "says wrongly"),
-        ({"config": '{"channels": [32]}'}, CorruptWeightsError, "says wrongly"),
+        ({"architecture": "NAFNet"}, WrongArchitectureError, "got a NAFNet"),
+        ({"config": "{"}, CorruptWeightsError, "metadata"),
+        ({"config": '{"channels": [32]}'}, CorruptWeightsError, "metadata"),
         ({"size": "big"}, CorruptWeightsError, "big"),
         ({"schedule": '{"shape": "sigmoid"}'}, CorruptWeightsError, "linear"),
         ({"size": "36"}, InputError, "multiple of 8"),
-        ({"variance": "learned_range"}, WrongArchitectureError, "gives 3 channels.*needs 6"),
+        ({"variance": "learned_range"}, WrongArchitectureError, "6 channels.*got 3"),
         ({"prediction": "score"}, InputError, "score"),
         ({"highest_step": "1000"}, InputError, "1000"),
         ({"shift": "-3"}, InputError, "shift"),
@@ -259,7 +259,7 @@ def test_missing_metadata_and_wrong_structure(tmp_path: Path):
     for wrong, error, match in (
         ({k: v for k, v in metadata.items() if k != "size"}, CorruptWeightsError, "size"),
         ({**metadata, "config": wider}, WrongArchitectureError, r"'input_blocks.2.*\(96, 32"),
-        ({**metadata, "config": odd}, InputError, "40 channels.*heads of 32 channels"),
+        ({**metadata, "config": odd}, InputError, "heads of 32 channels.*40 channels"),
     ):
         save_file(state, path, wrong)
         with pytest.raises(error, match=match):
@@ -269,9 +269,9 @@ def test_missing_metadata_and_wrong_structure(tmp_path: Path):
 def test_it_says_everything_itself(tmp_path: Path):
     path = tmp_path / "mine.safetensors"
     save_prior(path, own(), WORDS)
-    with pytest.raises(InputError, match="Leave size out"):
+    with pytest.raises(InputError, match="Remove size"):
         load_prior(path, size=64)
-    with pytest.raises(InputError, match="Leave preset out"):
+    with pytest.raises(InputError, match="Remove preset"):
         load_prior(path, preset="improved-diffusion")
 
 
