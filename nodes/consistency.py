@@ -5,56 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch.nn.functional as F
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..bfr.errors import InputError
-from ..bfr.image.lowpass import lowpass
+from ..bfr.prior.constraint import constrain_clean
 from . import schemas
 
 PAPER_STOP = 1 - 90 / 250  # as a part of the sampling schedule, which counts from noise to image
-
-
-def constrain_clean(clean: Tensor, reference: Tensor, factor: int, strength: float) -> Tensor:
-    """The constraint on a prediction of the clean image: ``x₀ + strength·φ(reference − x₀)``.
-
-    A step puts the same noise on x₀ as on the reference, so this is the paper's replacement of
-    the noised low frequencies, and no sampler needs to know of it. Where the factor does not
-    divide a side, the difference is mirrored beyond the edges first.
-
-    Args:
-        clean: B×…×H×W, the prediction.
-        reference: the same, or one for all of the batch.
-        factor: φ's factor N, at most the shorter side.
-        strength: 0 changes nothing, 1 replaces the low frequencies.
-
-    Returns:
-        A tensor like ``clean``.
-
-    Raises:
-        InputError: if the shapes differ, or the factor is larger than a side.
-    """
-    if clean.ndim < 4 or clean.shape[1:] != reference.shape[1:]:
-        raise InputError(
-            f"The reference must be as large as the sampled latent, {_shape(clean)}, and is "
-            f"{_shape(reference)}. Encode it with the model's own VAE, at the same size."
-        )
-    if len(reference) not in (1, len(clean)):
-        raise InputError(
-            f"The reference must hold one latent, or one for each of the {len(clean)} sampled, "
-            f"and holds {len(reference)}."
-        )
-    height, width = clean.shape[-2:]
-    if factor > min(height, width):
-        raise InputError(
-            f"The low-pass factor must be at most the latent's shorter side, {min(height, width)}, "
-            f"and {factor} came. A latent is usually 8 times smaller than its image."
-        )
-    margins = (0, -width % factor, 0, -height % factor)
-    missing = (reference.to(clean.device).float() - clean.float()).flatten(1, -3)
-    coarse = lowpass(F.pad(missing, margins, mode="reflect"), factor)[..., :height, :width]
-    return clean + strength * coarse.reshape(clean.shape).to(clean)
 
 
 def constraint_patch(
@@ -83,10 +41,6 @@ def constraint_patch(
         return constrain_clean(clean, model.process_latent_in(latent), factor, strength)
 
     return constrain_prediction
-
-
-def _shape(latent: Tensor) -> str:
-    return "×".join(map(str, latent.shape[1:]))
 
 
 class ApplyConsistency(io.ComfyNode):

@@ -9,12 +9,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..bfr.errors import InputError
+from ..bfr.prior import sweep
 from ..bfr.prior.constraint import PAPER_SIZE, Constraint
 from ..bfr.prior.prior import Prior
 from ..bfr.prior.sample import sample_targets
 from ..bfr.prior.settings import SampleSettings, check_prior, for_prior
 from ..bfr.records import OnStep
-from . import memory, schemas, sweep
+from . import memory, schemas
 from .convert import to_comfy, to_core
 from .looking import show
 

@@ -20,14 +20,11 @@ import torch
 from spandrel.architectures.NAFNet import NAFNet
 
 from bfr.finetune.settings import PRESETS, FinetuneSettings, adjusted
-from bfr.prior.constraint import Constraint
-from bfr.prior.settings import SampleSettings
 from bfr.records import Face, FaceSet
 from tests import stand_in
 from tests.comfy_cli import run_comfy_cli
 from tests.node_schemas import contract
 from tests.pair_sets import restorer as described
-from tests.priors import tiny_prior
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).with_name("golden") / "node_schemas.json"
@@ -226,143 +223,10 @@ def test_bounding_boxes_are_the_cores(convert):
     assert convert.to_bounding_boxes(faces) == [[box], []]
 
 
-@pytest.fixture
-def sweep(load: Callable[[str], Any]) -> Any:
-    return load("sweep")
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "values"),
-    [
-        ("low-pass factor", "8, 16,32", (8, 16, 32)),
-        ("strength", " 0.5 1 ; 0.25 ", (0.5, 1.0, 0.25)),
-        ("sampler", "ddpm, dpm-solver++", ("ddpm", "dpm-solver++")),
-        ("seed", "4, 4", (4,)),
-        ("none", "whatever", (None,)),
-    ],
-)
-def test_swept_values(sweep, name: str, text: str, values: tuple):
-    assert sweep.read_axis(name, text).values == values
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("start", "150, many", r"whole numbers, as in 8, 16, 32; got '150, many'"),
-        ("start", "1.5", "whole numbers"),
-        ("strength", "", "numbers, as in 0.5"),
-        ("sampler", " , ", "names, as in ddpm"),
-        ("batch size", "1", "none or one of low-pass factor"),
-    ],
-)
-def test_what_cannot_be_swept_is_refused(sweep, name: str, text: str, message: str):
-    with pytest.raises(Exception, match=message):
-        sweep.read_axis(name, text)
-
-
 def test_every_swept_parameter_is_an_input_under_its_name():
     shown = {id: options["display_name"] for id, (_, options) in inputs_of(SWEEP).items()}
     options = SWEEP["input"]["required"]["across"][1]["options"]
     assert options and set(options) <= set(shown.values())
-
-
-@pytest.fixture
-def make_even(sweep) -> Callable[..., dict[str, Any]]:
-    """Stands for what makes settings: refuses an odd stop."""
-
-    def make(**values: Any) -> dict[str, Any]:
-        if values["stop"] % 2:
-            raise sweep.InputError(f"stop must be even, and {values['stop']} came.")
-        return values
-
-    return make
-
-
-def test_plan_goes_row_by_row_and_keeps_what_cannot_be(sweep, make_even):
-    across, down = sweep.read_axis("stop", "2, 3"), sweep.read_axis("seed", "5, 6")
-    cells = sweep.plan(across, down, {"stop": 0, "seed": 0, "factor": 8}, make_even)
-    assert [cell.name for cell in cells] == [
-        "seed 5, stop 2",
-        "seed 5, stop 3",
-        "seed 6, stop 2",
-        "seed 6, stop 3",
-    ]
-    assert cells[2].settings == {"stop": 2, "seed": 6, "factor": 8}
-    assert cells[1].settings is None and "3 came" in cells[1].problem
-
-
-def test_plan_of_nothing_possible_is_refused(sweep, make_even):
-    axes = sweep.read_axis("stop", "1, 3"), sweep.read_axis("none", "")
-    with pytest.raises(Exception, match=r"None of 2 combinations.*stop must be even, and 1"):
-        sweep.plan(*axes, {"stop": 0}, make_even)
-    with pytest.raises(Exception, match="two parameters, and both are stop"):
-        sweep.plan(axes[0], axes[0], {"stop": 0}, make_even)
-
-
-def test_cells_share_their_noise_and_the_preview_is_the_grid(sweep):
-    across, down = sweep.read_axis("low-pass factor", "8, 8"), sweep.read_axis("none", "")
-    assert len(across.values) == 1, "one value twice is one column"
-    across = sweep.read_axis("low-pass factor", "4, 8")
-    prior, guess = tiny_prior(), torch.rand(1, 3, 48, 48, generator=torch.Generator())
-    settings = [
-        SampleSettings(Constraint(factor=factor, start=4, stop=2, strength=0.0), seed=1)
-        for factor in across.values
-    ]
-    cells = [
-        sweep.Cell("4", settings[0]),
-        sweep.Cell("8", settings[1]),
-        sweep.Cell("7", None, "The factor must divide, or so."),
-    ]
-    told: list[tuple[int, int, torch.Tensor]] = []
-    faces = sweep.sample_cells(guess, prior, cells, 3, lambda *step: told.append(step))
-    assert torch.equal(faces[0], faces[1]), "without strength the factor does not matter"
-    assert faces[2] is None
-    assert [(done, total) for done, total, _ in told] == [(done, 8) for done in range(1, 9)]
-    assert told[-1][2].shape == (1, 3, 160, 480)
-    assert torch.equal(told[-1][2][..., :160], told[-1][2][..., 160:320])
-    figures = sweep.measure(guess, faces, prior, None)
-    assert figures[0] == figures[1] != "" and figures[2] == ""
-    grid = sweep.draw(faces, cells, figures, sweep.read_axis("seed", "1 2 3"), down, "title")
-    assert grid.picture.shape[1] == 3 and grid.picture.shape[3] > 3 * 48 and len(grid.boxes) == 3
-    assert sweep.report(cells, figures, "title").splitlines()[3] == (
-        "7: left out: The factor must divide, or so."
-    )
-
-
-@pytest.fixture
-def constrain_clean(load: Callable[[str], Any]) -> Callable[..., torch.Tensor]:
-    return load("consistency").constrain_clean
-
-
-@pytest.mark.parametrize("shape", [(2, 4, 32, 40), (2, 16, 3, 32, 40), (2, 4, 31, 45)])
-def test_any_latent_takes_the_coarse_shapes_of_the_reference(constrain_clean, shape):
-    generator = torch.Generator().manual_seed(0)
-    clean, reference = (torch.rand(shape, generator=generator) for _ in range(2))
-    held = constrain_clean(clean, reference + 5, 8, 1.0)
-    assert held.shape == clean.shape
-    assert (held.mean((-1, -2)) - 5.5).abs().max() < 0.2
-    assert torch.allclose(constrain_clean(clean, reference, 8, 0.0), clean, atol=1e-6)
-    assert torch.allclose(constrain_clean(clean, reference, 1, 1.0), reference, atol=1e-5)
-
-
-def test_one_reference_serves_a_batch_and_keeps_the_type(constrain_clean):
-    clean, reference = torch.zeros(3, 4, 16, 16, dtype=torch.bfloat16), torch.ones(1, 4, 16, 16)
-    held = constrain_clean(clean, reference, 4, 1.0)
-    assert held.dtype == torch.bfloat16 and (held.float() - 1).abs().max() < 0.01
-
-
-@pytest.mark.parametrize(
-    ("shape", "factor", "message"),
-    [
-        ((1, 4, 16, 24), 4, "as large as the sampled latent, 4×16×16, and is 4×16×24"),
-        ((1, 16, 16, 16), 4, "own VAE"),
-        ((3, 4, 16, 16), 4, "one for each of the 2 sampled, and holds 3"),
-        ((1, 4, 16, 16), 17, "shorter side, 16, and 17"),
-    ],
-)
-def test_reference_that_does_not_fit_is_refused(constrain_clean, shape, factor: int, message: str):
-    with pytest.raises(Exception, match=message):
-        constrain_clean(torch.zeros(2, 4, 16, 16), torch.zeros(shape), factor, 1.0)
 
 
 @pytest.fixture

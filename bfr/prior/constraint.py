@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
@@ -145,3 +146,48 @@ def constrain(
         B×3×S×S.
     """
     return x + strength * lowpass(noised(guess, alpha_bar, noise) - x, factor)
+
+
+def constrain_clean(clean: Tensor, reference: Tensor, factor: int, strength: float) -> Tensor:
+    """The constraint on a prediction of the clean image: ``x₀ + strength·φ(reference − x₀)``.
+
+    A step puts the same noise on x₀ as on the reference, so this is the paper's replacement of
+    the noised low frequencies, for any sampler. Where the factor does not divide a side, the
+    difference is mirrored beyond the edges first.
+
+    Args:
+        clean: B×…×H×W, the prediction.
+        reference: the same, or one for the whole batch.
+        factor: φ's factor N, at most the shorter side.
+        strength: 0 changes nothing, 1 replaces the low frequencies.
+
+    Returns:
+        A tensor like ``clean``.
+
+    Raises:
+        InputError: if the shapes differ, or the factor is larger than a side.
+    """
+    if clean.ndim < 4 or clean.shape[1:] != reference.shape[1:]:
+        raise InputError(
+            f"The reference must be as large as the sampled latent, {_shape(clean)}, got "
+            f"{_shape(reference)}. Encode it with the model's own VAE, at the same size."
+        )
+    if len(reference) not in (1, len(clean)):
+        raise InputError(
+            f"The reference must hold one latent, or one for each of the {len(clean)} sampled, "
+            f"got {len(reference)}. Encode one image."
+        )
+    height, width = clean.shape[-2:]
+    if factor > min(height, width):
+        raise InputError(
+            f"The low-pass factor must be at most the latent's shorter side, {min(height, width)}, "
+            f"got {factor}. Lower it; a latent is usually 8 times smaller than its image."
+        )
+    margins = (0, -width % factor, 0, -height % factor)
+    missing = (reference.to(clean.device).float() - clean.float()).flatten(1, -3)
+    coarse = lowpass(F.pad(missing, margins, mode="reflect"), factor)[..., :height, :width]
+    return clean + strength * coarse.reshape(clean.shape).to(clean)
+
+
+def _shape(latent: Tensor) -> str:
+    return "×".join(map(str, latent.shape[1:]))

@@ -7,7 +7,7 @@ import torch
 
 from bfr.errors import InputError
 from bfr.image.lowpass import lowpass
-from bfr.prior.constraint import Constraint, constrain, suited
+from bfr.prior.constraint import Constraint, constrain, constrain_clean, suited
 from bfr.prior.schedule import Schedule, noised, respace
 
 
@@ -129,3 +129,34 @@ def test_a_suited_constraint_takes_what_there_is():
     assert suited(Constraint(factor=8), 96, STEPS).factor in (1, 2)  # 1.5 is none
     with pytest.raises(InputError, match="at most 250"):
         suited(Constraint(start=400), 256, STEPS)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 32, 40), (2, 16, 3, 32, 40), (2, 4, 31, 45)])
+def test_any_latent_takes_the_coarse_shapes_of_the_reference(shape):
+    generator = torch.Generator().manual_seed(0)
+    clean, reference = (torch.rand(shape, generator=generator) for _ in range(2))
+    held = constrain_clean(clean, reference + 5, 8, 1.0)
+    assert held.shape == clean.shape
+    assert (held.mean((-1, -2)) - 5.5).abs().max() < 0.2
+    assert torch.allclose(constrain_clean(clean, reference, 8, 0.0), clean, atol=1e-6)
+    assert torch.allclose(constrain_clean(clean, reference, 1, 1.0), reference, atol=1e-5)
+
+
+def test_one_reference_serves_a_batch_and_keeps_the_type():
+    clean, reference = torch.zeros(3, 4, 16, 16, dtype=torch.bfloat16), torch.ones(1, 4, 16, 16)
+    held = constrain_clean(clean, reference, 4, 1.0)
+    assert held.dtype == torch.bfloat16 and (held.float() - 1).abs().max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("shape", "factor", "message"),
+    [
+        ((1, 4, 16, 24), 4, "as large as the sampled latent, 4×16×16, got 4×16×24"),
+        ((1, 16, 16, 16), 4, "own VAE"),
+        ((3, 4, 16, 16), 4, "one for each of the 2 sampled, got 3"),
+        ((1, 4, 16, 16), 17, "shorter side, 16, got 17"),
+    ],
+)
+def test_reference_that_does_not_fit_is_refused(shape, factor: int, message: str):
+    with pytest.raises(InputError, match=message):
+        constrain_clean(torch.zeros(2, 4, 16, 16), torch.zeros(shape), factor, 1.0)

@@ -1,7 +1,4 @@
-"""A sweep over two settings of sampling: what is asked for, sampled, measured and drawn.
-
-Nothing here knows ComfyUI.
-"""
+"""Sweeps over two settings of sampling: read, planned, sampled, measured and drawn."""
 
 from __future__ import annotations
 
@@ -14,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..bfr.errors import InputError
-from ..bfr.image.sheets import Sheet, lay_out
-from ..bfr.image.tensors import resize_square
-from ..bfr.prior.prior import Prior
-from ..bfr.prior.sample import sample_targets
-from ..bfr.prior.settings import SampleSettings, for_prior
-from ..bfr.quality.metrics import METRICS, FaceBatch, Tools, caption
-from ..bfr.records import OnStep
-from ..bfr.runtime.progress import within
+from ..errors import InputError
+from ..image.sheets import Sheet, lay_out
+from ..image.tensors import resize_square
+from ..quality.metrics import METRICS, FaceBatch, Tools, caption
+from ..records import OnStep
+from ..runtime.progress import within
+from .prior import Prior
+from .sample import sample_targets
+from .settings import SampleSettings, for_prior
 
 NOTHING = "none"
 # What can be swept, by the name of its input: the input's id, and what its values are.

@@ -1,0 +1,107 @@
+"""Sweeps over two settings: values read, cells planned, and the grid sampled and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from bfr.errors import InputError
+from bfr.prior import sweep
+from bfr.prior.constraint import Constraint
+from bfr.prior.settings import SampleSettings
+from tests.priors import tiny_prior
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("low-pass factor", "8, 16,32", (8, 16, 32)),
+        ("strength", " 0.5 1 ; 0.25 ", (0.5, 1.0, 0.25)),
+        ("sampler", "ddpm, dpm-solver++", ("ddpm", "dpm-solver++")),
+        ("seed", "4, 4", (4,)),
+        ("none", "whatever", (None,)),
+    ],
+)
+def test_swept_values(name: str, text: str, values: tuple):
+    assert sweep.read_axis(name, text).values == values
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("start", "150, many", r"whole numbers, as in 8, 16, 32; got '150, many'"),
+        ("start", "1.5", "whole numbers"),
+        ("strength", "", "numbers, as in 0.5"),
+        ("sampler", " , ", "names, as in ddpm"),
+        ("batch size", "1", "none or one of low-pass factor"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused(name: str, text: str, message: str):
+    with pytest.raises(InputError, match=message):
+        sweep.read_axis(name, text)
+
+
+@pytest.fixture
+def make_even() -> Callable[..., dict[str, Any]]:
+    """Stands for what makes settings: refuses an odd stop."""
+
+    def make(**values: Any) -> dict[str, Any]:
+        if values["stop"] % 2:
+            raise InputError(f"stop must be even, and {values['stop']} came.")
+        return values
+
+    return make
+
+
+def test_plan_goes_row_by_row_and_keeps_what_cannot_be(make_even):
+    across, down = sweep.read_axis("stop", "2, 3"), sweep.read_axis("seed", "5, 6")
+    cells = sweep.plan(across, down, {"stop": 0, "seed": 0, "factor": 8}, make_even)
+    assert [cell.name for cell in cells] == [
+        "seed 5, stop 2",
+        "seed 5, stop 3",
+        "seed 6, stop 2",
+        "seed 6, stop 3",
+    ]
+    assert cells[2].settings == {"stop": 2, "seed": 6, "factor": 8}
+    assert cells[1].settings is None and "3 came" in cells[1].problem
+
+
+def test_plan_of_nothing_possible_is_refused(make_even):
+    axes = sweep.read_axis("stop", "1, 3"), sweep.read_axis("none", "")
+    with pytest.raises(InputError, match=r"None of 2 combinations.*stop must be even, and 1"):
+        sweep.plan(*axes, {"stop": 0}, make_even)
+    with pytest.raises(InputError, match="two parameters, and both are stop"):
+        sweep.plan(axes[0], axes[0], {"stop": 0}, make_even)
+
+
+def test_cells_share_their_noise_and_the_preview_is_the_grid():
+    across, down = sweep.read_axis("low-pass factor", "8, 8"), sweep.read_axis("none", "")
+    assert len(across.values) == 1, "one value twice is one column"
+    across = sweep.read_axis("low-pass factor", "4, 8")
+    prior, guess = tiny_prior(), torch.rand(1, 3, 48, 48, generator=torch.Generator())
+    settings = [
+        SampleSettings(Constraint(factor=factor, start=4, stop=2, strength=0.0), seed=1)
+        for factor in across.values
+    ]
+    cells = [
+        sweep.Cell("4", settings[0]),
+        sweep.Cell("8", settings[1]),
+        sweep.Cell("7", None, "The factor must divide, or so."),
+    ]
+    told: list[tuple[int, int, torch.Tensor]] = []
+    faces = sweep.sample_cells(guess, prior, cells, 3, lambda *step: told.append(step))
+    assert torch.equal(faces[0], faces[1]), "without strength the factor does not matter"
+    assert faces[2] is None
+    assert [(done, total) for done, total, _ in told] == [(done, 8) for done in range(1, 9)]
+    assert told[-1][2].shape == (1, 3, 160, 480)
+    assert torch.equal(told[-1][2][..., :160], told[-1][2][..., 160:320])
+    figures = sweep.measure(guess, faces, prior, None)
+    assert figures[0] == figures[1] != "" and figures[2] == ""
+    grid = sweep.draw(faces, cells, figures, sweep.read_axis("seed", "1 2 3"), down, "title")
+    assert grid.picture.shape[1] == 3 and grid.picture.shape[3] > 3 * 48 and len(grid.boxes) == 3
+    assert sweep.report(cells, figures, "title").splitlines()[3] == (
+        "7: left out: The factor must divide, or so."
+    )
