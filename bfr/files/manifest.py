@@ -21,7 +21,7 @@ class PublishedWeights:
     Attributes:
         name: what it is called on the command line.
         file: the file's name.
-        kind: "detector", "restorer", "parser" or "prior".
+        kind: "detector", "restorer", "parser", "prior" or "identity".
         url: where it is published.
         sha256: the file's checksum in hexadecimal, or None where it is not known for sure.
         licence: the terms of the weights.

@@ -1,0 +1,182 @@
+"""Who is who: distances of known people, what cannot be compared, and bad files."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bfr.errors import (
+    CorruptWeightsError,
+    InputError,
+    MissingPackageError,
+    MissingWeightsError,
+    WrongArchitectureError,
+)
+from bfr.faces.align import align_faces
+from bfr.faces.detect import detect_faces
+from bfr.faces.identity import (
+    Identity,
+    identity_distance,
+    identity_loss,
+    load_identity,
+    readable,
+)
+from bfr.faces.retinaface import EMBEDDED_DETECTOR, load_detector
+from bfr.files.photos import read_photo
+from bfr.image.geometry import face_template
+from bfr.image.tensors import resize_square
+from tests.portraits import astronaut, only
+
+
+@pytest.fixture(scope="module")
+def identity() -> Identity:
+    return load_identity()
+
+
+@pytest.fixture(scope="module")
+def faces(root: Path) -> Tensor:
+    """Eileen Collins, Grace Hopper, and Eileen Collins in another photograph; 256 px."""
+    detector, crops = load_detector(), []
+    for name in ("eileen_collins.jpg", "grace_hopper.jpg"):
+        image = read_photo(root / "samples" / name).pixels
+        with torch.inference_mode():
+            crops.append(align_faces(image, detect_faces(image, detector), 256)[0][:1])
+    image, face = astronaut()
+    crops.append(align_faces(image, only(face, image), 256)[0])
+    return torch.cat(crops).clone()
+
+
+def test_one_person_is_close_and_another_is_not(identity: Identity, faces: Tensor):
+    same, other = identity_distance(faces[[2, 1]], faces[[0, 0]], identity).tolist()
+    assert same < identity.limit < other
+    assert identity_distance(faces, faces, identity).tolist() == pytest.approx([0, 0, 0], abs=1e-3)
+
+
+def test_the_size_of_the_crop_hardly_counts(identity: Identity, faces: Tensor):
+    for size, most in ((512, 0.05), (192, 0.1)):
+        assert identity_distance(resize_square(faces, size), faces, identity).max() < most
+
+
+def test_a_batch_equals_its_singles_and_the_input_stays(identity: Identity, faces: Tensor):
+    before = faces.clone()
+    together = identity.embed(faces)
+    assert together.shape == (3, 128)
+    singles = torch.cat([identity.embed(face[None]) for face in faces])
+    torch.testing.assert_close(together, singles, atol=1e-4, rtol=0)
+    with torch.inference_mode():
+        torch.testing.assert_close(identity.embed(faces), together, atol=1e-4, rtol=0)
+    assert torch.equal(faces, before)
+    assert identity.embed(faces[:0]).shape == (0, 128)
+
+
+def test_the_loss_pulls_a_face_towards_its_person(identity: Identity, faces: Tensor):
+    face = faces[1:2].clone().requires_grad_()
+    loss = identity_loss(face, faces[:1], identity)
+    (gradient,) = torch.autograd.grad(loss, face)
+    assert gradient.isfinite().all() and gradient.abs().max() > 0
+    nearer = (face - 0.01 * gradient.sign()).detach()
+    assert identity_loss(nearer, faces[:1], identity) < loss
+    same = identity_loss(faces[:1].clone().requires_grad_(), faces[:1], identity)
+    assert same.item() == pytest.approx(0, abs=1e-4)
+
+
+def test_what_cannot_be_compared_is_absent_and_not_zero(identity: Identity, faces: Tensor):
+    known = torch.tensor([True, False, True])
+    apart = identity_distance(faces, faces, identity, readable=known)
+    assert apart.isnan().tolist() == [False, True, False]
+
+
+def test_small_turned_and_missing_faces_are_not_readable():
+    frontal = face_template(256)
+    turned = frontal.clone()
+    turned[2, 0] += 0.6 * float(frontal[1, 0] - frontal[0, 0])
+    sets = [frontal, frontal * 0.1, turned, torch.full_like(frontal, math.nan)]
+    assert readable(torch.stack(sets)).tolist() == [True, False, False, False]
+    rolled = torch.stack([-frontal[:, 1], frontal[:, 0]], -1)[None]
+    assert readable(rolled).all(), "upright or not"
+    assert readable(frontal[None][:0]).shape == (0,)
+
+
+def test_bad_faces_are_refused(identity: Identity, faces: Tensor):
+    with pytest.raises(InputError, match="3 faces and 2"):
+        identity_distance(faces, faces[:2], identity)
+    with pytest.raises(InputError, match="256×128"):
+        identity.embed(faces[:, :, :128])
+    with pytest.raises(InputError):
+        identity.embed(faces * math.nan)
+
+
+# Files -------------------------------------------------------------------------------------------
+
+
+def test_other_networks_are_refused(tmp_path: Path):
+    with pytest.raises(WrongArchitectureError):
+        load_identity(EMBEDDED_DETECTOR)
+    for name in ("absent.safetensors", "absent.onnx"):
+        with pytest.raises(MissingWeightsError, match="absent"):
+            load_identity(tmp_path / name)
+
+
+class Session:
+    """Stands in for onnxruntime's session: the mean colours of a face as its embedding."""
+
+    shape: tuple[object, ...] = ("batch", 3, 112, 112)
+
+    def __init__(self, path: str, providers: list[str]):
+        if Path(path).read_bytes() == b"broken":
+            raise RuntimeError("no model")
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="data", shape=list(self.shape))]
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(shape=["batch", 3])]
+
+    def run(self, _: None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        assert feeds["data"].shape[1:] == (3, 112, 112) and abs(feeds["data"]).max() <= 1
+        assert self.shape[0] != 1 or len(feeds["data"]) == 1
+        return [feeds["data"].mean((2, 3)) + 2]
+
+
+@pytest.fixture
+def onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    module = ModuleType("onnxruntime")
+    module.InferenceSession = Session  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "onnxruntime", module)
+    path = tmp_path / "glintr100.onnx"
+    path.write_bytes(b"onnx")
+    return path
+
+
+@pytest.mark.parametrize("first", ["batch", 1])
+def test_an_arcface_network_compares_too(
+    onnx: Path, faces: Tensor, first: object, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Session, "shape", (first, 3, 112, 112))
+    arcface = load_identity(onnx)
+    embeddings = arcface.embed(faces)
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
+    assert identity_distance(faces, faces, arcface).max() < 1e-3
+    assert arcface.limit > 1 and arcface.name == "glintr100" and len(arcface.sha256) == 64
+    assert arcface.to("cpu").device.type == "cpu"
+    with pytest.raises(InputError, match="glintr100"):
+        identity_loss(faces, faces, arcface)
+
+
+def test_bad_onnx_files_are_refused(onnx: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Session, "shape", (1, 3, 640, 640))
+    with pytest.raises(WrongArchitectureError, match="640"):
+        load_identity(onnx)
+    onnx.write_bytes(b"broken")
+    with pytest.raises(CorruptWeightsError):
+        load_identity(onnx)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingPackageError, match="onnxruntime"):
+        load_identity(onnx)
