@@ -20,12 +20,14 @@ FOLDERS = {
     "restorer": ("facerestore_models", "upscale_models"),
     "parser": ("facedetection", "facerestore_models"),
     "prior": ("face_priors", "diffusers"),
+    "identity": ("insightface",),
 }
 # Not known to ComfyUI itself, with the endings of their files.
 _OWN_FOLDERS = {
     "facedetection": {".safetensors", ".pth"},
     "facerestore_models": {".safetensors", ".pth"},
     "face_priors": {".safetensors", ".pth", ".pt"},
+    "insightface": {".onnx"},
 }
 
 

@@ -168,11 +168,12 @@ def test_manifest_is_sound():
     assert len({entry.name for entry in entries}) == len(entries)
     assert len({entry.file for entry in entries}) == len(entries)
     for entry in entries:
-        assert entry.kind in ("detector", "restorer", "parser", "prior"), entry
-        assert entry.url.startswith("https://github.com/"), entry
+        assert entry.kind in ("detector", "restorer", "parser", "prior", "identity"), entry
+        assert entry.url.startswith(("https://github.com/", "https://huggingface.co/")), entry
         assert entry.url.endswith("/" + entry.file), entry
         assert entry.licence, entry
-        assert entry.folder in ("facedetection", "facerestore_models", "face_priors"), entry
+        folders = ("facedetection", "facerestore_models", "face_priors", "insightface")
+        assert entry.folder in folders, entry
         assert entry.sha256 is None or len(bytes.fromhex(entry.sha256)) == 32, entry
 
 
