@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 GROUPS = 32  # of every group normalisation
@@ -234,12 +235,15 @@ class _Attention(nn.Module):
         self.proj_out = _zero(nn.Conv1d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        flat = x.flatten(2)
-        qkv = self.qkv(self.norm(flat))
-        split = (3, self.heads, -1) if self.new_order else (self.heads, 3, -1)
-        q, k, v = qkv.unflatten(1, split).mT.unbind(1 if self.new_order else 2)
-        h = F.scaled_dot_product_attention(q, k, v)  # B×heads×pixels×channels
-        return x + self.proj_out(h.mT.flatten(1, 2)).view_as(x)
+        qkv = self.qkv(self.norm(x.flatten(2)))
+        channels = "(three heads c)" if self.new_order else "(heads three c)"
+        q, k, v = rearrange(
+            qkv, f"b {channels} pixels -> three b heads pixels c", three=3, heads=self.heads
+        )
+        h = rearrange(
+            F.scaled_dot_product_attention(q, k, v), "b heads pixels c -> b (heads c) pixels"
+        )
+        return x + self.proj_out(h).view_as(x)
 
 
 class _Downsample(nn.Module):
