@@ -39,7 +39,7 @@ from bfr.finetune.settings import PRESETS, FinetuneSettings, preset_for
 from bfr.pairs.folder import Pair, image_path, read_pairs
 from bfr.pairs.writer import write_list
 from bfr.quality.perceptual import load_distance
-from bfr.restore.restorer import load_restorer, native_size
+from bfr.restore.restorer import load_restorer
 
 _PAIRS = 12
 Figures = tuple[float, float]
@@ -72,7 +72,7 @@ def plain_case(
     """The baseline."""
     torch.set_num_threads(threads)
     restorer, clock = load_restorer(path), Clock(device)
-    restorer.to(device).train()
+    restorer.to(device).network.train()
     objective = make_objective(restorer, settings, load_distance("pyramid"), device, 0)
     networks = [objective.parameters()]
     if objective.discriminator is not None:
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args()
     restorer = load_restorer(args.restorer)
-    size = native_size(restorer) or 512
+    size = restorer.size or 512
     settings = replace(
         PRESETS[preset_for(restorer)],
         steps=args.steps,

@@ -141,7 +141,7 @@ def check_restorer(figures: Figures) -> Iterator[Check]:
         path = Path(folder) / "restorer.pth"
         torch.save(rule_state(shapes, computed(shapes), figures.seed), path)
         restorer = load_restorer(path)
-    output = run_restorer(restorer, figures.tensors["input"])
+    output = restorer(figures.tensors["input"])
     yield "output", largest(output - figures.tensors["output"]), 1e-5
 
 
@@ -170,7 +170,7 @@ def check_formats(formats: Mapping[str, dict], seed: int) -> Iterator[Check]:
 def load_full_size(path: Path, entry: Mapping) -> nn.Module:
     """The network of a published prior or restorer."""
     if not any(name.startswith("time_embed.") for name in entry["tensors"]):
-        return load_restorer(path).model
+        return load_restorer(path).network
     names = {"size": "image_size", "head_channels": "num_head_channels"}
     return load_prior(path, **{a: entry[b] for a, b in names.items() if b in entry}).network
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
-from torch import Tensor, nn
 
 from ..bfr.choices import MASKS
 from ..bfr.errors import InputError
@@ -33,14 +31,6 @@ def parse_indices(text: str) -> list[int] | None:
     if not all(word.isdecimal() for word in words):
         raise InputError(f"numbers must be whole numbers and commas, as in 0, 2; got {text!r}.")
     return [int(word) for word in words] or None
-
-
-def parser_network(parser: ModelPatcher | None, mask_mode: str, crops: Tensor) -> nn.Module | None:
-    """The parser's network, moved to the computing device if the mask mode uses it."""
-    if parser is None or mask_mode != "parsing":
-        return None
-    memory.load(parser, faces=len(crops))
-    return parser.model
 
 
 class DetectFaces(io.ComfyNode):
@@ -86,7 +76,7 @@ class DetectFaces(io.ComfyNode):
         images, _ = to_core(image)
         memory.load(detector)
         faces = detect_faces(
-            images, detector.model, score=score, min_size=min_size, on_step=memory.progress()
+            images, detector, score=score, min_size=min_size, on_step=memory.progress()
         )
         overlay = to_comfy(draw_faces(images, faces))
         return io.NodeOutput(faces, overlay, faces.count, to_bounding_boxes(faces))
@@ -310,12 +300,14 @@ class PasteFaces(io.ComfyNode):
     ) -> io.NodeOutput:
         images, alpha = to_core(image)
         crops, _ = to_core(crops, "crops")
+        if parser is not None and mask_mode == "parsing":
+            memory.load(parser, faces=len(crops))
         images, masks = paste_faces(
             images,
             crops,
             alignment,
             mask=mask_mode,
-            parser=parser_network(parser, mask_mode, crops),
+            parser=parser,
             feather=feather,
             colour=colour_match,
             strength=strength,

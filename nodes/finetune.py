@@ -10,7 +10,6 @@ from typing import Any
 import comfy.model_management as model_management
 import folder_paths
 from comfy_api.latest import io
-from spandrel import ImageModelDescriptor
 
 from ..bfr.choices import DISTANCES, PRECISIONS
 from ..bfr.errors import InputError
@@ -22,7 +21,7 @@ from ..bfr.finetune.settings import (
     adjusted,
     preset_for,
 )
-from ..bfr.restore.restorer import load_restorer
+from ..bfr.restore.restorer import Restorer, load_restorer
 from . import memory, schemas
 from .convert import to_comfy, to_core
 from .folders import stamp
@@ -56,7 +55,7 @@ def run_folder(name: str) -> Path:
 
 
 def make_settings(
-    restorer: ImageModelDescriptor,
+    restorer: Restorer,
     *,
     preset: str,
     steps: int,
@@ -384,7 +383,7 @@ class FinetuneRestorer(io.ComfyNode):
     ) -> io.NodeOutput:
         if existing_run not in (CONTINUE, ANEW):
             raise InputError(f"existing run must be {CONTINUE} or {ANEW}; got {existing_run!r}.")
-        restorer = restorer or load_restorer()
+        restorer = memory.manage_restorer(restorer or load_restorer())
         settings = make_settings(
             restorer,
             preset=preset,
@@ -422,10 +421,9 @@ class FinetuneRestorer(io.ComfyNode):
             )
         if not tuned.finished:
             _stopped[run_name.strip()] += 1
-        tuned.restorer.about = tuned.about  # pyright: ignore[reportAttributeAccessIssue]
-        memory.restorer_patcher(tuned.restorer)
+        restorer = memory.manage_restorer(tuned.restorer, tuned.about)
         return io.NodeOutput(
-            tuned.restorer, report(tuned, run), to_comfy(tuned.plot), to_comfy(tuned.strip)
+            restorer, report(tuned, run), to_comfy(tuned.plot), to_comfy(tuned.strip)
         )
 
 
@@ -509,5 +507,6 @@ class SaveRestorer(io.ComfyNode):
     def execute(cls, restorer, file_name, half, overwrite) -> io.NodeOutput:
         path = result_file(file_name, overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_restorer(path, restorer, getattr(restorer, "about", {}), half=half)
+        restorer = memory.manage_restorer(restorer)
+        save_restorer(path, restorer, restorer.about, half=half)
         return io.NodeOutput(str(path))

@@ -72,7 +72,7 @@ class LoadFaceDetector(io.ComfyNode):
         path = None
         if detector_name != EMBEDDED:
             path = get_file("detector", detector_name, download)
-        return io.NodeOutput(memory.manage(load_detector(path)))
+        return io.NodeOutput(memory.manage_detector(load_detector(path)))
 
 
 class LoadRestorer(io.ComfyNode):
@@ -107,9 +107,7 @@ class LoadRestorer(io.ComfyNode):
         path = None
         if restorer_name != EMBEDDED:
             path = get_file("restorer", restorer_name, download)
-        restorer = load_restorer(path)
-        memory.restorer_patcher(restorer)
-        return io.NodeOutput(restorer)
+        return io.NodeOutput(memory.manage_restorer(load_restorer(path)))
 
 
 class LoadFaceParser(io.ComfyNode):
@@ -146,7 +144,7 @@ class LoadFaceParser(io.ComfyNode):
     @classmethod
     def execute(cls, parser_name, download) -> io.NodeOutput:
         parser = load_parser(get_file("parser", parser_name, download))
-        return io.NodeOutput(memory.manage(parser))
+        return io.NodeOutput(memory.manage_parser(parser))
 
 
 class LoadPrior(io.ComfyNode):

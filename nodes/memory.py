@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
 
 import comfy.model_management as model_management
 import comfy.utils
 import torch
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
 from PIL import Image
-from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from ..bfr.errors import CancelledError
+from ..bfr.faces.parsing import Parser
+from ..bfr.faces.retinaface import Detector
+from ..bfr.files.handles import NetworkHandle
 from ..bfr.finetune.settings import FinetuneSettings
 from ..bfr.image.tensors import to_uint8
 from ..bfr.prior.prior import Prior
 from ..bfr.records import OnStep
-from ..bfr.restore.restorer import native_size, run_restorer
+from ..bfr.restore.restorer import Restorer, from_spandrel
 
 _PREVIEW_SIDE = 512
 _FACE_BYTES = 6 * 64 * 512 * 512 * 4  # six float32 layers of 64 channels at 512 px
@@ -28,13 +30,79 @@ _PRIOR_LAYERS = 16  # a U-Net holds some 12 layers as large as its first one; me
 _SEARCH_BYTES = 8 * 16 * 1600 * 1600 * 4  # eight of 16 channels at the largest search size
 
 
-def manage(network: nn.Module) -> ModelPatcher:
-    """Hands a network to ComfyUI, which from now on decides where its weights lie."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ManagedDetector(Detector):
+    """A detector whose network ComfyUI manages; the ``BFR_DETECTOR`` socket."""
+
+    patcher: ModelPatcher
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ManagedParser(Parser):
+    """A parser whose network ComfyUI manages; the ``BFR_PARSER`` socket."""
+
+    patcher: ModelPatcher
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ManagedRestorer(Restorer):
+    """A restorer whose network ComfyUI manages; the core's ``UPSCALE_MODEL`` socket.
+
+    The core's upscale node asks for ``patcher`` and ``scale`` and calls it with an image.
+
+    Attributes:
+        about: where a tuned restorer is from, see `bfr.finetune.save.provenance`.
+    """
+
+    patcher: ModelPatcher
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+def patcher(network: nn.Module) -> ModelPatcher:
+    """Hands a network to ComfyUI, which from now on decides where its weights are."""
     return CoreModelPatcher(
         network,
         load_device=model_management.get_torch_device(),
         offload_device=model_management.unet_offload_device(),
     )
+
+
+def manage_detector(detector: Detector) -> ManagedDetector:
+    """Hands a detector's network to ComfyUI."""
+    return ManagedDetector(**_fields(detector, Detector), patcher=patcher(detector.network))
+
+
+def manage_parser(parser: Parser) -> ManagedParser:
+    """Hands a parser's network to ComfyUI."""
+    return ManagedParser(**_fields(parser, Parser), patcher=patcher(parser.network))
+
+
+def manage_restorer(model: object, about: Mapping[str, str] | None = None) -> ManagedRestorer:
+    """The restorer on an UPSCALE_MODEL socket, its network handed to ComfyUI.
+
+    Args:
+        model: a restorer of ours, managed or not, or a spandrel descriptor of the core's own
+            loader, which has a patcher already.
+        about: where a tuned restorer is from.
+
+    Raises:
+        WrongArchitectureError: if it is no face restorer.
+    """
+    if isinstance(model, ManagedRestorer):
+        return model
+    restorer = model if isinstance(model, Restorer) else from_spandrel(model)
+    given = getattr(model, "patcher", None)
+    given = patcher(restorer.network) if given is None else given
+    return ManagedRestorer(**_fields(restorer, Restorer), patcher=given, about=about or {})
+
+
+def unmanaged(restorer: Restorer) -> Restorer:
+    """The same restorer without its patcher, so that a copy of it is a restorer of its own."""
+    return Restorer(**_fields(restorer, Restorer))
+
+
+def _fields(handle: NetworkHandle, kind: type[NetworkHandle]) -> dict[str, Any]:
+    return {item.name: getattr(handle, item.name) for item in fields(kind)}
 
 
 _PAPER_SIDE = 512  # of faces for a restorer that takes any
@@ -52,34 +120,33 @@ class ManagedPrior:
 
 def manage_prior(prior: Prior) -> ManagedPrior:
     """Hands a prior's network to ComfyUI."""
-    return ManagedPrior(prior, manage(prior.network))
+    return ManagedPrior(prior, patcher(prior.network))
 
 
-def restorer_patcher(restorer: ImageModelDescriptor) -> ModelPatcher:
-    """The patcher of an UPSCALE_MODEL, which ComfyUI's own loader keeps as ``.patcher``."""
-    patcher = getattr(restorer, "patcher", None)
-    if patcher is None:
-        patcher = restorer.patcher = manage(restorer.model)  # pyright: ignore[reportAttributeAccessIssue]
-    return patcher
+class Managed(Protocol):
+    """Whatever has a network that ComfyUI manages."""
+
+    @property
+    def patcher(self) -> ModelPatcher: ...
 
 
-def unmanaged(restorer: ImageModelDescriptor) -> ImageModelDescriptor:
-    """The same restorer without its patcher, so that a copy of it is a restorer of its own."""
-    bare = copy.copy(restorer)
-    vars(bare).pop("patcher", None)
-    return bare
-
-
-def load(*patchers: ModelPatcher, faces: int = 0, needed: int = 0) -> None:
+def load(*managed: Managed | None, faces: int = 0, needed: int = 0) -> None:
     """Moves networks to the computing device, making room for the work to come.
 
+    `load_models_gpu` is certain to move ComfyUI's own operators only; networks of others may
+    stay on the offload device, and would then work there without a word. So each is moved
+    again, as the core's own upscale nodes do since 2026.
+
     Args:
-        patchers: the networks.
+        managed: what has the networks; None is skipped.
         faces: how many go through a restorer or parser at once.
         needed: bytes that other work needs, which comes after that.
     """
     needed = max(needed, _SEARCH_BYTES + faces * _FACE_BYTES)
+    patchers = [each.patcher for each in managed if each is not None]
     model_management.load_models_gpu(patchers, memory_required=needed, force_full_load=True)
+    for each in patchers:
+        each.model.to(each.load_device)
 
 
 def sampling_bytes(prior: Prior, faces: int) -> int:
@@ -89,14 +156,14 @@ def sampling_bytes(prior: Prior, faces: int) -> int:
     return int(4 * faces * prior.size**2 * channels * _PRIOR_LAYERS)
 
 
-def training_bytes(restorer: ImageModelDescriptor, settings: FinetuneSettings) -> int:
+def training_bytes(restorer: Restorer, settings: FinetuneSettings) -> int:
     """The memory that fine-tuning takes beside the caller's own restorer, about.
 
     The copy's parameters, gradients, both moments of Adam and the average; what a forward pass
     of a micro-batch keeps for the backward pass, which is counted on a network without memory;
     and the same of the discriminator and the perceptual distance, by their layers.
     """
-    side = settings.patch or native_size(restorer) or _PAPER_SIDE
+    side = settings.patch or restorer.size or _PAPER_SIDE
     kept = 0
 
     def count(tensor: Tensor) -> Tensor:
@@ -104,13 +171,12 @@ def training_bytes(restorer: ImageModelDescriptor, settings: FinetuneSettings) -
         kept += tensor.nbytes
         return tensor
 
-    ghost = unmanaged(restorer)
     with torch.inference_mode(False), torch.enable_grad():
-        ghost._model = copy.deepcopy(restorer.model).to("meta", torch.float32)
-        ghost.model.requires_grad_(True)
+        ghost = unmanaged(restorer).copy().to("meta", torch.float32)
+        ghost.network.requires_grad_(True)
         faces = torch.empty(1, 3, side, side, device="meta", requires_grad=True)
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-            run_restorer(ghost, faces)
+            ghost(faces)
     layers = _DISTANCE_LAYERS * (settings.perceptual > 0)
     layers += (
         _CRITIC_LAYERS[settings.discriminator]
@@ -119,7 +185,7 @@ def training_bytes(restorer: ImageModelDescriptor, settings: FinetuneSettings) -
     )
     if settings.checkpointing:
         kept //= 4
-    weights = sum(parameter.numel() for parameter in restorer.model.parameters())
+    weights = sum(parameter.numel() for parameter in restorer.network.parameters())
     return 4 * 5 * weights + settings.micro_batch * (kept + 4 * layers * side**2)
 
 

@@ -215,18 +215,16 @@ class BuildTrainingPairs(io.ComfyNode):
         )
         if restorer is None and guesses is None and guessed is None:
             restorer = load_restorer()
-        detector = detector or memory.manage(load_detector())
-        patchers = [detector, prior.patcher]
-        if restorer is not None:
-            patchers.append(memory.restorer_patcher(restorer))
+        restorer = None if restorer is None else memory.manage_restorer(restorer)
+        detector = detector or memory.manage_detector(load_detector())
         needed = memory.sampling_bytes(prior.prior, batch_size)
-        memory.load(*patchers, faces=settings.batch_size, needed=needed)
+        memory.load(detector, prior, restorer, faces=settings.batch_size, needed=needed)
         out = set_folder(pairs_name)
         if photographs is not None:
             built = build_pairs(
                 find_sources([photographs], out),
                 out,
-                detector.model,
+                detector,
                 restorer,
                 prior.prior,
                 settings,
@@ -243,7 +241,7 @@ class BuildTrainingPairs(io.ComfyNode):
                 prior.prior,
                 settings,
                 guesses=None if guesses is None else to_core(guesses, "guesses")[0],
-                detector=detector.model,
+                detector=detector,
                 say=log.info,
                 on_step=memory.progress(),
             )

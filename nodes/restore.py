@@ -144,9 +144,9 @@ class RestoreFaces(io.ComfyNode):
         cls, crops, restorer, fidelity, strength, lock, lock_factor, batch_size
     ) -> io.NodeOutput:
         faces, _ = to_core(crops, "crops")
+        restorer = memory.manage_restorer(restorer)
         if len(faces):
-            patcher = memory.restorer_patcher(restorer)
-            memory.load(patcher, faces=min(batch_size, len(faces)))
+            memory.load(restorer, faces=min(batch_size, len(faces)))
         restored = restore_faces(
             faces,
             restorer,
@@ -232,8 +232,8 @@ class RestorePhoto(io.ComfyNode):
         parser=None,
     ) -> io.NodeOutput:
         images, alpha = to_core(image)
-        detector = detector or memory.manage(load_detector())
-        restorer = restorer or load_restorer()
+        detector = detector or memory.manage_detector(load_detector())
+        restorer = memory.manage_restorer(restorer or load_restorer())
         settings = RestoreSettings(
             score=score,
             min_size=min_size,
@@ -246,16 +246,13 @@ class RestorePhoto(io.ComfyNode):
             feather=feather,
             batch_size=batch_size,
         )
-        patchers = [detector, memory.restorer_patcher(restorer)]
-        if parser is not None:
-            patchers.append(parser)
-        memory.load(*patchers, faces=batch_size)
+        memory.load(detector, restorer, parser, faces=batch_size)
         photo = restore_photo(
             images,
-            detector.model,
+            detector,
             restorer,
             settings,
-            parser=None if parser is None else parser.model,
+            parser=parser,
             on_step=memory.progress(),
         )
         return io.NodeOutput(

@@ -191,9 +191,9 @@ class ReviewTrainingPairs(io.ComfyNode):
 
     @classmethod
     def execute(cls, pairs, rejected, kept, reject_flagged, page, detector=None) -> io.NodeOutput:
-        detector = detector or memory.manage(load_detector())
+        detector = detector or memory.manage_detector(load_detector())
         memory.load(detector)
-        check_pairs(pairs.folder, detector.model, on_step=memory.progress())
+        check_pairs(pairs.folder, detector, on_step=memory.progress())
         reviewed = mark_pairs(
             pairs.folder, reject=words(rejected), keep=words(kept), reject_flagged=reject_flagged
         )

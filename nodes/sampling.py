@@ -59,7 +59,7 @@ def make_settings(
 
 def load_prior(managed: memory.ManagedPrior, faces: int) -> None:
     """Moves a prior to the computing device, with room for as many faces at once."""
-    memory.load(managed.patcher, needed=memory.sampling_bytes(managed.prior, faces))
+    memory.load(managed, needed=memory.sampling_bytes(managed.prior, faces))
 
 
 def show_panels(on_step: OnStep, panels: int) -> OnStep:
@@ -246,8 +246,7 @@ class SweepGuidance(io.ComfyNode):
         )
         if detector is not None:
             memory.load(detector)
-        network = None if detector is None else detector.model
-        figures = sweep.measure(guess, faces, prior.prior, network)
+        figures = sweep.measure(guess, faces, prior.prior, detector)
         title = sweep.shared(columns, rows, guidance)
         if guidance["suit_prior"] and prior.prior.size != PAPER_SIZE:
             title += f" (for {PAPER_SIZE} px)"

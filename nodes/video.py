@@ -131,8 +131,8 @@ class RestoreVideo(io.ComfyNode):
         parser=None,
     ) -> io.NodeOutput:
         frames, alpha = to_core(images, "images")
-        detector = detector or memory.manage(load_detector())
-        restorer = restorer or load_restorer()
+        detector = detector or memory.manage_detector(load_detector())
+        restorer = memory.manage_restorer(restorer or load_restorer())
         settings = VideoSettings(
             score=score,
             min_size=min_size,
@@ -149,16 +149,13 @@ class RestoreVideo(io.ComfyNode):
             max_gap=max_gap,
             chunk=chunk,
         )
-        patchers = [detector, memory.restorer_patcher(restorer)]
-        if parser is not None:
-            patchers.append(parser)
-        memory.load(*patchers, faces=batch_size)
+        memory.load(detector, restorer, parser, faces=batch_size)
         restored, tracks = restore_video(
             frames,
-            detector.model,
+            detector,
             restorer,
             settings,
-            parser=None if parser is None else parser.model,
+            parser=parser,
             on_step=memory.progress(),
         )
         return io.NodeOutput(to_comfy(restored, alpha), report(tracks, len(frames)))

@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from bfr.damage.degrade import PRESETS, Degradation, degrade_faces
 from bfr.faces.detect import detect_faces
-from bfr.faces.retinaface import load_detector
+from bfr.faces.retinaface import Detector, load_detector
 from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
 from bfr.finetune.discriminator import DetailDiscriminator, held

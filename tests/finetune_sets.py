@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from spandrel import ImageModelDescriptor, ModelLoader
+from spandrel import ModelLoader
 from spandrel.architectures.NAFNet import NAFNet
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from bfr.files.checksums import file_sha256
 from bfr.files.photos import Photo, write_photo
 from bfr.finetune.settings import FinetuneSettings
 from bfr.pairs.folder import Pair, PairSet, image_path, read_pairs
+from bfr.restore.restorer import Restorer, from_spandrel
 
 SIZE = 32
 QUICK = FinetuneSettings(
@@ -34,7 +35,7 @@ QUICK = FinetuneSettings(
 PLAIN = replace(QUICK, adversarial=0.0, perceptual=0.0, ema=0.0, patch=None, clip=0.0)
 
 
-def tiny_restorer(seed: int = 0, scale: float = 0.1) -> ImageModelDescriptor:
+def tiny_restorer(seed: int = 0, scale: float = 0.1) -> Restorer:
     """A NAFNet of some thousand parameters, which changes its input a little."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -44,10 +45,8 @@ def tiny_restorer(seed: int = 0, scale: float = 0.1) -> ImageModelDescriptor:
         for name, parameter in network.named_parameters():
             if name.endswith(("beta", "gamma")):
                 parameter.data.normal_(0, scale)
-    restorer = ModelLoader().load_from_state_dict(network.state_dict())
-    assert isinstance(restorer, ImageModelDescriptor)
-    restorer.tags.append(f"{SIZE}px")
-    return restorer.eval()
+    restorer = from_spandrel(ModelLoader().load_from_state_dict(network.state_dict()))
+    return replace(restorer, size=SIZE)
 
 
 def faces(count: int, seed: int = 0, size: int = SIZE) -> Tensor:

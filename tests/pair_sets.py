@@ -14,12 +14,14 @@ from PIL import Image
 from spandrel import Architecture, ImageModelDescriptor
 from torch import Tensor, nn
 
+from bfr.faces.retinaface import Detector
 from bfr.files.sources import find_sources
 from bfr.pairs import crops
 from bfr.pairs.build import BuildReport, PairSettings, build_pairs
 from bfr.prior.constraint import Constraint
 from bfr.prior.settings import SampleSettings
 from bfr.records import Face, FaceSet
+from bfr.restore.restorer import Restorer, from_spandrel
 from tests.portraits import face_at
 from tests.priors import tiny_prior
 
@@ -51,19 +53,21 @@ class Paler(nn.Module):
         return x.lerp(torch.full_like(x, 0.5), float(self.share))
 
 
-def restorer(share: float = 0.3, architecture: str = "Other") -> ImageModelDescriptor:
+def restorer(share: float = 0.3, architecture: str = "Other") -> Restorer:
     network = Paler(share)
-    return ImageModelDescriptor(
-        network, network.state_dict(), Known(architecture), "SR", [], True, True, 1, 3, 3
+    return from_spandrel(
+        ImageModelDescriptor(
+            network, network.state_dict(), Known(architecture), "SR", [], True, True, 1, 3, 3
+        )
     )
 
 
-def detector(weight: float = 0.5) -> nn.Module:
+def detector(weight: float = 0.5) -> Detector:
     """A stand-in; `stand_in` says what is found. Its weight is the least score that it knows."""
     network = nn.Linear(1, 1)
     nn.init.constant_(network.weight, weight)
     nn.init.zeros_(network.bias)
-    return network
+    return Detector(network)
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from spandrel import ModelLoader
 from spandrel.architectures.NAFNet import NAFNet
 
 from bfr.finetune.settings import PRESETS, FinetuneSettings, adjusted
@@ -309,14 +310,44 @@ def test_names_that_lead_elsewhere_are_refused(tuning):
 
 
 def test_memory_for_training_grows_with_what_is_trained(load):
-    restorer, settings = described(architecture="NAFNet"), replace(PRESETS["quick"], patch=64)
-    restorer._model = NAFNet(width=4, middle_blk_num=1, enc_blk_nums=[1], dec_blk_nums=[1])
+    settings = replace(PRESETS["quick"], patch=64)
+    network = NAFNet(width=4, middle_blk_num=1, enc_blk_nums=[1], dec_blk_nums=[1])
+    restorer = replace(described(architecture="NAFNet"), network=network)
     memory = load("memory")
     whole = memory.training_bytes(restorer, settings)
-    weights = sum(parameter.numel() for parameter in restorer.model.parameters())
+    weights = sum(parameter.numel() for parameter in restorer.network.parameters())
     kept = whole - 20 * weights
     twice = replace(settings, batch=8, micro_batch=8)
     assert memory.training_bytes(restorer, twice) - 20 * weights == 2 * kept > 0
     for less in ({"adversarial": 0}, {"perceptual": 0}, {"checkpointing": True}, {"patch": 32}):
         assert memory.training_bytes(restorer, replace(settings, **less)) < whole
-    assert all(parameter.device.type == "cpu" for parameter in restorer.model.parameters())
+    assert all(parameter.device.type == "cpu" for parameter in restorer.network.parameters())
+
+
+def test_a_network_that_comfyui_leaves_behind_is_moved_all_the_same(load, monkeypatch):
+    """`load_models_gpu` may leave a network without ComfyUI's own operators where it was."""
+    memory, asked = load("memory"), []
+    monkeypatch.setattr(
+        memory.model_management,
+        "load_models_gpu",
+        lambda patchers, **options: asked.extend(patchers),
+        raising=False,
+    )
+    network = torch.nn.Linear(2, 2)
+    patcher = types.SimpleNamespace(model=network, load_device=torch.device("meta"))
+    memory.load(memory.ManagedDetector(network, patcher=patcher), None)
+    assert asked == [patcher]
+    assert network.weight.device.type == "meta"
+
+
+def test_a_restorer_of_the_core_is_taken_with_its_own_patcher(load):
+    memory, network = load("memory"), NAFNet(width=4, enc_blk_nums=[1], dec_blk_nums=[1])
+    stock = ModelLoader().load_from_state_dict(network.state_dict())
+    stock.patcher = object()  # type: ignore[union-attr]
+    restorer = memory.manage_restorer(stock)
+    assert restorer.patcher is stock.patcher and restorer.network is stock.model
+    assert (restorer.architecture, restorer.size, restorer.scale) == ("NAFNet", 256, 1)
+    assert memory.manage_restorer(restorer) is restorer
+    assert not hasattr(memory.unmanaged(restorer), "patcher")
+    face = torch.rand(1, 3, 64, 64)
+    assert restorer(face).shape == face.shape, "the core's upscale node calls it"

@@ -9,18 +9,21 @@ from spandrel.architectures.RestoreFormer import RestoreFormer
 from spandrel.architectures.SwinIR import SwinIR
 from torch import nn
 
+from bfr.restore.restorer import Restorer, from_spandrel
 from tests.pair_sets import Known
 from tests.rule_weights import fill_by_rule
 
 
-def describe(network: nn.Module, architecture: str) -> ImageModelDescriptor:
-    """A descriptor as spandrel's loader makes it, without the loader."""
-    return ImageModelDescriptor(
-        network, network.state_dict(), Known(architecture), "SR", [], True, True, 1, 3, 3
+def describe(network: nn.Module, architecture: str) -> Restorer:
+    """A restorer of that architecture, without spandrel's loader."""
+    return from_spandrel(
+        ImageModelDescriptor(
+            network, network.state_dict(), Known(architecture), "SR", [], True, True, 1, 3, 3
+        )
     )
 
 
-def nafnet(width: int = 4, seed: int = 0) -> ImageModelDescriptor:
+def nafnet(width: int = 4, seed: int = 0) -> Restorer:
     """Some 2000 parameters; changes its input a little. Sides are multiples of 4."""
     network = NAFNet(width=width, middle_blk_num=1, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1])
     fill_by_rule(network, seed)
@@ -28,7 +31,7 @@ def nafnet(width: int = 4, seed: int = 0) -> ImageModelDescriptor:
     return describe(network, "NAFNet")
 
 
-def swinir(drop_path_rate: float = 0.0) -> ImageModelDescriptor:
+def swinir(drop_path_rate: float = 0.0) -> Restorer:
     """Two stages of two blocks; sides are multiples of 8."""
     network = SwinIR(
         img_size=8,
@@ -44,13 +47,13 @@ def swinir(drop_path_rate: float = 0.0) -> ImageModelDescriptor:
     return describe(fill_by_rule(network), "SwinIR")
 
 
-def gfpgan() -> ImageModelDescriptor:
+def gfpgan() -> Restorer:
     """A sixteenth of the channels; 512 px faces, slow."""
     network = GFPGAN(narrow=0.0625, num_style_feat=16)  # type: ignore[arg-type]
     return describe(fill_by_rule(network), "GFPGAN")
 
 
-def restoreformer() -> ImageModelDescriptor:
+def restoreformer() -> Restorer:
     """32 channels throughout; 512 px faces, slow."""
     network = RestoreFormer(
         n_embed=16, embed_dim=32, ch=32, ch_mult=(1, 1, 1, 1, 1, 1), num_res_blocks=1, z_channels=32

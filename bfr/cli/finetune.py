@@ -14,12 +14,12 @@ from .report import DONE, SOME_FAILED, say, tell
 
 if TYPE_CHECKING:
     import torch
-    from spandrel import ImageModelDescriptor
     from torch import Tensor
 
     from ..finetune.loop import Finetuned
     from ..finetune.settings import FinetuneSettings
     from ..pairs.folder import PairSet
+    from ..restore.restorer import Restorer
 
 RECIPE_WORDS = {name.split()[0].lower(): name for name in RECIPES}
 RESULT = "restorer.safetensors"
@@ -195,7 +195,7 @@ def finetune(options: argparse.Namespace) -> int:
     return DONE if tuned.improved or options.keep_worse else SOME_FAILED
 
 
-def _settings(options: argparse.Namespace, restorer: ImageModelDescriptor) -> FinetuneSettings:
+def _settings(options: argparse.Namespace, restorer: Restorer) -> FinetuneSettings:
     """The preset's, but for what the words change."""
     from ..finetune.settings import PRESETS, adjusted, preset_for
 
@@ -216,7 +216,7 @@ def _settings(options: argparse.Namespace, restorer: ImageModelDescriptor) -> Fi
 
 def _evaluation(
     options: argparse.Namespace,
-    restorer: ImageModelDescriptor,
+    restorer: Restorer,
     pairs: PairSet,
     device: torch.device,
 ) -> Tensor:
@@ -229,9 +229,8 @@ def _evaluation(
     from ..files.photos import read_photo
     from ..files.sources import find_sources
     from ..pairs.folder import read_image
-    from ..restore.restorer import native_size
 
-    size = native_size(restorer)
+    size = restorer.size
     if size is None:
         if not pairs.kept:
             raise InputError(f"{pairs.folder} has no finished pair. Finish it: bfr targets")

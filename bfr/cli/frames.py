@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from spandrel import ImageModelDescriptor
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..faces.parsing import Parser
+from ..faces.retinaface import Detector
 from ..files.photos import read_photo, write_photo
 from ..files.sources import Source
 from ..files.whole import copy_file
 from ..records import counted
 from ..restore.clip import VideoSettings, check_settings, find_tracks, restore_frames
+from ..restore.restorer import Restorer
 from ..restore.track import faces_by_frame
 from ..runtime.progress import Progress
 from .report import Report, report_entry
@@ -37,10 +39,10 @@ class Frames:
 def restore_folder(
     sources: Sequence[Source],
     targets: Mapping[Source, Path],
-    detector: nn.Module,
-    restorer: ImageModelDescriptor,
+    detector: Detector,
+    restorer: Restorer,
     settings: VideoSettings,
-    parser: nn.Module | None,
+    parser: Parser | None,
     say: Callable[[str], None],
 ) -> Report:
     """Restores the faces of a clip in image files.
@@ -48,10 +50,10 @@ def restore_folder(
     Args:
         sources: the frames in order, all of one size.
         targets: where each goes; one that is not named here is not written.
-        detector: a network of `load_detector`.
-        restorer: a descriptor of `load_restorer`.
+        detector: of `load_detector`.
+        restorer: of `load_restorer`.
         settings: how the faces are treated.
-        parser: a network of `load_parser`, or None.
+        parser: of `load_parser`, or None.
         say: takes a line of progress.
 
     Returns:

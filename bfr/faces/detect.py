@@ -14,7 +14,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import box_iou, nms
 
 from ..errors import InputError
@@ -31,7 +31,7 @@ from ..image.geometry import (
 )
 from ..image.tensors import check_images
 from ..records import Face, FaceSet, OnStep
-from .retinaface import predict
+from .retinaface import Detector
 
 SEARCH_SIZES = (352, 1600)
 """Longer side in pixels at which images are searched: large faces, then small ones."""
@@ -50,7 +50,7 @@ _LOOKS_AT_ONCE = 16  # bounds the memory of the second looks
 
 def detect_faces(
     images: Tensor,
-    detector: nn.Module,
+    detector: Detector,
     *,
     score: float = 0.5,
     min_size: float = 0.0,
@@ -63,7 +63,7 @@ def detect_faces(
 
     Args:
         images: B×3×H×W RGB in [0, 1].
-        detector: a network of `load_detector`, on any device; images go to it.
+        detector: on any device; images go to it.
         score: least confidence in [0, 1] of a face.
         min_size: least longer box side in pixels of the image.
         search_sizes: longer image sides at which to search; larger images are shrunk.
@@ -82,7 +82,7 @@ def detect_faces(
     check_images(images)
     if not 0 <= score <= 1:
         raise InputError(f"score must lie between 0 and 1, but is {score}.")
-    device = next(detector.parameters()).device
+    device = detector.device
     found: list[tuple[Face, ...]] = []
     for index in range(len(images)):
         image = images[index : index + 1].to(device)
@@ -126,13 +126,13 @@ def _moved(face: Face, matrix: Tensor) -> Face:
     return Face((x0, y0, x1, y1), face.score, _as_points(points[2:]))
 
 
-def _search(image: Tensor, detector: nn.Module, score: float, sizes: tuple[int, ...]) -> list[Face]:
+def _search(image: Tensor, detector: Detector, score: float, sizes: tuple[int, ...]) -> list[Face]:
     """Faces of one upright 1×3×H×W image, searched at each of the sizes once, best first."""
     full = (image.shape[-2], image.shape[-1])
     found = []
     for target in sorted({min(size, max(full)) for size in sizes}):
         resized = _shrunk(image, target / max(full))
-        scores, boxes, landmarks = (part[0] for part in predict(resized, detector))
+        scores, boxes, landmarks = (part[0] for part in detector(resized))
         sure = scores >= score
         back = resize_matrix((resized.shape[-2], resized.shape[-1]), full)
         corners = transform_points(back, boxes[sure].double().unflatten(-1, (2, 2)))
@@ -152,7 +152,7 @@ def _shrunk(image: Tensor, scale: float) -> Tensor:
     return F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
 
 
-def _look_again(image: Tensor, faces: list[Face], detector: nn.Module, score: float) -> list[Face]:
+def _look_again(image: Tensor, faces: list[Face], detector: Detector, score: float) -> list[Face]:
     """The faces that a look at each of them confirms, with its landmarks, each face once.
 
     The score becomes the geometric mean of both looks', less where the look and the look in a
@@ -166,8 +166,8 @@ def _look_again(image: Tensor, faces: list[Face], detector: nn.Module, score: fl
     for start in range(0, len(faces), _LOOKS_AT_ONCE):
         part = slice(start, start + _LOOKS_AT_ONCE)
         crops = cut_crops(image, to_crop[part], (0,) * len(faces[part]), LOOK_SIDE)
-        straight = _central_face(*predict(crops, detector))
-        scores, mirrored = _central_face(*predict(crops.flip(-1), detector))
+        straight = _central_face(*detector(crops))
+        scores, mirrored = _central_face(*detector(crops.flip(-1)))
         mirrored = mirrored[:, MIRROR_ORDER]
         mirrored[..., 0] = LOOK_SIDE - 1 - mirrored[..., 0]
         landmarks = transform_points(invert(to_crop[part]), (straight[1] + mirrored) / 2)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from kornia.filters import gaussian_blur2d
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError, WrongArchitectureError
+from ..files.handles import NetworkHandle
 from ..files.weights import read_state_dict
 
 _SIZE = 512  # both networks were trained on aligned faces of this size
@@ -24,39 +26,29 @@ _PARSENET_FACE = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15)
 _BISENET_FACE = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 17)
 
 
-class FaceParser(nn.Module):
-    """A parsing network with its normalisation and its face classes.
+@dataclass(frozen=True, eq=False)
+class Parser(NetworkHandle):
+    """A face parser with its normalisation and its classes.
 
-    Args:
-        network: takes normalised N×3×512×512 RGB and returns the 19 class scores first.
+    The network takes normalised N×3×S×S RGB of its own size and returns the class scores first.
+
+    Attributes:
         mean: three means, RGB, of images in [0, 1].
         std: three standard deviations.
         face: the classes that belong to the face.
     """
 
-    mean: Tensor
-    std: Tensor
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    face: tuple[int, ...] = _PARSENET_FACE
 
-    def __init__(
-        self,
-        network: nn.Module,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-        face: tuple[int, ...],
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.face = face
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(std)[:, None, None])
-
-    def forward(self, crops: Tensor) -> Tensor:
-        """The probability of face, N×1×512×512, in N×3×512×512 RGB crops in [0, 1]."""
-        scores = self.network((crops - self.mean) / self.std)[0]
-        return scores.softmax(1)[:, list(self.face)].sum(1, keepdim=True)
+    def __call__(self, crops: Tensor) -> Tensor:
+        """The probability of each class, N×C×S×S, in N×3×S×S RGB crops in [0, 1]."""
+        mean, std = (crops.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return self.network((crops - mean) / std)[0].softmax(1)
 
 
-def load_parser(path: str | Path) -> FaceParser:
+def load_parser(path: str | Path) -> Parser:
     """Loads a face parser; ParseNet or BiSeNet is read from the file's keys.
 
     Args:
@@ -71,35 +63,38 @@ def load_parser(path: str | Path) -> FaceParser:
     """
     from facexlib.parsing import BiSeNet, ParseNet
 
+    path = Path(path)
     state, _ = read_state_dict(path)
     if "out_mask_conv.conv2d.weight" in state:
         network = ParseNet(in_size=_SIZE, out_size=_SIZE, parsing_ch=_CLASSES)
-        parser = FaceParser(network, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), _PARSENET_FACE)
+        parser = Parser(network, path.stem, _SIZE)
     elif "cp.resnet.conv1.weight" in state:
         imagenet = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-        parser = FaceParser(BiSeNet(num_class=_CLASSES), *imagenet, _BISENET_FACE)
+        network = BiSeNet(num_class=_CLASSES)
+        parser = Parser(network, path.stem, _SIZE, *imagenet, _BISENET_FACE)
     else:
         raise WrongArchitectureError(
             f"{path} holds no face parser; expected facexlib's parsing_parsenet.pth or "
             f"parsing_bisenet.pth, but its first key is {next(iter(state), 'missing')!r}."
         )
     try:
-        parser.network.load_state_dict(state)
+        network.load_state_dict(state)
     except RuntimeError as error:
         raise WrongArchitectureError(
-            f"{path} is a {type(parser.network).__name__} of another size or number of classes "
+            f"{path} is a {type(network).__name__} of another size or number of classes "
             f"than facexlib's 512 px, {_CLASSES} class network: {error}"
         ) from error
-    return parser.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    return parser
 
 
 @torch.no_grad()
-def parse_faces(crops: Tensor, parser: nn.Module) -> Tensor:
+def parse_faces(crops: Tensor, parser: Parser) -> Tensor:
     """Marks the face and its hair in aligned crops.
 
     Args:
         crops: N×3×S×S RGB in [0, 1].
-        parser: what :func:`load_parser` returned; runs on its own device and dtype.
+        parser: runs on its own device and dtype.
 
     Returns:
         N×1×S×S float32 mask in [0, 1] with soft edges, on the crops' device.
@@ -107,19 +102,17 @@ def parse_faces(crops: Tensor, parser: nn.Module) -> Tensor:
     Raises:
         InputError: if ``parser`` is no face parser.
     """
-    if not isinstance(parser, FaceParser):
-        raise InputError(
-            f"A face parser was expected, not a {type(parser).__name__}; use load_parser."
-        )
-    size = crops.shape[-1]
+    if not isinstance(parser, Parser):
+        raise InputError(f"parser must be a Parser of load_parser, got a {type(parser).__name__}.")
+    size, own = crops.shape[-1], parser.size or crops.shape[-1]
     masks = crops.new_empty(len(crops), 1, size, size, dtype=torch.float32)
     kernel = 2 * int(3 * _SOFTNESS * size) + 1
     for start in range(0, len(crops), _BATCH):
-        part = crops[start : start + _BATCH].to(parser.mean)
-        if size != _SIZE:
-            part = F.interpolate(part, (_SIZE, _SIZE), mode="bilinear", antialias=True)
-        found = parser(part).to(masks)
-        if size != _SIZE:
+        part = crops[start : start + _BATCH].to(parser.device, parser.dtype)
+        if size != own:
+            part = F.interpolate(part, (own, own), mode="bilinear", antialias=True)
+        found = parser(part)[:, list(parser.face)].sum(1, keepdim=True).to(masks)
+        if size != own:
             found = F.interpolate(found, (size, size), mode="bilinear", antialias=True)
         sigma = (_SOFTNESS * size, _SOFTNESS * size)
         masks[start : start + _BATCH] = gaussian_blur2d(found, kernel, sigma, "replicate")

@@ -39,7 +39,7 @@ import math
 import torch
 from kornia.filters import gaussian_blur2d
 from kornia.geometry.transform import warp_affine
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..choices import MASKS
 from ..errors import InputError
@@ -48,7 +48,7 @@ from ..image.crops import cut_crops
 from ..image.geometry import compose, invert, resize_matrix, scale_of, transform_points
 from ..image.tensors import check_images, resize_square, size_in_words
 from ..records import Alignment
-from .parsing import parse_faces
+from .parsing import Parser, parse_faces
 
 _Box = tuple[int, int, int, int]
 
@@ -66,7 +66,7 @@ def paste_faces(
     alignment: Alignment,
     *,
     mask: str = "soft oval",
-    parser: nn.Module | None = None,
+    parser: Parser | None = None,
     feather: float = 0.1,
     colour: str = "low frequency",
     strength: float = 1.0,
@@ -83,7 +83,7 @@ def paste_faces(
         alignment: what :func:`bfr.faces.align.align_faces` returned with the crops.
         mask: ``"soft oval"`` (a face on the template with forehead, chin and ears),
             ``"square"`` (the whole crop), or ``"parsing"`` (the face's own outline).
-        parser: the network of :func:`bfr.faces.parsing.load_parser`, used by ``"parsing"`` only.
+        parser: used by ``"parsing"`` only.
         feather: width of the soft edge as a share of the crop's side, in [0, 0.5]: along the
             crop's border for every mask, and to both sides of the oval's outline.
         colour: how crops are fitted to the photograph's colours, see
@@ -251,7 +251,7 @@ def _check_fit(images: Tensor, crops: Tensor, alignment: Alignment) -> None:
         )
 
 
-def _check_options(mask: str, parser: nn.Module | None, feather: float, strength: float) -> None:
+def _check_options(mask: str, parser: Parser | None, feather: float, strength: float) -> None:
     if mask not in MASKS:
         raise InputError(f"The mask must be one of {', '.join(MASKS)}, not {mask!r}.")
     if mask == "parsing" and parser is None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,10 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import WeightsError, WrongArchitectureError
+from ..files.handles import NetworkHandle
 from ..files.manifest import EMBEDDED_DIR
 from ..files.weights import read_state_dict
 
 EMBEDDED_DETECTOR = EMBEDDED_DIR / "detector.safetensors"
+
+Predictions = tuple[Tensor, Tensor, Tensor]
+"""Scores B×A, boxes B×A×4 and landmarks B×A×5×2 in pixels of the images, float32 on the CPU."""
 
 _STRIDES = (8, 16, 32)
 _ANCHOR_SIZES = ((16, 32), (64, 128), (256, 512))
@@ -40,45 +46,6 @@ def build_detector(backbone: str) -> nn.Module:
         from facexlib.detection.retinaface import RetinaFace
 
         return RetinaFace(network_name=backbone, device=torch.device("cpu")).eval()
-
-
-def load_detector(path: str | Path | None = None) -> nn.Module:
-    """Loads a RetinaFace detector; the backbone is read from the file's keys.
-
-    Args:
-        path: a ``.safetensors`` or ``.pth`` file; None for the embedded weights.
-
-    Returns:
-        The network on the CPU in evaluation mode.
-
-    Raises:
-        WeightsError: if the file is missing, corrupt, unsafe, or no RetinaFace network.
-    """
-    path = Path(path) if path is not None else EMBEDDED_DETECTOR
-    state, _ = read_state_dict(path)
-    if "body.stage1.0.0.weight" in state:
-        backbone = "mobile0.25"
-    elif "body.layer1.0.conv1.weight" in state:
-        backbone = "resnet50"
-    else:
-        raise WrongArchitectureError(
-            f"{path.name} is no RetinaFace detector (first key {next(iter(state), None)!r}). "
-            "Choose detection_Resnet50_Final.pth, detection_mobilenet0.25_Final.pth or the "
-            "embedded detector."
-        )
-    detector = build_detector(backbone)
-    wanted = detector.state_dict()
-    fitting = {key: value for key, value in state.items() if key in wanted}
-    missing = [key for key in wanted if key not in fitting and "num_batches_tracked" not in key]
-    wrong = [key for key, value in fitting.items() if value.shape != wanted[key].shape]
-    if missing or wrong:
-        raise WrongArchitectureError(
-            f"{path.name} looks like RetinaFace ({backbone}), but {len(missing)} tensors are "
-            f"missing and {len(wrong)} have another shape, first {(missing + wrong)[0]!r}. "
-            "Use a file made for facexlib."
-        )
-    detector.load_state_dict(fitting, strict=False)
-    return detector.eval().requires_grad_(False)
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -131,12 +98,12 @@ def decode(offsets: Tensor, points: Tensor, priors: Tensor) -> tuple[Tensor, Ten
 
 
 @torch.no_grad()
-def predict(images: Tensor, detector: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+def predict(network: nn.Module, images: Tensor) -> Predictions:
     """What the network sees at every anchor of a batch of images.
 
     Args:
-        images: B×3×H×W RGB in [0, 1], on the detector's device; padded to whole strides here.
-        detector: a network of `load_detector`.
+        network: one of `build_detector`.
+        images: B×3×H×W RGB in [0, 1], on the network's device; padded to whole strides here.
 
     Returns:
         Scores B×A, boxes B×A×4 and landmarks B×A×5×2 in pixels, float32 on the CPU.
@@ -146,10 +113,65 @@ def predict(images: Tensor, detector: nn.Module) -> tuple[Tensor, Tensor, Tensor
     """
     height, width = images.shape[-2:]
     pad = [0, -width % _STRIDES[-1], 0, -height % _STRIDES[-1]]
-    parameter = next(detector.parameters())
+    parameter = next(network.parameters())
     inputs = F.pad(normalise(images.float()), pad).to(parameter.dtype)
-    offsets, scores, points = (part.float().cpu() for part in detector(inputs))
+    offsets, scores, points = (part.float().cpu() for part in network(inputs))
     if not torch.isfinite(scores).all():
         raise WeightsError("The face detector gave NaN. Get its weights again, or use float32.")
     boxes, landmarks = decode(offsets, points, anchors(inputs.shape[-2], inputs.shape[-1]))
     return scores[..., 1], boxes, landmarks
+
+
+@dataclass(frozen=True, eq=False)
+class Detector(NetworkHandle):
+    """A face detector of any kind.
+
+    Attributes:
+        call: ``call(network, images)`` of B×3×H×W RGB in [0, 1] on the network's device, which
+            returns the `Predictions` at every anchor, before overlapping boxes are merged.
+    """
+
+    call: Callable[[nn.Module, Tensor], Predictions] = predict
+
+    def __call__(self, images: Tensor) -> Predictions:
+        """What the network sees at every anchor of B×3×H×W RGB images in [0, 1]."""
+        return self.call(self.network, images)
+
+
+def load_detector(path: str | Path | None = None) -> Detector:
+    """Loads a RetinaFace detector; the backbone is read from the file's keys.
+
+    Args:
+        path: a ``.safetensors`` or ``.pth`` file; None for the embedded weights.
+
+    Returns:
+        The detector on the CPU in evaluation mode.
+
+    Raises:
+        WeightsError: if the file is missing, corrupt, unsafe, or no RetinaFace network.
+    """
+    path = Path(path) if path is not None else EMBEDDED_DETECTOR
+    state, _ = read_state_dict(path)
+    if "body.stage1.0.0.weight" in state:
+        backbone = "mobile0.25"
+    elif "body.layer1.0.conv1.weight" in state:
+        backbone = "resnet50"
+    else:
+        raise WrongArchitectureError(
+            f"{path.name} is no RetinaFace detector (first key {next(iter(state), None)!r}). "
+            "Choose detection_Resnet50_Final.pth, detection_mobilenet0.25_Final.pth or the "
+            "embedded detector."
+        )
+    network = build_detector(backbone)
+    wanted = network.state_dict()
+    fitting = {key: value for key, value in state.items() if key in wanted}
+    missing = [key for key in wanted if key not in fitting and "num_batches_tracked" not in key]
+    wrong = [key for key, value in fitting.items() if value.shape != wanted[key].shape]
+    if missing or wrong:
+        raise WrongArchitectureError(
+            f"{path.name} looks like RetinaFace ({backbone}), but {len(missing)} tensors are "
+            f"missing and {len(wrong)} have another shape, first {(missing + wrong)[0]!r}. "
+            "Use a file made for facexlib."
+        )
+    network.load_state_dict(fitting, strict=False)
+    return Detector(network.eval().requires_grad_(False), path.stem)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import AdamW
 
 from ..quality.perceptual import Distance
+from ..restore.restorer import Restorer
 from .checkpointing import checkpoint_blocks
 from .discriminator import refresh
 from .losses import Objective, make_objective
@@ -41,8 +40,8 @@ class Learner:
         whole: whether no step is half done.
     """
 
-    training: ImageModelDescriptor
-    scored: ImageModelDescriptor
+    training: Restorer
+    scored: Restorer
     objective: Objective
     optimizers: dict[str, AdamW]
     scaler: GradScaler
@@ -64,8 +63,8 @@ class Learner:
 
     def modules(self) -> dict[str, nn.Module]:
         found: dict[str, nn.Module | None] = {
-            "network": self.training.model,
-            "average": None if self.scored is self.training else self.scored.model,
+            "network": self.training.network,
+            "average": None if self.scored is self.training else self.scored.network,
             "discriminator": self.objective.discriminator,
         }
         return {name: module for name, module in found.items() if module is not None}
@@ -108,7 +107,7 @@ class Learner:
         self.faces["best"] = faces
         self.best = {
             name: tensor.detach().to("cpu", copy=True).contiguous()
-            for name, tensor in self.scored.model.state_dict().items()
+            for name, tensor in self.scored.network.state_dict().items()
         }
         return True
 
@@ -142,7 +141,7 @@ class Learner:
 
 
 def make_learner(
-    restorer: ImageModelDescriptor,
+    restorer: Restorer,
     settings: FinetuneSettings,
     distance: Distance,
     device: torch.device,
@@ -159,11 +158,12 @@ def make_learner(
         WrongArchitectureError: for a restorer that cannot be trained, or not by this recipe.
         InputError: for patches that it cannot take.
     """
-    training = deepcopy(restorer).float().to(device).eval()
-    scored = deepcopy(training) if settings.ema else training
+    training = restorer.copy().to(device, torch.float32)
+    training.network.eval()
+    scored = training.copy() if settings.ema else training
     objective = make_objective(training, settings, distance, device, settings.seed)
     if settings.checkpointing:
-        checkpoint_blocks(training.model)
+        checkpoint_blocks(training.network)
     trained = {"optimizer": objective.parameters()}
     if objective.discriminator is not None:
         refresh(objective.discriminator)

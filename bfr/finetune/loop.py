@@ -8,13 +8,11 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from spandrel import ImageModelDescriptor
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_
@@ -31,7 +29,7 @@ from ..image.plots import curves
 from ..pairs.folder import PairSet
 from ..quality.perceptual import load_distance
 from ..records import OnStep
-from ..restore.restorer import native_size
+from ..restore.restorer import Restorer
 from ..runtime.memory import DeviceOutOfMemoryError, is_out_of_memory
 from ..runtime.processes import Share
 from ..runtime.progress import in_words
@@ -69,7 +67,7 @@ class Finetuned:
         plot: 1×3×H×W RGB in [0, 1]: the losses by step.
     """
 
-    restorer: ImageModelDescriptor
+    restorer: Restorer
     improved: bool
     best_step: int
     steps: int
@@ -83,7 +81,7 @@ class Finetuned:
 @torch.inference_mode(False)  # ComfyUI's nodes run in it, and nothing learns there
 @torch.enable_grad()
 def finetune(
-    restorer: ImageModelDescriptor,
+    restorer: Restorer,
     pairs: PairSet,
     run: Path,
     settings: FinetuneSettings,
@@ -136,7 +134,7 @@ def finetune(
     """
     share = share or Share()
     device = torch.device(device or share.device or restorer.device)
-    data = TrainingSet(pairs, settings, clean, native_size(restorer))
+    data = TrainingSet(pairs, settings, clean, restorer.size)
     mine, part = _micro_batches(settings, share)
     panel = make_panel(pairs, data.held or data.train[:MOST_HELD], evaluation, MOST_HELD)
     distance = load_distance(settings.distance, device)
@@ -150,7 +148,7 @@ def finetune(
     pace = _Pace(say, on_step, learner.step, settings.steps)
     board = _board(folder, learner.step) if tensorboard and folder.writes else None
 
-    network, objective, scaler = learner.training.model, learner.objective, learner.scaler
+    network, objective, scaler = learner.training.network, learner.objective, learner.scaler
     discriminator, optimizers = objective.discriminator, list(learner.optimizers.values())
     batches = data.batches(range(learner.step, settings.steps), mine)
     finished = False
@@ -194,7 +192,7 @@ def finetune(
                     optimizer.zero_grad(set_to_none=True)
                 scaler.update()
                 if settings.ema:
-                    follow(learner.scored.model, network, settings.ema)
+                    follow(learner.scored.network, network, settings.ema)
                 if discriminator is not None:
                     refresh(discriminator)
                 learner.step = step + 1
@@ -292,16 +290,17 @@ class _Course:
             return curves({"loss": ([0.0], [0.0])}, "No step is done yet")
         return curves(series, "Losses", log=True)
 
-    def result(self, restorer: ImageModelDescriptor, finished: bool, keep_worse: bool) -> Finetuned:
+    def result(self, restorer: Restorer, finished: bool, keep_worse: bool) -> Finetuned:
         """What the run came to."""
-        learner, tuned = self.learner, deepcopy(restorer).cpu().eval()
+        learner, tuned = self.learner, restorer.copy().to("cpu")
+        tuned.network.eval()
         best_step = 0
         if learner.best:
             best_step = learner.best_validation["step"]
-            tuned.model.load_state_dict(learner.best)
+            tuned.network.load_state_dict(learner.best)
         elif keep_worse:
             best_step = learner.step
-            tuned.model.load_state_dict(learner.scored.model.state_dict())
+            tuned.network.load_state_dict(learner.scored.network.state_dict())
         return Finetuned(
             restorer=tuned,
             improved=bool(learner.best),

@@ -15,12 +15,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from ..errors import InputError, WrongArchitectureError
 from ..quality.perceptual import Distance
-from ..restore.restorer import CONVENTIONS, run_restorer
+from ..restore.restorer import CONVENTIONS, Restorer
 from .discriminator import DetailDiscriminator, UNetDiscriminator, held
 from .settings import CODEBOOK, DETAIL, REGRESSION, FinetuneSettings
 
@@ -59,16 +58,16 @@ class Objective(ABC):
 
     discriminator: UNetDiscriminator | DetailDiscriminator | None = None
 
-    def __init__(self, restorer: ImageModelDescriptor, settings: FinetuneSettings) -> None:
+    def __init__(self, restorer: Restorer, settings: FinetuneSettings) -> None:
         self.restorer, self.settings = restorer, settings
-        self.frozen = _FROZEN.get(restorer.architecture.id, ())
-        for name, parameter in restorer.model.named_parameters():
+        self.frozen = _FROZEN.get(restorer.architecture, ())
+        for name, parameter in restorer.network.named_parameters():
             frozen = any(fnmatchcase(name, pattern) for pattern in self.frozen)
             parameter.requires_grad_(not frozen)
 
     def parameters(self) -> list[nn.Parameter]:
         """What is trained of the restorer, in the network's order."""
-        return [p for p in self.restorer.model.parameters() if p.requires_grad]
+        return [p for p in self.restorer.network.parameters() if p.requires_grad]
 
     @abstractmethod
     def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -100,7 +99,7 @@ class Regression(Objective):
 
     def __init__(
         self,
-        restorer: ImageModelDescriptor,
+        restorer: Restorer,
         settings: FinetuneSettings,
         distance: Distance,
         device: torch.device | str,
@@ -117,7 +116,7 @@ class Regression(Objective):
             self.discriminator.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        restored = run_restorer(self.restorer, batch.lq)
+        restored = self.restorer(batch.lq)
         terms = self._errors(restored, batch.target)
         if self.discriminator is not None:
             self.discriminator.requires_grad_(False)
@@ -176,14 +175,15 @@ class Codebook(Objective):
     the latter a mean over all elements.
     """
 
-    def __init__(self, restorer: ImageModelDescriptor, settings: FinetuneSettings) -> None:
+    def __init__(self, restorer: Restorer, settings: FinetuneSettings) -> None:
         super().__init__(restorer, settings)
-        self.encoder = deepcopy(restorer.model.encoder).requires_grad_(False).eval()
-        self.codes = restorer.model.quantize.embedding.weight
+        network: Any = restorer.network
+        self.encoder = deepcopy(network.encoder).requires_grad_(False).eval()
+        self.codes = network.quantize.embedding.weight
 
     def terms(self, batch: Batch) -> tuple[dict[str, Tensor], None]:
         wanted = self._codes_of(batch.target)
-        features, logits = _predict_codes(self.restorer.model, batch.lq * 2 - 1)
+        features, logits = _predict_codes(self.restorer.network, batch.lq * 2 - 1)
         terms, settings = {}, self.settings
         if settings.code:
             terms["code"] = settings.code * F.cross_entropy(logits.float().mT, wanted)
@@ -206,7 +206,7 @@ class Codebook(Objective):
 
 
 def make_objective(
-    restorer: ImageModelDescriptor,
+    restorer: Restorer,
     settings: FinetuneSettings,
     distance: Distance,
     device: torch.device | str,
@@ -228,7 +228,7 @@ def make_objective(
         WrongArchitectureError: for a network that cannot be trained, or not by this recipe.
         InputError: for patches that it cannot take.
     """
-    kind, name = restorer.architecture.id, restorer.architecture.name
+    kind, name = restorer.architecture, restorer.architecture
     if kind not in CONVENTIONS:
         raise WrongArchitectureError(
             f"This restorer ({name}) cannot be trained here. Choose one of these architectures: "

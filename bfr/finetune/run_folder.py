@@ -26,15 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import CorruptWeightsError, InputError, OutputError
-from ..files.checksums import network_sha256
 from ..files.photos import Photo, write_photo
 from ..files.weights import write_state_dict
 from ..files.whole import atomic_path, check_writable
+from ..restore.restorer import Restorer
 from .batches import TrainingSet
 from .save import pairs_sha256
 
@@ -198,7 +197,7 @@ class RunFolder:
 
 
 def identify(
-    restorer: ImageModelDescriptor, data: TrainingSet, evaluation: Tensor | None, distance: str
+    restorer: Restorer, data: TrainingSet, evaluation: Tensor | None, distance: str
 ) -> dict[str, Any]:
     """What must stay as it is in a run: all that its numbers depend on, but for rounding.
 
@@ -214,7 +213,7 @@ def identify(
     return {
         "settings": {name: value for name, value in settings.items() if name not in _FREE},
         "distance": distance,
-        "base": network_sha256(restorer.model),
+        "base": restorer.sha256,
         "pairs": len(data.pairs.kept),
         "pairs' checksum": pairs_sha256(data.pairs.kept),
         "clean faces": _sha256(clean.encode()) if clean else None,

@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from spandrel import ImageModelDescriptor
 from torch import Tensor
 
 from ..errors import InputError, WeightsError, WrongArchitectureError
 from ..files.weights import write_state_dict
 from ..pairs.folder import Pair
-from ..restore.restorer import CONVENTIONS, native_size
+from ..restore.restorer import CONVENTIONS, Restorer
 from .settings import FinetuneSettings
 
 LICENCE = "that of the restorer it was tuned from"
@@ -22,7 +21,7 @@ LICENCE = "that of the restorer it was tuned from"
 
 def save_restorer(
     path: str | Path,
-    restorer: ImageModelDescriptor,
+    restorer: Restorer,
     metadata: Mapping[str, str] | None = None,
     *,
     half: bool = False,
@@ -50,8 +49,8 @@ def save_restorer(
         raise InputError(
             f"A restorer is saved as .safetensors, and {path.name!r} came. Change its ending."
         )
-    facts: dict[str, str] = {"architecture": restorer.architecture.id}
-    if size := native_size(restorer):
+    facts: dict[str, str] = {"architecture": restorer.architecture}
+    if size := restorer.size:
         facts["size"] = str(size)
     facts = {**(metadata or {}), **facts}
     if wrong := [name for name, text in facts.items() if not isinstance(text, str)]:
@@ -69,7 +68,7 @@ def save_restorer(
     write_state_dict(path, state, facts)
 
 
-def published_state(restorer: ImageModelDescriptor) -> dict[str, Tensor]:
+def published_state(restorer: Restorer) -> dict[str, Tensor]:
     """A copy of a restorer's tensors on the CPU, by the names of its published checkpoint.
 
     spandrel keeps these names, but for the first convolution of a SwinIR behind a pixel
@@ -78,17 +77,17 @@ def published_state(restorer: ImageModelDescriptor) -> dict[str, Tensor]:
     Raises:
         WrongArchitectureError: for an architecture whose published names are not known.
     """
-    if restorer.architecture.id not in CONVENTIONS:
+    if restorer.architecture not in CONVENTIONS:
         raise WrongArchitectureError(
-            f"The published names of the weights of a {restorer.architecture.name} are not known. "
+            f"The published names of the weights of a {restorer.architecture} are not known. "
             f"Only {', '.join(CONVENTIONS)} can be saved; keep this network's own file."
         )
-    unshuffled = getattr(restorer.model, "start_unshuffle", 1) > 1
+    unshuffled = getattr(restorer.network, "start_unshuffle", 1) > 1
     return {
         f"conv_first.1.{name.removeprefix('conv_first.')}"
         if unshuffled and name.startswith("conv_first.")
         else name: tensor.detach().to("cpu", copy=True).contiguous()
-        for name, tensor in restorer.model.state_dict().items()
+        for name, tensor in restorer.network.state_dict().items()
     }
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
-
-from spandrel import ImageModelDescriptor
+from typing import TYPE_CHECKING, Any
 
 from ..choices import DISTANCES, PRECISIONS, SCHEDULES
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..restore.restorer import Restorer
 
 REGRESSION, CODEBOOK = "regression", "codebook"
 OBJECTIVES = (REGRESSION, CODEBOOK)
@@ -188,11 +189,11 @@ PRESETS: dict[str, FinetuneSettings] = {
 small networks without a GPU."""
 
 
-def preset_for(restorer: ImageModelDescriptor) -> str:
+def preset_for(restorer: Restorer) -> str:
     """The name of the preset that suits a restorer's architecture and size."""
-    if restorer.architecture.id == "CodeFormer":
+    if restorer.architecture == "CodeFormer":
         return "CodeFormer (paper)"
-    return "quick" if restorer.architecture.id == "NAFNet" else "SwinIR (paper)"
+    return "quick" if restorer.architecture == "NAFNet" else "SwinIR (paper)"
 
 
 def adjusted(settings: FinetuneSettings, **changes: Any) -> FinetuneSettings:

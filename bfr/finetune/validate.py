@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from spandrel import ImageModelDescriptor
 from torch import Tensor
 
 from ..image.sheets import sheet
@@ -19,7 +18,7 @@ from ..quality.niqe import niqe
 from ..quality.perceptual import pyramid_distance
 from ..quality.texture import sharpness
 from ..records import OnStep, counted
-from ..restore.restorer import restore_faces
+from ..restore.restorer import Restorer, restore_faces
 
 Figures = dict[str, float | None]
 """Means over faces by name, as "pairs niqe"; None where a figure cannot be had."""
@@ -95,7 +94,7 @@ def make_panel(pairs: PairSet, scored: tuple[Pair, ...], faces: Tensor | None, m
 
 
 def score(
-    restorer: ImageModelDescriptor, panel: Panel, on_step: OnStep | None = None
+    restorer: Restorer, panel: Panel, on_step: OnStep | None = None
 ) -> tuple[Figures, Tensor]:
     """Restores a panel's faces and measures them.
 

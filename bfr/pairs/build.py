@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from spandrel import ImageModelDescriptor
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ImageError, InputError
 from ..files.sources import Source
@@ -24,7 +23,7 @@ from ..prior.prior import Prior
 from ..prior.sample import sample_targets
 from ..prior.settings import SampleSettings, check_prior, fingerprint, for_prior
 from ..records import OnStep
-from ..restore.restorer import native_size
+from ..restore.restorer import Restorer
 from ..runtime.processes import Share
 from ..runtime.progress import SCALE, Progress
 from .crops import FOUND, Run, find_faces, identify, take_crops
@@ -82,16 +81,16 @@ class BuildReport:
     problems: tuple[tuple[str, str], ...]
 
 
-def paper_factor(restorer: ImageModelDescriptor | None) -> int:
+def paper_factor(restorer: Restorer | None) -> int:
     """The low-pass factor of the paper: 16 after SwinIR, 8 after any other restorer."""
-    return 16 if restorer is not None and restorer.architecture.id == "SwinIR" else 8
+    return 16 if restorer is not None and restorer.architecture == "SwinIR" else 8
 
 
 def build_pairs(
     sources: Sequence[Source],
     out: Path,
-    detector: nn.Module,
-    restorer: ImageModelDescriptor | None,
+    detector: Detector,
+    restorer: Restorer | None,
     prior: Prior,
     settings: PairSettings | None = None,
     *,
@@ -108,7 +107,7 @@ def build_pairs(
     Args:
         sources: the photographs (`find_sources`).
         out: the pairs folder; made if missing. Pairs of other photographs in it stay.
-        detector: a network of `load_detector`.
+        detector: of `load_detector`.
         restorer: what makes the first guesses; None if they come from ``guesses``.
         prior: what samples the targets.
         settings: None for the defaults.
@@ -125,7 +124,7 @@ def build_pairs(
     settings, sample = _checked(settings, restorer, prior)
     if (restorer is None) == (guesses is None):
         raise InputError("The guesses come from a restorer or from a folder; give one of the two.")
-    size = settings.size or (restorer and native_size(restorer)) or prior.size
+    size = settings.size or (restorer and restorer.size) or prior.size
     outside = GuessFolder(guesses, sources) if guesses is not None else None
     with PairWriter(out, share) as writer:
         run = Run(writer, Progress(say, on_step))
@@ -143,13 +142,13 @@ def build_pairs(
 def build_pairs_from_crops(
     crops: Tensor,
     out: Path,
-    restorer: ImageModelDescriptor | None,
+    restorer: Restorer | None,
     prior: Prior,
     settings: PairSettings | None = None,
     *,
     names: Sequence[str] | None = None,
     guesses: Tensor | None = None,
-    detector: nn.Module | None = None,
+    detector: Detector | None = None,
     share: Share | None = None,
     say: Callable[[str], None] | None = None,
     on_step: OnStep | None = None,
@@ -201,7 +200,7 @@ def build_pairs_from_crops(
 
 
 def _checked(
-    settings: PairSettings | None, restorer: ImageModelDescriptor | None, prior: Prior
+    settings: PairSettings | None, restorer: Restorer | None, prior: Prior
 ) -> tuple[PairSettings, SampleSettings]:
     """The settings and how targets are sampled, refused before any work if they cannot be."""
     settings = settings or PairSettings()

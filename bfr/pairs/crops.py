@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import FaceRestorationError, ImageError, InputError, OutputError, WeightsError
 from ..faces.align import align_faces
 from ..faces.detect import detect_faces
-from ..files.checksums import file_sha256, network_sha256
+from ..faces.retinaface import Detector
+from ..files.checksums import file_sha256
 from ..files.photos import read_photo
 from ..files.sources import Source
 from ..image.geometry import face_template
@@ -97,7 +98,7 @@ def _is_fresh(photograph: Photograph) -> bool:
 def find_faces(
     run: Run,
     photographs: Sequence[Photograph],
-    detector: nn.Module,
+    detector: Detector,
     score: float,
     min_size: float,
     size: int,
@@ -105,7 +106,7 @@ def find_faces(
     """Detects, aligns and writes the crops of the photographs that need it; all their pairs."""
     writer = run.writer
     wanted = {
-        "detector": {"name": type(detector).__name__, "sha256": network_sha256(detector)},
+        "detector": {"name": type(detector.network).__name__, "sha256": detector.sha256},
         "score": score,
         "min_size": min_size,
         "size": size,
@@ -182,7 +183,7 @@ def take_crops(
     run: Run,
     crops: Tensor,
     names: Sequence[str],
-    detector: nn.Module | None,
+    detector: Detector | None,
     score: float,
 ) -> dict[str, int]:
     """Writes crops that came aligned; the numbers of those taken by the names of their pairs."""

@@ -11,17 +11,16 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import torch
-from spandrel import ImageModelDescriptor
 from torch import Tensor
 
 from ..errors import InputError
-from ..files.checksums import file_sha256, network_sha256
+from ..files.checksums import file_sha256
 from ..files.photos import read_photo
 from ..files.sources import Source, find_sources
 from ..image.crops import cut_crops
 from ..image.geometry import compose, resize_matrix
 from ..image.tensors import resize_square
-from ..restore.restorer import restore_faces, supports_fidelity
+from ..restore.restorer import Restorer, restore_faces
 from .folder import Pair, Photograph, read_image
 from .writer import as_written, pixels_sha256
 
@@ -148,13 +147,11 @@ class Guesses:
     at_once: int = 1
 
 
-def from_restorer(
-    folder: Path, restorer: ImageModelDescriptor, fidelity: float, batch_size: int
-) -> Guesses:
+def from_restorer(folder: Path, restorer: Restorer, fidelity: float, batch_size: int) -> Guesses:
     """Guesses that a restorer makes of the crops in a pairs folder."""
-    network = {"name": restorer.architecture.name, "sha256": network_sha256(restorer.model)}
+    network = {"name": restorer.architecture, "sha256": restorer.sha256}
     parameters: dict[str, Any] = {"restorer": network}
-    if supports_fidelity(restorer):
+    if restorer.uses_fidelity:
         parameters["fidelity"] = fidelity
 
     def make(pairs: Sequence[Pair]) -> Tensor:

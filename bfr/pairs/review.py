@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import InputError
+from ..faces.retinaface import Detector
 from ..image import sheets
 from ..image.tensors import resize_square
 from ..quality.metrics import METRICS, FaceBatch, Tools, caption
@@ -69,7 +70,7 @@ RULES = (
 
 
 def check_pairs(
-    folder: str | Path, detector: nn.Module, *, on_step: OnStep | None = None
+    folder: str | Path, detector: Detector, *, on_step: OnStep | None = None
 ) -> PairSet:
     """Measures the targets that have not been measured yet, and flags what stands out in the set.
 
@@ -77,7 +78,7 @@ def check_pairs(
 
     Args:
         folder: a pairs folder; not one that is being made at this moment.
-        detector: a network of `load_detector`.
+        detector: of `load_detector`.
         on_step: progress in pairs; the preview is the target. Raising from it keeps what is done.
 
     Raises:
@@ -105,7 +106,7 @@ def check_pairs(
 
 
 def measure(
-    target: Tensor, guess: Tensor, pair: Pair, detector: nn.Module
+    target: Tensor, guess: Tensor, pair: Pair, detector: Detector
 ) -> dict[str, float | None]:
     """The figures of one pair (`RULES`); None where there is none.
 
@@ -113,7 +114,7 @@ def measure(
         target: 1×3×S×S RGB in [0, 1].
         guess: 1×3×S×S RGB in [0, 1].
         pair: whose they are.
-        detector: a network of `load_detector`.
+        detector: of `load_detector`.
     """
     size, factor = pair.target["prior"]["size"], pair.target["constraint"]["factor"]
     tools = Tools(detector, factor=factor)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import InputError
 from ..image.sheets import Sheet, lay_out
@@ -174,7 +174,7 @@ def sample_cells(
 
 
 def measure(
-    guess: Tensor, faces: Sequence[Tensor | None], prior: Prior, detector: nn.Module | None
+    guess: Tensor, faces: Sequence[Tensor | None], prior: Prior, detector: Detector | None
 ) -> list[str]:
     """The figures of each face in words: likeness to the guess, and sharpness.
 

@@ -12,19 +12,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from spandrel import ImageModelDescriptor
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
 from ..faces.align import align_faces
 from ..faces.detect import SURE, detect_faces
+from ..faces.parsing import Parser
 from ..faces.paste import paste_faces
+from ..faces.retinaface import Detector
 from ..image.tensors import check_images, size_in_words
 from ..records import Alignment, Face, FaceSet, OnStep
 from ..runtime.progress import within
 from .photo import DEFAULT_CROP_SIZE, RestoreSettings, chosen_mask, keep_grey
-from .restorer import native_size, restore_faces
+from .restorer import Restorer, restore_faces
 from .steady import reach_of, steady_face
 from .track import Track, faces_by_frame, find_cuts, link_faces, smooth_track
 
@@ -60,20 +61,20 @@ class VideoSettings(RestoreSettings):
 
 def restore_video(
     frames: Tensor,
-    detector: nn.Module,
-    restorer: ImageModelDescriptor,
+    detector: Detector,
+    restorer: Restorer,
     settings: VideoSettings | None = None,
-    parser: nn.Module | None = None,
+    parser: Parser | None = None,
     on_step: OnStep | None = None,
 ) -> tuple[Tensor, tuple[Track, ...]]:
     """Restores every face of a clip in memory: `find_tracks`, then `restore_frames`.
 
     Args:
         frames: B×3×H×W float32 RGB in [0, 1].
-        detector: a network of `load_detector`.
-        restorer: a descriptor of `load_restorer`, or any face restorer spandrel knows.
+        detector: of `load_detector`.
+        restorer: of `load_restorer`.
         settings: how the faces are treated; None for the defaults.
-        parser: a network of `load_parser`, for a mask that follows the face's outline.
+        parser: of `load_parser`, for a mask that follows the face's outline.
         on_step: progress over both passes; the preview is a batch of restored crops.
 
     Returns:
@@ -98,7 +99,7 @@ def restore_video(
 
 def find_tracks(
     clip: Clip,
-    detector: nn.Module,
+    detector: Detector,
     settings: VideoSettings | None = None,
     on_step: OnStep | None = None,
 ) -> tuple[Track, ...]:
@@ -110,7 +111,7 @@ def find_tracks(
 
     Args:
         clip: the frames.
-        detector: a network of `load_detector`.
+        detector: of `load_detector`.
         settings: ``score``, ``min_size``, ``max_gap`` and ``smoothing`` count here.
         on_step: called with (frames done, frames in all, None).
 
@@ -166,9 +167,9 @@ class _Restored:
 def restore_frames(
     clip: Clip,
     tracks: Sequence[Track],
-    restorer: ImageModelDescriptor,
+    restorer: Restorer,
     settings: VideoSettings | None = None,
-    parser: nn.Module | None = None,
+    parser: Parser | None = None,
     on_step: OnStep | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Restores the frames of a clip along the tracks of its faces, chunk after chunk.
@@ -176,9 +177,9 @@ def restore_frames(
     Args:
         clip: the frames; each is asked for once.
         tracks: of `find_tracks` on the same clip.
-        restorer: a descriptor of `load_restorer`, or any face restorer spandrel knows.
+        restorer: of `load_restorer`.
         settings: how the faces are treated.
-        parser: a network of `load_parser`, for the mask "parsing".
+        parser: of `load_parser`, for the mask "parsing".
         on_step: progress in frames; the preview is a batch of restored crops.
 
     Yields:
@@ -227,7 +228,7 @@ def restore_frames(
         near = {frame: item for frame, item in near.items() if frame >= stop - reach}
 
 
-def check_settings(settings: VideoSettings, parser: nn.Module | None) -> str:
+def check_settings(settings: VideoSettings, parser: Parser | None) -> str:
     """Refuses settings that cannot be; returns the mask that "auto" means.
 
     Raises:
@@ -244,12 +245,12 @@ def check_settings(settings: VideoSettings, parser: nn.Module | None) -> str:
 def _restore(
     images: Tensor,
     faces: Sequence[dict[int, Face]],
-    restorer: ImageModelDescriptor,
+    restorer: Restorer,
     settings: VideoSettings,
     on_step: OnStep,
 ) -> list[_Restored]:
     """Aligns and restores the faces of a few frames, in batches over all of them."""
-    size = settings.crop_size or native_size(restorer) or DEFAULT_CROP_SIZE
+    size = settings.crop_size or restorer.size or DEFAULT_CROP_SIZE
     image_size = (images.shape[2], images.shape[3])
     frames = images.split(1)
     aligned = [

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from spandrel import ImageModelDescriptor
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import InputError
 from ..faces.align import align_faces
 from ..faces.detect import detect_faces
+from ..faces.parsing import Parser
 from ..faces.paste import paste_faces
+from ..faces.retinaface import Detector
 from ..image.tensors import luma
 from ..records import Alignment, FaceSet, OnStep
 from ..runtime.progress import within
-from .restorer import native_size, restore_faces
+from .restorer import Restorer, restore_faces
 
 DEFAULT_CROP_SIZE = 512
 """Side in pixels of the aligned crops of a restorer that takes any size."""
@@ -74,20 +75,20 @@ class RestoredPhoto:
 
 def restore_photo(
     images: Tensor,
-    detector: nn.Module,
-    restorer: ImageModelDescriptor,
+    detector: Detector,
+    restorer: Restorer,
     settings: RestoreSettings | None = None,
-    parser: nn.Module | None = None,
+    parser: Parser | None = None,
     on_step: OnStep | None = None,
 ) -> RestoredPhoto:
     """Restores every face of a batch of photographs.
 
     Args:
         images: B×3×H×W float32 RGB in [0, 1].
-        detector: a network of `load_detector`.
-        restorer: a descriptor of `load_restorer`, or any face restorer spandrel knows.
+        detector: of `load_detector`.
+        restorer: of `load_restorer`.
         settings: how the faces are treated; None for the defaults.
-        parser: a network of `load_parser`, for a mask that follows the face's outline.
+        parser: of `load_parser`, for a mask that follows the face's outline.
         on_step: progress over all stages; the preview is a batch of restored crops.
 
     Returns:
@@ -108,7 +109,7 @@ def restore_photo(
     faces = detect_faces(
         images, detector, score=settings.score, min_size=settings.min_size, on_step=stage(0, 1)
     )
-    size = settings.crop_size or native_size(restorer) or DEFAULT_CROP_SIZE
+    size = settings.crop_size or restorer.size or DEFAULT_CROP_SIZE
     crops, alignment = align_faces(images, faces, size)
     restored = restore_faces(
         crops,
@@ -133,7 +134,7 @@ def restore_photo(
     return RestoredPhoto(pasted, masks, faces, restored, alignment)
 
 
-def chosen_mask(settings: RestoreSettings, parser: nn.Module | None) -> str:
+def chosen_mask(settings: RestoreSettings, parser: Parser | None) -> str:
     """The mask that the settings mean, of `bfr.faces.paste.MASKS`.
 
     Raises:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from spandrel import (
-    MAIN_REGISTRY,
-    ArchRegistry,
-    ImageModelDescriptor,
-    ModelLoader,
-    UnsupportedModelError,
-)
 from torch import Tensor, nn
 
 from ..errors import (
@@ -23,29 +18,20 @@ from ..errors import (
     WeightsError,
     WrongArchitectureError,
 )
+from ..files.handles import NetworkHandle
 from ..files.manifest import EMBEDDED_DIR
 from ..files.weights import read_state_dict
 from ..image.lowpass import lowpass
-from ..image.tensors import check_images, resize_square
+from ..image.tensors import check_images, resize_square, size_in_words
 from ..records import OnStep
 from ..runtime.memory import Parts
+
+if TYPE_CHECKING:
+    from spandrel import ArchRegistry, ImageModelDescriptor
 
 EMBEDDED_RESTORER = EMBEDDED_DIR / "restorer.safetensors"
 
 Call = Callable[[nn.Module, Tensor, float], Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Convention:
-    """How the networks of one architecture are used.
-
-    Attributes:
-        size: side in pixels of the faces they were trained on; None for any.
-        call: ``call(network, faces, fidelity)``, faces and result B×3×H×W in [0, 1].
-    """
-
-    size: int | None
-    call: Call
 
 
 def _plain(network: nn.Module, faces: Tensor, fidelity: float) -> Tensor:
@@ -65,6 +51,46 @@ def _codeformer(network: nn.Module, faces: Tensor, fidelity: float) -> Tensor:
     return network(faces * 2 - 1, weight=fidelity)[0] / 2 + 0.5
 
 
+@dataclass(frozen=True, eq=False)
+class Restorer(NetworkHandle):
+    """A face restorer of any kind. ComfyUI's UPSCALE_MODEL nodes run it too, as a 1× upscaler.
+
+    Attributes:
+        architecture: spandrel's name of it, such as ``"GFPGAN"``.
+        call: ``call(network, faces, fidelity)``, with faces and result B×3×S×S in [0, 1], the
+            result not clamped.
+        uses_fidelity: whether ``fidelity`` changes the result; only CodeFormer has it.
+        trainable: whether ``call`` carries gradients, so that it can be fine-tuned.
+    """
+
+    architecture: str = ""
+    call: Call = _plain
+    uses_fidelity: bool = False
+    trainable: bool = False
+    scale: ClassVar[int] = 1
+
+    def __call__(self, faces: Tensor, fidelity: float = 0.5) -> Tensor:
+        """One forward pass, not clamped.
+
+        Args:
+            faces: B×3×S×S RGB in [0, 1], on the network's device and in its dtype, at its own
+                size if it has one.
+            fidelity: CodeFormer's w in [0, 1].
+
+        Returns:
+            B×3×S×S, nominally in [0, 1].
+        """
+        return self.call(self.network, faces, fidelity)
+
+
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """How the networks of one architecture are used: face size (None for any), and call."""
+
+    size: int | None
+    call: Call
+
+
 CONVENTIONS = {
     "GFPGAN": Convention(512, _gfpgan),
     "RestoreFormer": Convention(512, _restoreformer),
@@ -72,29 +98,31 @@ CONVENTIONS = {
     "SwinIR": Convention(None, _plain),
     "NAFNet": Convention(256, _plain),
 }
-"""By spandrel's architecture id. Published GFPGAN, RestoreFormer and CodeFormer take and give
+"""By spandrel's architecture. Published GFPGAN, RestoreFormer and CodeFormer take and give
 [-1, 1], which spandrel's own call does for RestoreFormer alone."""
 
 
-def load_restorer(path: str | Path | None = None) -> ImageModelDescriptor:
+def load_restorer(path: str | Path | None = None) -> Restorer:
     """Loads a face restorer; its architecture is read from the file's keys.
 
     Args:
         path: a ``.safetensors`` or ``.pth`` file; None for the embedded weights.
 
     Returns:
-        spandrel's descriptor on the CPU in evaluation mode, as ComfyUI's Load Upscale Model
-        gives. A ``size`` in the file's metadata becomes the tag that `native_size` reads.
+        The restorer on the CPU in evaluation mode, of the ``size`` in the file's metadata if
+        there is one.
 
     Raises:
         WeightsError: if the file is missing, corrupt, unsafe or no restorer.
         MissingPackageError: for CodeFormer without the package that has its architecture.
     """
+    from spandrel import ModelLoader, UnsupportedModelError
+
     path = Path(path) if path is not None else EMBEDDED_RESTORER
     state, metadata = read_state_dict(path)
     loader = ModelLoader(registry=_registry(state, path))
     try:
-        restorer = loader.load_from_state_dict(dict(state))  # spandrel renames keys in place
+        descriptor = loader.load_from_state_dict(dict(state))  # spandrel renames keys in place
     except UnsupportedModelError as error:
         raise WrongArchitectureError(
             f"{path} is no network that spandrel knows (first key {next(iter(state))!r}). "
@@ -105,66 +133,75 @@ def load_restorer(path: str | Path | None = None) -> ImageModelDescriptor:
             f"{path} resembles a network that spandrel knows, but does not fit it "
             f"({type(error).__name__}: {str(error)[:300]}). Use the original file."
         ) from error
-    _check_restorer(restorer)
-    assert isinstance(restorer, ImageModelDescriptor)
+    restorer = from_spandrel(descriptor, path.stem)
     if size := metadata.get("size"):
         if not size.isdecimal() or int(size) < 1:
             raise CorruptWeightsError(
-                f"{path} should name its face size in pixels, and names {size!r}."
+                f"{path} must name its face size in whole pixels, got {size!r}. Get it again."
             )
-        restorer.tags.append(f"{size}px")
-    return restorer.eval()
+        restorer = replace(restorer, size=int(size))
+    return restorer
 
 
-def native_size(restorer: ImageModelDescriptor) -> int | None:
-    """Side in pixels of the faces that a restorer was trained on; None if any size will do.
+def from_spandrel(descriptor: object, name: str = "") -> Restorer:
+    """The restorer in a descriptor of spandrel, from any loader; put into evaluation mode.
 
-    A descriptor carries no metadata, and ComfyUI's own loader does not pass it on. So the size
-    is, in this order: the tag ``"…px"`` that `load_restorer` sets from the file's metadata; for
-    SwinIR behind a pixel unshuffle (the published face layout), the size that its attention
-    masks were made for; that of the architecture in `CONVENTIONS`. A NAFNet from another
-    loader is thus taken for a 256 px face network, which this project's are.
-    """
-    for tag in restorer.tags:
-        if tag.endswith("px") and tag[:-2].isdecimal():
-            return int(tag[:-2])
-    made_with = getattr(restorer.model, "hyperparameters", {})
-    if made_with.get("start_unshuffle", 1) > 1:
-        return made_with["img_size"] * made_with["start_unshuffle"]
-    convention = CONVENTIONS.get(restorer.architecture.id)
-    return convention.size if convention else None
+    A descriptor does not name the size of the faces. So it is taken from, in this order: the
+    size that the attention masks of a SwinIR behind a pixel unshuffle (the published face
+    layout) were made for; the architecture (`CONVENTIONS`). A NAFNet from another loader is
+    thus taken for a 256 px face network, which this project's are.
 
-
-def supports_fidelity(restorer: ImageModelDescriptor) -> bool:
-    """Whether ``fidelity`` changes what the restorer does; only CodeFormer has it."""
-    return restorer.architecture.id == "CodeFormer"
-
-
-def run_restorer(restorer: ImageModelDescriptor, faces: Tensor, fidelity: float = 0.5) -> Tensor:
-    """One forward pass with the architecture's own convention, not clamped.
-
-    For the architectures in `CONVENTIONS` it goes through ``restorer.model`` and carries
-    gradients. Others run through spandrel's call, the only one that knows how they are called
-    (it pads to their size requirements, clamps, and carries none).
+    Architectures that are not in `CONVENTIONS` run through spandrel's own call, the only one
+    that knows how they are called; it pads to their size requirements, clamps, and carries no
+    gradients.
 
     Args:
-        restorer: the network, on the device and in the dtype of ``faces``.
-        faces: B×3×H×W RGB in [0, 1], at the network's own size if it has one.
-        fidelity: CodeFormer's w in [0, 1].
+        descriptor: a single-image, 1×, RGB one.
+        name: of the weights.
 
-    Returns:
-        B×3×H×W, nominally in [0, 1].
+    Raises:
+        WrongArchitectureError: if it is anything else.
     """
-    convention = CONVENTIONS.get(restorer.architecture.id)
-    if convention is None:
-        return restorer(faces.clone())  # an unknown network may write into its input
-    return convention.call(restorer.model, faces, fidelity)
+    from spandrel import ImageModelDescriptor
+
+    if not isinstance(descriptor, ImageModelDescriptor):
+        raise WrongArchitectureError(
+            f"A restorer must be a network from image to image, got a {type(descriptor).__name__}. "
+            "Choose a face restorer such as GFPGAN or SwinIR."
+        )
+    architecture = descriptor.architecture.name
+    _check_shape(descriptor, architecture)
+    convention = CONVENTIONS.get(architecture)
+    size = convention.size if convention else None
+    made_with = getattr(descriptor.model, "hyperparameters", {})
+    if made_with.get("start_unshuffle", 1) > 1:
+        size = made_with["img_size"] * made_with["start_unshuffle"]
+    return Restorer(
+        network=descriptor.model.eval(),
+        name=name or architecture,
+        size=size,
+        architecture=architecture,
+        call=convention.call if convention else _spandrels_call(descriptor),
+        uses_fidelity=architecture == "CodeFormer",
+        trainable=convention is not None,
+    )
+
+
+def _spandrels_call(descriptor: ImageModelDescriptor) -> Call:
+    """spandrel's own call of an architecture, for any network of it."""
+
+    def call(network: nn.Module, faces: Tensor, fidelity: float) -> Tensor:
+        own = copy.copy(descriptor)
+        own._model = network
+        return own(faces.clone())  # an unknown network may write into its input
+
+    return call
 
 
 @torch.no_grad()
 def restore_faces(
     crops: Tensor,
-    restorer: ImageModelDescriptor,
+    restorer: Restorer,
     *,
     fidelity: float = 0.5,
     strength: float = 1.0,
@@ -181,8 +218,7 @@ def restore_faces(
 
     Args:
         crops: N×3×S×S RGB in [0, 1], aligned faces; N may be 0.
-        restorer: a descriptor of `load_restorer`, or any other 1×, RGB one of spandrel; put
-            into evaluation mode.
+        restorer: of `load_restorer` or `from_spandrel`; put into evaluation mode.
         fidelity: CodeFormer's w in [0, 1]: 0 looks best, 1 is closest to the input.
         strength: blend in [0, 1] from the crop (0) to the restored face (1).
         lock: how much of the crop's colours and coarse shape is put back, in [0, 1].
@@ -194,24 +230,27 @@ def restore_faces(
         N×3×S×S in [0, 1], of the device and dtype of ``crops``.
 
     Raises:
-        InputError: for crops or settings out of their range.
-        WrongArchitectureError: for a network that is no 1×, RGB one.
+        InputError: for crops or settings out of their range, or what is no `Restorer`.
+        WrongArchitectureError: for a network that changes the size.
         WeightsError: if the network gives NaN.
         OutOfMemoryError: if there is not even memory for one face.
     """
     check_images(crops, "crops")
-    _check_restorer(restorer)
+    if not isinstance(restorer, Restorer):
+        raise InputError(f"restorer must be a Restorer, got a {type(restorer).__name__}.")
     for name, value in (("fidelity", fidelity), ("strength", strength), ("lock", lock)):
         if not 0 <= value <= 1:
-            raise InputError(f"{name} must lie in [0, 1], and {value} came.")
+            raise InputError(f"{name} must be in [0, 1], got {value}.")
     if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, and {batch_size} came.")
+        raise InputError(f"batch_size must be at least 1, got {batch_size}.")
     height, width = crops.shape[-2:]
-    if height != width and native_size(restorer) is not None:
-        raise InputError(f"Face crops must be square, and {height}×{width} came. Align the faces.")
+    if height != width and restorer.size is not None:
+        raise InputError(
+            f"crops must be square, got {size_in_words(height, width)}. Align the faces."
+        )
     if lock:
         lowpass(crops[:0], lock_factor)  # refuses a wrong factor before any work
-    restorer.eval()
+    restorer.network.eval()
     results = torch.empty_like(crops)
     parts = Parts(batch_size, "restore", "a smaller restorer")
     for part, restored in parts.of(
@@ -226,11 +265,11 @@ def restore_faces(
     return results
 
 
-def _restore(batch: Tensor, restorer: ImageModelDescriptor, fidelity: float) -> Tensor:
+def _restore(batch: Tensor, restorer: Restorer, fidelity: float) -> Tensor:
     """R(y) at the batch's own size, device and dtype."""
-    own, size = batch.shape[-1], native_size(restorer)
+    own, size = batch.shape[-1], restorer.size
     faces = resize_square(batch, size) if size else batch
-    restored = run_restorer(restorer, faces.to(restorer.device, restorer.dtype), fidelity)
+    restored = restorer(faces.to(restorer.device, restorer.dtype), fidelity)
     if restored.shape != faces.shape:
         raise WrongArchitectureError(
             f"The restorer made {tuple(restored.shape)} of {tuple(faces.shape)}. "
@@ -238,7 +277,7 @@ def _restore(batch: Tensor, restorer: ImageModelDescriptor, fidelity: float) -> 
         )
     if not bool(torch.isfinite(restored).all()):
         raise WeightsError(
-            f"The restorer ({restorer.architecture.name}, {restorer.dtype}) gave NaN. "
+            f"The restorer ({restorer.name}, {restorer.dtype}) gave NaN. "
             "Use float32, or get its weights again."
         )
     return resize_square(restored.to(batch), own) if size else restored.to(batch)
@@ -246,6 +285,8 @@ def _restore(batch: Tensor, restorer: ImageModelDescriptor, fidelity: float) -> 
 
 def _registry(state: dict[str, Tensor], path: Path) -> ArchRegistry:
     """spandrel's architectures; for CodeFormer, those of its extra package."""
+    from spandrel import MAIN_REGISTRY
+
     if not {"position_emb", "idx_pred_layer.1.weight"} <= state.keys():
         return MAIN_REGISTRY
     try:
@@ -259,20 +300,15 @@ def _registry(state: dict[str, Tensor], path: Path) -> ArchRegistry:
     return EXTRA_REGISTRY
 
 
-def _check_restorer(restorer: object) -> None:
-    if not isinstance(restorer, ImageModelDescriptor):
+def _check_shape(descriptor: ImageModelDescriptor, name: str) -> None:
+    channels = descriptor.input_channels, descriptor.output_channels
+    if descriptor.scale != 1:
         raise WrongArchitectureError(
-            f"A restorer must be a network from image to image, and a {type(restorer).__name__} "
-            "came. Choose a face restorer such as GFPGAN or SwinIR."
-        )
-    name, channels = restorer.architecture.name, (restorer.input_channels, restorer.output_channels)
-    if restorer.scale != 1:
-        raise WrongArchitectureError(
-            f"This {name} is a {restorer.scale}× upscaler, and a restorer keeps the size. Use it "
-            "to upscale the whole photograph instead, and choose a face restorer here."
+            f"A restorer must keep the size, got a {descriptor.scale}× upscaler ({name}). Upscale "
+            "the whole photograph with it instead, and choose a face restorer here."
         )
     if channels != (3, 3):
         raise WrongArchitectureError(
-            f"A restorer takes 3 channels (RGB) and gives 3, and this {name} takes {channels[0]} "
-            f"and gives {channels[1]}. Choose another network."
+            f"A restorer must take and give 3 channels (RGB), got a {name} that takes "
+            f"{channels[0]} and gives {channels[1]}. Choose another network."
         )

@@ -83,12 +83,12 @@ def test_a_run_from_end_to_end(
     path = out / training.RESULT
     assert told.out.splitlines()[-1] == str(path) and "Better than the base" in told.out
     tuned = load_restorer(path)
-    assert network_sha256(tuned.model) == network_sha256(
-        load_restorer(out / "best.safetensors").model
+    assert network_sha256(tuned.network) == network_sha256(
+        load_restorer(out / "best.safetensors").network
     )
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
-    assert metadata["base_sha256"] == network_sha256(load_restorer(base).model)
+    assert metadata["base_sha256"] == network_sha256(load_restorer(base).network)
     assert "pairs of damaged faces" in metadata["provenance"] and metadata["size"] == str(SIZE)
 
     assert run(*words, "--validate-every", 15, "--resume", "--half") == 0

@@ -34,8 +34,8 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
 
     monkeypatch.setattr(manifest, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr(retinaface, "load_detector", lambda path: nn.Identity())
-    monkeypatch.setattr(restorer, "load_restorer", lambda path: nn.Identity())
-    monkeypatch.setattr(clip, "native_size", lambda restorer: 64)
+    identity = restorer.Restorer(nn.Identity(), size=64)
+    monkeypatch.setattr(restorer, "load_restorer", lambda path: identity)
     monkeypatch.setattr(clip, "detect_faces", detect_faces)
     monkeypatch.setattr(clip, "restore_faces", lambda crops, restorer, **options: 1 - crops)
     return looked
@@ -103,5 +103,5 @@ def test_frames_of_another_size_stop_the_clip(
 ):
     Image.new("RGB", (64, 64)).save(folder / NAMES[2])
     assert run("video", folder, "-o", tmp_path / "out") == 2
-    assert "frame 2 has 64x64 pixels" in capsys.readouterr().err
+    assert "frame 2 has 64×64 pixels" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +38,7 @@ def models(server: Server) -> None:
     save_prior(folder / "tiny.safetensors", tiny_prior(SIZE), about)
     folder = server.base / "models" / "facerestore_models"
     folder.mkdir(exist_ok=True)
-    restorer = nafnet()
-    restorer.tags.append(f"{SIZE}px")
-    save_restorer(folder / "tiny.safetensors", restorer)
+    save_restorer(folder / "tiny.safetensors", replace(nafnet(), size=SIZE))
     build(server, "tuning")
 
 

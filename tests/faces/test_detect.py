@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bfr.errors import InputError
 from bfr.faces.detect import detect_faces
-from bfr.faces.retinaface import anchors, encode, load_detector
+from bfr.faces.retinaface import Detector, anchors, encode, load_detector
 from bfr.files.photos import read_photo
 from bfr.image.geometry import quarter_turn_matrix, resize_matrix, transform_points
 from bfr.records import Face, FaceSet
@@ -54,9 +54,9 @@ def marked(height: int, width: int, *places: tuple[int, int]) -> Tensor:
     return image
 
 
-def search(images: Tensor, detector: nn.Module | None = None, **options) -> FaceSet:
+def search(images: Tensor, network: nn.Module | None = None, **options) -> FaceSet:
     """The first look alone: the stand-in's markers do not survive resampling."""
-    return detect_faces(images, detector or MarkerDetector(), look_twice=False, **options)
+    return detect_faces(images, Detector(network or MarkerDetector()), look_twice=False, **options)
 
 
 def test_places_and_order():
@@ -125,7 +125,7 @@ def test_progress_and_cancelling():
 
 
 @pytest.fixture(scope="module")
-def detector() -> nn.Module:
+def detector() -> Detector:
     return load_detector()
 
 
@@ -134,7 +134,7 @@ def portrait(root) -> Tensor:
     return read_photo(root / "samples/eileen_collins.jpg").pixels
 
 
-def only_face(image: Tensor, detector: nn.Module) -> Face:
+def only_face(image: Tensor, detector: Detector) -> Face:
     faces = detect_faces(image, detector).faces[0]
     assert len(faces) == 1
     return faces[0]

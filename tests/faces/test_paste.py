@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from bfr.choices import MASKS
 from bfr.errors import InputError
 from bfr.faces.align import align_faces
-from bfr.faces.parsing import FaceParser
+from bfr.faces.parsing import Parser
 from bfr.faces.paste import paste_faces
 from bfr.records import Alignment, FaceSet
 from tests.portraits import astronaut, face_at, face_of, only, psnr
@@ -30,8 +30,8 @@ class Middle(nn.Module):
         return (scores,)
 
 
-def middle() -> FaceParser:
-    return FaceParser(Middle(), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1,))
+def middle() -> Parser:
+    return Parser(Middle(), "", 512, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1,))
 
 
 def noise(image: Tensor, sigma: float, seed: int = 0) -> Tensor:

@@ -53,9 +53,9 @@ def test_published_layouts_load(tmp_path, backbone, prefix):
     loaded = load_detector(tmp_path / "detector.pth")
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        for ours, theirs in zip(loaded(image), network(image), strict=True):
+        for ours, theirs in zip(loaded.network(image), network(image), strict=True):
             assert torch.equal(ours, theirs)
-    assert not loaded.training
+    assert not loaded.network.training
 
 
 def test_other_networks_are_refused(tmp_path):
@@ -72,13 +72,13 @@ def test_other_networks_are_refused(tmp_path):
 def test_prediction_is_padded_batched_and_checked():
     network = build_detector("mobile0.25")
     images = torch.rand(2, 3, 50, 70)
-    scores, boxes, landmarks = predict(images, network)
+    scores, boxes, landmarks = predict(network, images)
     count = len(anchors(64, 96))
     assert scores.shape == (2, count) and boxes.shape == (2, count, 4)
     assert landmarks.shape == (2, count, 5, 2)
-    alone = predict(images[1:], network)
+    alone = predict(network, images[1:])
     for single, together in zip(alone, (scores, boxes, landmarks), strict=True):
         torch.testing.assert_close(single[0], together[1], atol=1e-3, rtol=1e-4)
     nn.init.constant_(network.get_parameter("ClassHead.0.conv1x1.bias"), float("nan"))
     with pytest.raises(WeightsError, match="NaN"):
-        predict(images, network)
+        predict(network, images)

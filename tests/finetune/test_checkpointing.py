@@ -7,18 +7,17 @@ from copy import deepcopy
 
 import pytest
 import torch
-from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from bfr.finetune.checkpointing import checkpoint_blocks
-from bfr.restore.restorer import run_restorer
+from bfr.restore.restorer import Restorer
 from tests import trainable
 
-MAKE = Callable[[], ImageModelDescriptor]
+MAKE = Callable[[], Restorer]
 both = pytest.mark.parametrize("make", [trainable.nafnet, trainable.swinir])
 
 
-def step(restorer: ImageModelDescriptor) -> tuple[Tensor, list[Tensor], int]:
+def step(restorer: Restorer) -> tuple[Tensor, list[Tensor], int]:
     """The result, the gradients, and the bytes that wait for the backward pass."""
     kept: dict[int, int] = {}
 
@@ -27,12 +26,12 @@ def step(restorer: ImageModelDescriptor) -> tuple[Tensor, list[Tensor], int]:
         return x
 
     faces = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    restorer.model.zero_grad()
+    restorer.network.zero_grad()
     with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         torch.manual_seed(3)
-        restored = run_restorer(restorer, faces)
+        restored = restorer(faces)
         restored.square().mean().backward()
-    found = [p.grad for p in restorer.model.parameters()]
+    found = [p.grad for p in restorer.network.parameters()]
     return restored, [grad for grad in found if grad is not None], sum(kept.values())
 
 
@@ -40,30 +39,30 @@ def step(restorer: ImageModelDescriptor) -> tuple[Tensor, list[Tensor], int]:
 def test_the_same_step_with_less_memory(make: MAKE):
     restorer = make()
     restored, gradients, memory = step(restorer)
-    assert checkpoint_blocks(restorer.model) > 1
+    assert checkpoint_blocks(restorer.network) > 1
     again, found, less = step(restorer)
     assert torch.equal(again, restored)
     assert len(found) == len(gradients)
     assert all(torch.equal(a, b) for a, b in zip(found, gradients, strict=True))
-    weights = sum(x.nbytes for x in restorer.model.state_dict().values())
+    weights = sum(x.nbytes for x in restorer.network.state_dict().values())
     assert less - weights < 0.5 * (memory - weights)
 
 
 def test_random_drops_are_drawn_again_alike():
     restorer = trainable.swinir(drop_path_rate=0.5)
-    restorer.train()
+    restorer.network.train()
     restored, gradients, _ = step(restorer)
-    checkpoint_blocks(restorer.model)
+    checkpoint_blocks(restorer.network)
     again, found, _ = step(restorer)
     assert torch.equal(again, restored)
     assert all(torch.equal(a, b) for a, b in zip(found, gradients, strict=True))
-    restorer.eval()
+    restorer.network.eval()
     assert not torch.equal(step(restorer)[0], restored), "or nothing was dropped"
 
 
 @both
 def test_names_stay(make: MAKE):
-    network = make().model
+    network = make().network
     before = {name: x.shape for name, x in network.state_dict().items()}
     kinds = [type(module) for module in network.modules()]
     checkpoint_blocks(network)
@@ -73,11 +72,11 @@ def test_names_stay(make: MAKE):
 
 def test_a_copy_works_with_its_own_weights():
     restorer = trainable.nafnet()
-    checkpoint_blocks(restorer.model)
-    copy = trainable.describe(deepcopy(restorer.model), "NAFNet")
+    checkpoint_blocks(restorer.network)
+    copy = trainable.describe(deepcopy(restorer.network), "NAFNet")
     before, _, _ = step(copy)
     with torch.no_grad():
-        for parameter in restorer.model.parameters():
+        for parameter in restorer.network.parameters():
             parameter.zero_()
     assert torch.equal(step(copy)[0], before)
     assert all(grad.any() for grad in step(copy)[1])
@@ -105,5 +104,5 @@ def test_nothing_is_computed_twice_without_gradients():
 
 
 def test_what_is_not_trained_is_left_alone():
-    network = trainable.nafnet().model
+    network = trainable.nafnet().network
     assert checkpoint_blocks(network.requires_grad_(False)) == 0

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from spandrel import ImageModelDescriptor
 from torch import Tensor
 
 from bfr.errors import (
@@ -37,7 +36,7 @@ from bfr.finetune.run_folder import RunFolder
 from bfr.finetune.settings import CODEBOOK, FinetuneSettings
 from bfr.image.plots import curves
 from bfr.pairs.folder import PairSet
-from bfr.restore.restorer import load_restorer
+from bfr.restore.restorer import Restorer, load_restorer
 from bfr.runtime.processes import Share
 from tests.finetune_sets import PLAIN, QUICK, SIZE, faces, pairs_folder, tiny_restorer
 from tests.pair_sets import restorer as strange_restorer
@@ -70,8 +69,8 @@ def tune(pairs: PairSet, run: Path, settings: FinetuneSettings = ALL, **options:
     return finetune(pairs=pairs, run=run, settings=settings, **options)
 
 
-def weights(restorer: ImageModelDescriptor) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in restorer.model.state_dict().items()}
+def weights(restorer: Restorer) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in restorer.network.state_dict().items()}
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
@@ -303,7 +302,7 @@ def test_it_learns_what_can_be_learnt(tmp_path: Path):
     clean = faces(4, 99)
     with torch.no_grad():
         before, after = (
-            F.mse_loss(restorer.model(hazy(clean)), clean) for restorer in (base, tuned.restorer)
+            F.mse_loss(restorer.network(hazy(clean)), clean) for restorer in (base, tuned.restorer)
         )
     assert after < 0.5 * before
     losses = [line["pixel"] for line in log_of(tmp_path / "run") if "pixel" in line]
@@ -338,7 +337,7 @@ def test_the_best_is_in_a_file_of_its_own(pairs: PairSet, unbroken: tuple[Path, 
     assert tuned.improved
     loaded = load_restorer(run / "best.safetensors")
     assert tuned.about.items() <= read_state_dict(run / "best.safetensors")[1].items()
-    assert same(weights(loaded), weights(tuned.restorer)) and f"{SIZE}px" in loaded.tags
+    assert same(weights(loaded), weights(tuned.restorer)) and loaded.size == SIZE
 
 
 def test_no_steps_change_nothing(pairs: PairSet, tmp_path: Path):
@@ -350,15 +349,15 @@ def test_no_steps_change_nothing(pairs: PairSet, tmp_path: Path):
 
 def test_the_callers_restorer_is_never_changed(pairs: PairSet, tmp_path: Path):
     base = tiny_restorer()
-    base.model.requires_grad_(False)
+    base.network.requires_grad_(False)
     before, evaluation = weights(base), faces(2)
     kept = evaluation.clone()
     tuned = tune(pairs, tmp_path, restorer=base, evaluation=evaluation)
     assert same(weights(base), before) and torch.equal(evaluation, kept)
-    assert not base.model.training and not tuned.restorer.model.training
-    assert not any(p.requires_grad or p.grad is not None for p in base.model.parameters())
-    mine = {p.data_ptr() for p in base.model.parameters()}
-    assert not mine & {p.data_ptr() for p in tuned.restorer.model.parameters()}
+    assert not base.network.training and not tuned.restorer.network.training
+    assert not any(p.requires_grad or p.grad is not None for p in base.network.parameters())
+    mine = {p.data_ptr() for p in base.network.parameters()}
+    assert not mine & {p.data_ptr() for p in tuned.restorer.network.parameters()}
 
 
 def test_it_learns_under_inference_mode(
@@ -369,7 +368,7 @@ def test_it_learns_under_inference_mode(
         tuned = tune(pairs, tmp_path, restorer=tiny_restorer())
         assert torch.is_inference_mode_enabled()
     assert same(weights(tuned.restorer), weights(unbroken[1].restorer))
-    assert not any(p.is_inference() for p in tuned.restorer.model.parameters())
+    assert not any(p.is_inference() for p in tuned.restorer.network.parameters())
 
 
 def test_micro_batches_make_one_batch(pairs: PairSet, tmp_path: Path):
@@ -393,7 +392,7 @@ def test_precision(pairs: PairSet, tmp_path: Path):
 
 def test_a_base_in_half_precision_comes_back_as_such(pairs: PairSet, tmp_path: Path):
     base = tiny_restorer()
-    base.model.half()
+    base.network.half()
     tuned = tune(pairs, tmp_path, restorer=base)
     assert tuned.restorer.dtype == torch.float16 and base.dtype == torch.float16
 
@@ -538,7 +537,7 @@ share = launched_share(cpu=True)
 assert share.count == 2, share
 import torch
 tuned = tune(read_pairs(sys.argv[1]), Path(sys.argv[2]), share=share)
-torch.save(tuned.restorer.model.state_dict(), f"{sys.argv[2]}.{share.rank}")
+torch.save(tuned.restorer.network.state_dict(), f"{sys.argv[2]}.{share.rank}")
 """
 
 

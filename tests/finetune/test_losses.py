@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 
 from bfr.errors import InputError, WrongArchitectureError
@@ -17,7 +16,7 @@ from bfr.finetune.discriminator import refresh
 from bfr.finetune.losses import Batch, Codebook, Objective, make_objective
 from bfr.finetune.settings import CODEBOOK, DETAIL, DISCRIMINATORS, FinetuneSettings
 from bfr.quality.perceptual import load_distance, pyramid_distance
-from bfr.restore.restorer import run_restorer
+from bfr.restore.restorer import Restorer
 from tests import trainable
 from tests.pair_sets import restorer as untrainable
 
@@ -33,9 +32,7 @@ def batch(count: int = 2, size: int = 32, real: bool = False) -> Batch:
     return Batch(lq, target, others if real else None)
 
 
-def make(
-    restorer: ImageModelDescriptor, settings: FinetuneSettings = SETTINGS, seed: int = 0
-) -> Objective:
+def make(restorer: Restorer, settings: FinetuneSettings = SETTINGS, seed: int = 0) -> Objective:
     return make_objective(restorer, settings, load_distance("pyramid"), "cpu", seed)
 
 
@@ -54,7 +51,7 @@ def test_the_terms_are_what_they_are_called():
     restorer, given = trainable.nafnet(), batch()
     objective = make(restorer, replace(SETTINGS, pixel=2.0, perceptual=0.3, adversarial=0.5))
     terms, restored = objective.terms(given)
-    assert restored is not None and torch.equal(restored, run_restorer(restorer, given.lq))
+    assert restored is not None and torch.equal(restored, restorer(given.lq))
     assert objective.discriminator is not None
     logits = objective.discriminator(restored)
     expected = {
@@ -160,7 +157,7 @@ def test_the_discriminator_follows_from_the_seed():
 
 def test_restored_is_not_clamped():
     restorer = trainable.nafnet()
-    restorer.model.ending.bias.data.fill_(2.0)  # type: ignore[union-attr]
+    restorer.network.ending.bias.data.fill_(2.0)  # type: ignore[union-attr]
     _, restored = make(restorer).terms(batch())
     assert restored is not None and restored.min() > 1.1
 
@@ -212,15 +209,15 @@ NETWORKS = [
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_all_that_is_trained_gets_a_gradient(network: Callable[[], ImageModelDescriptor]):
+def test_all_that_is_trained_gets_a_gradient(network: Callable[[], Restorer]):
     restorer = network()
-    size = 32 if restorer.architecture.id in ("NAFNet", "SwinIR") else 512
+    size = 32 if restorer.architecture in ("NAFNet", "SwinIR") else 512
     objective = make(restorer, replace(SETTINGS, patch=None, adversarial=0))
     terms, _ = objective.terms(batch(1, size))
     loss(terms).backward()
-    for name, parameter in restorer.model.named_parameters():
+    for name, parameter in restorer.network.named_parameters():
         assert parameter.requires_grad == (parameter.grad is not None), name
-    assert any(p.requires_grad for p in restorer.model.parameters())
+    assert any(p.requires_grad for p in restorer.network.parameters())
 
 
 def test_the_words():

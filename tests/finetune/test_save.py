@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from spandrel import MAIN_REGISTRY, ArchRegistry, ImageModelDescriptor, ModelLoader
+from spandrel import MAIN_REGISTRY, ArchRegistry, ModelLoader
 from spandrel.architectures.Compact import Compact
 from spandrel.architectures.GFPGAN import GFPGAN
 from spandrel.architectures.NAFNet import NAFNet
@@ -25,7 +25,7 @@ from bfr.files.checksums import network_sha256
 from bfr.finetune.save import LICENCE, pairs_sha256, provenance, published_state, save_restorer
 from bfr.finetune.settings import PRESETS
 from bfr.pairs.folder import Pair
-from bfr.restore.restorer import load_restorer, native_size, run_restorer
+from bfr.restore.restorer import Restorer, from_spandrel, load_restorer
 from tests.rule_weights import fill_by_rule, published_format
 
 
@@ -101,16 +101,16 @@ def test_a_saved_restorer_is_the_published_file(
     assert saved.keys() == published.keys()
     assert all(torch.equal(saved[name], tensor) for name, tensor in published.items())
     told = metadata_of(path)
-    assert told["architecture"] == restorer.architecture.id and told["provenance"] == "a test"
-    assert told.get("size") == (str(native_size(restorer)) if native_size(restorer) else None)
+    assert told["architecture"] == restorer.architecture and told["provenance"] == "a test"
+    assert told.get("size") == (str(restorer.size) if restorer.size else None)
     registry = MAIN_REGISTRY if make is not codeformer else extra_registry()
-    for again in (load_restorer(path), ModelLoader(registry=registry).load_from_file(path).eval()):
-        assert isinstance(again, ImageModelDescriptor)
-        assert network_sha256(again.model) == network_sha256(restorer.model)
+    stock = from_spandrel(ModelLoader(registry=registry).load_from_file(path))
+    for again in (load_restorer(path), stock):
+        assert network_sha256(again.network) == network_sha256(restorer.network)
         if size < 512:  # which takes long
             face = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-            assert torch.equal(run_restorer(again, face), run_restorer(restorer, face))
-    assert native_size(load_restorer(path)) == native_size(restorer)
+            assert torch.equal(again(face), restorer(face))
+    assert load_restorer(path).size == restorer.size
 
 
 def test_the_names_of_the_published_swinir():
@@ -124,8 +124,7 @@ def test_the_names_of_the_published_swinir():
         img_size=64, window_size=8, embed_dim=180, depths=[2, 2], num_heads=[6, 6], mlp_ratio=2,
         upsampler="nearest+conv", upscale=8, start_unshuffle=8,
     )  # fmt: skip
-    restorer = ModelLoader().load_from_state_dict(original(network))
-    assert isinstance(restorer, ImageModelDescriptor)
+    restorer = from_spandrel(ModelLoader().load_from_state_dict(original(network)))
     shapes = {
         name: [list(tensor.shape), str(tensor.dtype).removeprefix("torch.")]
         for name, tensor in published_state(restorer).items()
@@ -134,24 +133,24 @@ def test_the_names_of_the_published_swinir():
 
 
 @pytest.fixture
-def restorer(tmp_path: Path) -> ImageModelDescriptor:
+def restorer(tmp_path: Path) -> Restorer:
     save_file(original(nafnet()), tmp_path / "base.safetensors", {"size": "64"})
     return load_restorer(tmp_path / "base.safetensors")
 
 
-def test_half_precision(restorer: ImageModelDescriptor, tmp_path: Path):
-    before = network_sha256(restorer.model)
+def test_half_precision(restorer: Restorer, tmp_path: Path):
+    before = network_sha256(restorer.network)
     paths = [tmp_path / f"{name}.safetensors" for name in ("full", "half")]
     save_restorer(paths[0], restorer)
     save_restorer(paths[1], restorer, half=True)
-    assert network_sha256(restorer.model) == before, "the restorer itself is not changed"
+    assert network_sha256(restorer.network) == before, "the restorer itself is not changed"
     full, half = map(load_file, paths)
     assert all(torch.equal(half[name], full[name].half()) for name in full)
     loaded = load_restorer(paths[1])
     assert loaded.dtype == torch.float32
     face = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        away = run_restorer(loaded, face) - run_restorer(restorer, face)
+        away = loaded(face) - restorer(face)
     assert away.abs().max() < 0.02
 
 
@@ -165,13 +164,11 @@ def test_masks_and_indices_keep_their_type(tmp_path: Path):
     assert indices and all(saved[name].dtype == torch.int64 for name in indices)
 
 
-def test_weights_that_no_one_could_use_are_not_written(
-    restorer: ImageModelDescriptor, tmp_path: Path
-):
+def test_weights_that_no_one_could_use_are_not_written(restorer: Restorer, tmp_path: Path):
     path = tmp_path / "saved.safetensors"
     save_restorer(path, restorer)
     before = path.read_bytes()
-    weight = restorer.model.get_parameter("intro.weight")
+    weight = restorer.network.get_parameter("intro.weight")
     weight.data[0, 0, 0, 0] = 1e6
     with pytest.raises(WeightsError, match=r"float16.*float32"):
         save_restorer(path, restorer, half=True)
@@ -182,15 +179,15 @@ def test_weights_that_no_one_could_use_are_not_written(
     assert [file.name for file in tmp_path.glob(".*")] == []
 
 
-def test_bad_words(restorer: ImageModelDescriptor, tmp_path: Path):
+def test_bad_words(restorer: Restorer, tmp_path: Path):
     with pytest.raises(InputError, match=r"\.safetensors"):
         save_restorer(tmp_path / "saved.pth", restorer)
     with pytest.raises(InputError, match="'step'"):
         save_restorer(tmp_path / "saved.safetensors", restorer, {"step": 3})  # type: ignore[dict-item]
     with pytest.raises(OutputError):
         save_restorer(tmp_path / "absent" / "saved.safetensors", restorer)
-    other = ModelLoader().load_from_state_dict(Compact(num_feat=8, num_conv=1).state_dict())
-    assert isinstance(other, ImageModelDescriptor)
+    compact = Compact(num_feat=8, num_conv=1, upscale=1)
+    other = from_spandrel(ModelLoader().load_from_state_dict(compact.state_dict()))
     with pytest.raises(WrongArchitectureError, match=r"Compact.*SwinIR"):
         save_restorer(tmp_path / "saved.safetensors", other)
 
@@ -204,7 +201,7 @@ def pair(name: str, **sha256: str) -> Pair:
     )  # fmt: skip
 
 
-def test_provenance(restorer: ImageModelDescriptor, tmp_path: Path):
+def test_provenance(restorer: Restorer, tmp_path: Path):
     pairs, settings = [pair("a"), pair("b")], PRESETS["quick"]
     told = provenance("abcdef0123456789", pairs, settings, step=200, distance="pyramid")
     assert (

@@ -37,7 +37,7 @@ def test_the_figures_are_those_of_evaluate(panel: Panel):
     restorer = tiny_restorer()
     figures, shown = score(restorer, panel)
     with torch.no_grad():
-        restored = restorer.model(panel.lq).clamp(0, 1)
+        restored = restorer.network(panel.lq).clamp(0, 1)
     wanted = {
         "pairs distance": pyramid_distance(restored, panel.target),
         "pairs niqe": niqe(restored),

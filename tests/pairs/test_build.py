@@ -125,8 +125,7 @@ def test_the_size_is_the_restorers_or_the_priors(photos: Path, out: Path, tmp_pa
     automatic = replace(SETTINGS, size=None)
     pair = build(photos, out, automatic, prior=tiny_prior(size=40)).pairs.pairs[0]
     assert read_image(out, "target", pair).shape[-1] == 40
-    own = restorer()
-    own.tags.append("24px")
+    own = replace(restorer(), size=24)
     other = tmp_path / "own"
     pair = build(photos, other, automatic, restorer=own).pairs.pairs[0]
     assert {read_image(other, kind, pair).shape[-1] for kind in ("lq", "guess", "target")} == {24}
@@ -171,7 +170,7 @@ def test_a_second_run_does_nothing(photos: Path, out: Path, searched: list[Tenso
     network, lines = restorer(), []
     report = build(photos, out, restorer=network, say=lines.append)
     assert (report.searched, report.guessed, report.sampled) == (0, 0, 0)
-    assert not searched and not network.model.seen and not lines
+    assert not searched and not network.network.seen and not lines
     assert report.faceless, "still reported"
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
 

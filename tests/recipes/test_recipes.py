@@ -231,7 +231,7 @@ def test_restorer_recipe(tmp_path, faces):
     restorer.export(run, tmp_path / "restorer.safetensors")
     assert (tmp_path / "restorer.safetensors").stat().st_size < 15_000_000
     exported = load_restorer(tmp_path / "restorer.safetensors")
-    assert exported.architecture.id == "NAFNet" and exported.scale == 1
+    assert exported.architecture == "NAFNet" and exported.scale == 1
 
 
 def test_restorer_is_finished_against_an_adversary(tmp_path, faces):

@@ -19,12 +19,12 @@ from bfr.restore import clip as video
 from bfr.restore import photo as pipeline
 from bfr.restore.clip import VideoSettings, find_tracks, restore_frames, restore_video
 from bfr.restore.photo import RestoreSettings, restore_photo
-from bfr.restore.restorer import load_restorer
+from bfr.restore.restorer import Restorer, load_restorer
 from bfr.restore.steady import fitted, steady_face
 from samples.clip import FOLDER, film
 from tests.portraits import face_at
 
-NETWORK = cast(Any, nn.Identity())
+NETWORK = cast(Any, Restorer(nn.Identity(), size=64))
 FRAMES = 7
 PLAIN = VideoSettings(smoothing=0, steadiness=0)
 
@@ -59,7 +59,6 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for module in (video, pipeline):
         monkeypatch.setattr(module, "detect_faces", detect_faces)
         monkeypatch.setattr(module, "restore_faces", restore_faces)
-        monkeypatch.setattr(module, "native_size", lambda restorer: 64)
     return calls
 
 

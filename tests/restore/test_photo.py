@@ -12,6 +12,7 @@ from bfr.errors import CancelledError, InputError
 from bfr.records import Face, FaceSet
 from bfr.restore import photo
 from bfr.restore.photo import RestoreSettings, restore_photo
+from bfr.restore.restorer import Restorer
 
 FACE = Face(
     box=(30.0, 25.0, 80.0, 90.0),
@@ -23,7 +24,7 @@ SMALL = Face(
     score=0.8,
     landmarks=((127.0, 32.0), (138.0, 32.0), (132.0, 38.0), (128.0, 43.0), (137.0, 43.0)),
 )
-NETWORK = cast(Any, nn.Identity())
+NETWORK = cast(Any, Restorer(nn.Identity(), size=64))
 
 
 @pytest.fixture
@@ -50,7 +51,6 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(photo, "detect_faces", detect_faces)
     monkeypatch.setattr(photo, "restore_faces", restore_faces)
-    monkeypatch.setattr(photo, "native_size", lambda restorer: 64)
     return calls
 
 
@@ -115,11 +115,9 @@ def test_settings_reach_the_stages(images: Tensor, chain: dict[str, Any]):
     assert result.masks.max() == pytest.approx(0.4), "strength blends in the photograph"
 
 
-def test_a_restorer_of_any_size_gets_512(
-    images: Tensor, chain: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(photo, "native_size", lambda restorer: None)
-    assert restore_photo(images, NETWORK, NETWORK).crops.shape[-2:] == (512, 512)
+def test_a_restorer_of_any_size_gets_512(images: Tensor, chain: dict[str, Any]):
+    anything = Restorer(nn.Identity())
+    assert restore_photo(images, NETWORK, anything).crops.shape[-2:] == (512, 512)
 
 
 def test_progress_rises_to_its_end(images: Tensor, chain: dict[str, Any]):

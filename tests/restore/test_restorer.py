@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from spandrel import (
     SizeRequirements,
 )
 from spandrel.architectures.Compact import Compact
-from spandrel.architectures.GFPGAN import GFPGAN, GFPGANArch
+from spandrel.architectures.GFPGAN import GFPGAN
 from spandrel.architectures.NAFNet import NAFNet
 from spandrel.architectures.RestoreFormer import RestoreFormer
 from spandrel.architectures.SwinIR import SwinIR
@@ -38,11 +39,10 @@ from bfr.errors import (
 from bfr.image.lowpass import lowpass
 from bfr.restore.restorer import (
     EMBEDDED_RESTORER,
+    Restorer,
+    from_spandrel,
     load_restorer,
-    native_size,
     restore_faces,
-    run_restorer,
-    supports_fidelity,
 )
 from tests.rule_weights import GOLDEN, fill_by_rule, published_format, rule_state
 
@@ -57,7 +57,10 @@ class Stub(Architecture):
         raise NotImplementedError
 
 
-def describe(network: nn.Module, architecture: str = "Stub", **changes) -> ImageModelDescriptor:
+def describe(
+    network: nn.Module, architecture: str = "Stub", *, size: int | None = None, **changes
+) -> Restorer:
+    """A restorer as it comes from another loader; of another face size if one is given."""
     facts = {
         "purpose": "SR",
         "tags": [],
@@ -67,9 +70,12 @@ def describe(network: nn.Module, architecture: str = "Stub", **changes) -> Image
         "input_channels": 3,
         "output_channels": 3,
     }
-    return ImageModelDescriptor(
-        network, network.state_dict(), Stub(architecture), **{**facts, **changes}
+    restorer = from_spandrel(
+        ImageModelDescriptor(
+            network, network.state_dict(), Stub(architecture), **{**facts, **changes}
+        )
     )
+    return restorer if size is None else replace(restorer, size=size)
 
 
 class Network(nn.Module):
@@ -105,6 +111,13 @@ def crops(count: int, size: int) -> Tensor:
     return F.interpolate(small, (size, size), mode="bilinear")
 
 
+def stock_of(network: nn.Module) -> ImageModelDescriptor:
+    """The same network through spandrel's own loader, as ComfyUI's Load Upscale Model does."""
+    descriptor = ModelLoader().load_from_state_dict(dict(network.state_dict()))
+    assert isinstance(descriptor, ImageModelDescriptor)
+    return descriptor.eval()
+
+
 def load(network: nn.Module, path: Path, metadata: dict[str, str] | None = None):
     save_file(network.state_dict(), path, metadata=metadata)
     return load_restorer(path)
@@ -121,7 +134,7 @@ def test_result_is_the_networks():
 
 def test_another_size_is_resized_there_and_back():
     faces, restorer = crops(2, 128), describe(nafnet(), "NAFNet")
-    assert native_size(restorer) == 256
+    assert restorer.size == 256
 
     def resize(x: Tensor, size: int) -> Tensor:
         return F.interpolate(x, (size, size), mode="bicubic", antialias=True)
@@ -129,7 +142,7 @@ def test_another_size_is_resized_there_and_back():
     for given in (faces, resize(faces, 512).clamp(0, 1)):
         size = given.shape[-1]
         with torch.no_grad():
-            expected = resize(restorer.model(resize(given, 256)), size).clamp(0, 1)
+            expected = resize(restorer.network(resize(given, 256)), size).clamp(0, 1)
         restored = restore_faces(given, restorer)
         assert restored.shape == given.shape
         assert torch.allclose(restored, expected, atol=1e-6)
@@ -159,13 +172,13 @@ def test_lock_keeps_the_crops_low_frequencies():
 
 def test_result_is_clamped_once_at_the_end():
     faces = torch.full((1, 3, 16, 16), 0.5)
-    bright = describe(Network(lambda x: x + 1), "NAFNet", tags=["16px"])
+    bright = describe(Network(lambda x: x + 1), "NAFNet", size=16)
     assert restore_faces(faces, bright).max() == 1
     assert torch.allclose(restore_faces(faces, bright, strength=0.25), faces + 0.25)
 
 
 def test_a_batch_is_its_singles():
-    faces, restorer = crops(5, 64), describe(nafnet(), "NAFNet", tags=["64px"])
+    faces, restorer = crops(5, 64), describe(nafnet(), "NAFNet", size=64)
     together = restore_faces(faces, restorer, batch_size=5)
     singles = torch.cat([restore_faces(face[None], restorer) for face in faces])
     assert torch.allclose(together, singles, atol=1e-6)
@@ -233,7 +246,7 @@ def test_other_errors_are_not_taken_for_memory():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_nan_is_an_error_and_no_black_face(value: float):
-    restorer = describe(Network(lambda x: x * value), "NAFNet", tags=["16px"])
+    restorer = describe(Network(lambda x: x * value), "NAFNet", size=16)
     with pytest.raises(WeightsError, match="NaN"):
         restore_faces(crops(1, 16), restorer)
 
@@ -255,8 +268,8 @@ def test_no_faces():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_network(dtype: torch.dtype):
     faces, network = crops(1, 64), nafnet()
-    full = restore_faces(faces, describe(network, "NAFNet", tags=["64px"]))
-    restorer = describe(network, "NAFNet", tags=["64px"]).to(dtype)
+    full = restore_faces(faces, describe(network, "NAFNet", size=64))
+    restorer = describe(network, "NAFNet", size=64).to(dtype=dtype)
     half = restore_faces(faces, restorer)
     assert half.dtype == torch.float32
     assert (half - full).abs().max() < 0.1
@@ -268,15 +281,15 @@ def test_drop_path_is_off():
                mlp_ratio=2, upscale=1, drop_path_rate=0.5)
     )  # fmt: skip
     restorer, faces = describe(network, "SwinIR"), crops(2, 16)
-    restorer.train()
+    restorer.network.train()
     first = restore_faces(faces, restorer)
     assert torch.equal(restore_faces(faces, restorer), first)
 
 
 def test_gradients_flow_for_training():
     restorer, faces = describe(nafnet(), "NAFNet"), crops(1, 32)
-    run_restorer(restorer, faces).sum().backward()
-    assert restorer.model.intro.weight.grad is not None  # type: ignore[union-attr]
+    restorer(faces).sum().backward()
+    assert restorer.network.intro.weight.grad is not None  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -309,7 +322,7 @@ def test_crops_that_are_none():
 
 
 def test_a_network_that_changes_the_size_is_refused():
-    restorer = describe(Network(lambda x: x[..., ::2, ::2]), "NAFNet", tags=["32px"])
+    restorer = describe(Network(lambda x: x[..., ::2, ::2]), "NAFNet", size=32)
     with pytest.raises(WrongArchitectureError, match="size"):
         restore_faces(crops(1, 32), restorer)
 
@@ -317,8 +330,13 @@ def test_a_network_that_changes_the_size_is_refused():
 @pytest.mark.parametrize("changes", [{"scale": 4}, {"input_channels": 1}, {"output_channels": 4}])
 def test_descriptors_of_other_loaders_are_checked(changes: dict):
     with pytest.raises(WrongArchitectureError):
-        restore_faces(crops(1, 32), describe(Network(darker), **changes))
+        describe(Network(darker), **changes)
+
+
+def test_what_is_no_restorer_is_refused():
     with pytest.raises(WrongArchitectureError, match="Network"):
+        from_spandrel(Network(darker))
+    with pytest.raises(InputError, match="Network"):
         restore_faces(crops(1, 32), Network(darker))  # type: ignore[arg-type]
 
 
@@ -328,13 +346,12 @@ def test_descriptors_of_other_loaders_are_checked(changes: dict):
 def test_nafnet_through_both_loaders(tmp_path: Path):
     network = nafnet()
     restorer = load(network, tmp_path / "net.safetensors", {"size": "64"})
-    stock = ModelLoader().load_from_state_dict(dict(network.state_dict()))
-    assert isinstance(stock, ImageModelDescriptor)
-    assert not restorer.model.training
-    assert (native_size(restorer), native_size(stock)) == (64, 256)
-    assert not supports_fidelity(restorer)
+    stock = stock_of(network)
+    assert not restorer.network.training
+    assert (restorer.size, from_spandrel(stock).size) == (64, 256)
+    assert not restorer.uses_fidelity
     faces = crops(2, 64)
-    expected = torch.cat([restorer(face[None]) for face in faces])
+    expected = torch.cat([stock(face[None]) for face in faces])
     assert (restore_faces(faces, restorer) - expected).abs().max() <= 1e-5
 
 
@@ -348,13 +365,13 @@ def test_swinir_matches_the_published_implementation(tmp_path: Path):
         )
     shapes, config = json.loads(metadata["state_dict_shapes"]), json.loads(metadata["config"])
     restorer = load_swinir(tmp_path, shapes, config["img_size"])
-    assert native_size(restorer) == faces.shape[-1]
+    assert restorer.size == faces.shape[-1]
     with torch.no_grad():
-        assert (run_restorer(restorer, faces) - expected).abs().max() <= 1e-5
+        assert (restorer(faces) - expected).abs().max() <= 1e-5
     assert (restore_faces(faces, restorer) - expected.clamp(0, 1)).abs().max() <= 1e-5
 
 
-def load_swinir(folder: Path, shapes: dict, attention_size: int) -> ImageModelDescriptor:
+def load_swinir(folder: Path, shapes: dict, attention_size: int) -> Restorer:
     """Saves weights by rule as the publishers did (``module.`` before names), and loads them."""
     probe = SwinIR(img_size=attention_size, window_size=8, embed_dim=6, depths=[2], num_heads=[1])
     computed = probe.state_dict()
@@ -370,15 +387,13 @@ def load_swinir(folder: Path, shapes: dict, attention_size: int) -> ImageModelDe
     return load_restorer(folder / "swinir.pth")
 
 
-def small_gfpgan() -> ImageModelDescriptor:
+def small_gfpgan() -> Restorer:
     """GFPGAN with an eighth of the channels, which spandrel's loader does not build."""
     network = fill_by_rule(GFPGAN(narrow=0.125, num_style_feat=32))  # type: ignore[arg-type]
-    restorer = describe(network)
-    restorer._architecture = GFPGANArch()
-    return restorer
+    return describe(network, "GFPGAN")
 
 
-def check_published_range(restorer: ImageModelDescriptor, **settings) -> tuple[dict, Tensor]:
+def check_published_range(restorer: Restorer, **settings) -> tuple[dict, Tensor]:
     """The network is given [-1, 1] at 512 px and its first output is taken from there.
 
     Watches the network's own call, so that one forward pass is enough.
@@ -388,8 +403,8 @@ def check_published_range(restorer: ImageModelDescriptor, **settings) -> tuple[d
     """
     calls: list[tuple] = []
     faces = crops(1, 512)
-    assert native_size(restorer) == 512
-    hook = restorer.model.register_forward_hook(
+    assert restorer.size == 512
+    hook = restorer.network.register_forward_hook(
         lambda _, given, others, made: calls.append((given, others, made)), with_kwargs=True
     )
     restored = restore_faces(faces, restorer, **settings)
@@ -417,7 +432,8 @@ def test_restoreformer(tmp_path: Path):
     )
     restorer = load(fill_by_rule(small), tmp_path / "net.safetensors")
     _, restored = check_published_range(restorer)
-    assert (restored - restorer(crops(1, 512))).abs().max() <= 1e-5, "spandrel's call agrees"
+    spandrels = stock_of(restorer.network)(crops(1, 512))
+    assert (restored - spandrels).abs().max() <= 1e-5, "spandrel's call agrees"
 
 
 class SmallCodeFormer(nn.Module):
@@ -435,20 +451,20 @@ class SmallCodeFormer(nn.Module):
 
 def test_codeformers_fidelity_is_live():
     restorer, faces = describe(SmallCodeFormer(), "CodeFormer"), crops(1, 512)
-    assert supports_fidelity(restorer)
-    assert native_size(restorer) == 512
+    assert restorer.uses_fidelity
+    assert restorer.size == 512
     assert torch.allclose(restore_faces(faces, restorer, fidelity=1.0), faces, atol=1e-6)
     with torch.no_grad():
-        expected = restorer.model.convolution(2 * faces - 1).tanh() / 2 + 0.5  # type: ignore[operator]
+        expected = restorer.network.convolution(2 * faces - 1).tanh() / 2 + 0.5  # type: ignore[operator]
     assert torch.allclose(restore_faces(faces, restorer, fidelity=0.0), expected, atol=1e-6)
 
 
 def test_other_architectures_run_as_spandrel_calls_them(tmp_path: Path):
     network = Compact(num_feat=8, num_conv=1, upscale=1)
-    restorer = load(fill_by_rule(network), tmp_path / "net.safetensors")
-    assert native_size(restorer) is None
+    restorer, stock = load(fill_by_rule(network), tmp_path / "net.safetensors"), stock_of(network)
+    assert restorer.size is None and not restorer.trainable
     faces = crops(2, 40)
-    expected = torch.cat([restorer(face[None]) for face in faces])
+    expected = torch.cat([stock(face[None]) for face in faces])
     assert (restore_faces(faces, restorer) - expected).abs().max() <= 1e-5
 
 
@@ -471,7 +487,7 @@ def test_wrapped_torch_file(tmp_path: Path):
     network = nafnet()
     torch.save({"params_ema": network.state_dict()}, tmp_path / "net.pth")
     restorer = load_restorer(tmp_path / "net.pth")
-    assert torch.equal(restorer.model.intro.weight, network.intro.weight)  # type: ignore[arg-type]
+    assert torch.equal(restorer.network.intro.weight, network.intro.weight)  # type: ignore[arg-type]
 
 
 def test_upscalers_are_refused(tmp_path: Path):
@@ -491,7 +507,7 @@ def test_inpainters_are_refused():
         network, network.state_dict(), Stub("LaMa"), "Inpainting", [], True, True, 3, 3
     )
     with pytest.raises(WrongArchitectureError, match="image to image"):
-        restore_faces(crops(1, 16), inpainter)  # type: ignore[arg-type]
+        from_spandrel(inpainter)
 
 
 def test_unknown_networks_are_refused(tmp_path: Path):
@@ -529,7 +545,7 @@ def test_codeformer_names_the_package_it_needs(tmp_path: Path, monkeypatch):
 @pytest.mark.skipif(not EMBEDDED_RESTORER.exists(), reason="not trained yet")
 def test_embedded_restorer():
     restorer = load_restorer()
-    size = native_size(restorer)
+    size = restorer.size
     assert size is not None
     faces = crops(1, size)
     assert restore_faces(faces, restorer).shape == faces.shape
@@ -538,7 +554,7 @@ def test_embedded_restorer():
 # Published networks at full size, with weights by rule -------------------------------------------
 
 
-def full_size(network: nn.Module, path: Path, wrapper: str) -> ImageModelDescriptor:
+def full_size(network: nn.Module, path: Path, wrapper: str) -> Restorer:
     torch.save({wrapper: fill_by_rule(network).state_dict()}, path)
     return load_restorer(path)
 
@@ -556,7 +572,7 @@ def test_full_size_restoreformer(tmp_path: Path):
 def test_full_size_codeformer(tmp_path: Path):
     extra = pytest.importorskip("spandrel_extra_arches.architectures.CodeFormer")
     restorer = full_size(extra.CodeFormer(), tmp_path / "codeformer.pth", "params_ema")
-    assert supports_fidelity(restorer)
+    assert restorer.uses_fidelity
     others, pretty = check_published_range(restorer, fidelity=0.0)
     assert others == {"weight": 0.0}
     others, faithful = check_published_range(restorer, fidelity=1.0)
@@ -568,11 +584,16 @@ def test_full_size_swinir(tmp_path: Path):
     tensors = published_format("swinir_gan_v1.pth")["tensors"]
     shapes = {name: shape for name, (shape, _) in tensors.items()}
     restorer = load_swinir(tmp_path, shapes, attention_size=64)
-    assert native_size(restorer) == 512
-    assert sum(parameter.numel() for parameter in restorer.model.parameters()) > 15e6
+    assert restorer.size == 512
+    assert sum(parameter.numel() for parameter in restorer.network.parameters()) > 15e6
     faces = crops(1, 512)
     restored = restore_faces(faces, restorer)
-    assert (restored - restorer(faces)).abs().max() <= 1e-5, "spandrel's call agrees"
+    state = dict(restorer.network.state_dict())
+    for part in ("weight", "bias"):  # spandrel keeps it by another name than it reads
+        state[f"conv_first.1.{part}"] = state.pop(f"conv_first.{part}")
+    spandrels = ModelLoader().load_from_state_dict(state)
+    assert isinstance(spandrels, ImageModelDescriptor)
+    assert (restored - spandrels.eval()(faces)).abs().max() <= 1e-5, "spandrel's call agrees"
 
 
 def test_full_size_nafnet(tmp_path: Path):
@@ -581,4 +602,4 @@ def test_full_size_nafnet(tmp_path: Path):
     )
     restorer = full_size(network, tmp_path / "nafnet.pth", "params")
     faces = crops(1, 256)
-    assert (restore_faces(faces, restorer) - restorer(faces)).abs().max() <= 1e-5
+    assert (restore_faces(faces, restorer) - stock_of(network)(faces)).abs().max() <= 1e-5

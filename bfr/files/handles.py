@@ -1,0 +1,63 @@
+"""The handle of a network: the module with what is known about it."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+from typing import Self
+
+import torch
+from torch import nn
+
+from .checksums import network_sha256
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkHandle:
+    """A network, and what its users need to know about it.
+
+    Attributes:
+        network: the module, in evaluation mode.
+        name: of its weights, for reports: the file's name without its suffix.
+        size: side in pixels of the images that it was trained on; None for any.
+    """
+
+    network: nn.Module
+    name: str = ""
+    size: int | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """The checksum of its weights as they were read, in hexadecimal (`network_sha256`)."""
+        return network_sha256(self.network)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are; the CPU if it has none."""
+        tensor = self._first_tensor()
+        return torch.device("cpu") if tensor is None else tensor.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its weights; float32 if it has none."""
+        tensor = self._first_tensor()
+        return torch.float32 if tensor is None else tensor.dtype
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """Moves the network itself, as `torch.nn.Module.to` does, and returns this handle."""
+        if dtype is not None and dtype != self.dtype:
+            _ = self.sha256  # of the weights before they are rounded
+        self.network.to(device=device, dtype=dtype)
+        return self
+
+    def copy(self) -> Self:
+        """A handle with a network of its own, to train or to convert."""
+        return replace(self, network=deepcopy(self.network))
+
+    def _first_tensor(self) -> torch.Tensor | None:
+        found = chain(self.network.parameters(), self.network.buffers())
+        return next((tensor for tensor in found if tensor.is_floating_point()), None)
