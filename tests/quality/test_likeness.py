@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from bfr.errors import InputError
 from bfr.faces.align import align_faces
-from bfr.faces.retinaface import load_detector
+from bfr.faces.retinaface import Detector, load_detector
 from bfr.image.lowpass import lowpass
 from bfr.quality.likeness import (
     consistency_psnr,
