@@ -115,12 +115,11 @@ class MeasureFaces(io.ComfyNode):
         if detector is not None:
             memory.load(detector)
         device = model_management.get_torch_device()
-        network = None if detector is None else detector.model
         tables = measure_sets(
             {called: to_core(faces, called)[0] for called, faces in sets.items()},
             reference=None if reference is None else to_core(reference, "reference")[0],
             given=None if given is None else to_core(given, "input")[0],
-            tools=Tools(network, load_distance("auto", device)),
+            tools=Tools(detector, load_distance("auto", device)),
             extra=words(extra),
             device=device,
             on_step=memory.progress(),

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -334,7 +335,7 @@ def test_a_network_that_comfyui_leaves_behind_is_moved_all_the_same(load, monkey
         raising=False,
     )
     network = torch.nn.Linear(2, 2)
-    patcher = types.SimpleNamespace(model=network, load_device=torch.device("meta"))
+    patcher = SimpleNamespace(model=network, load_device=torch.device("meta"))
     memory.load(memory.ManagedDetector(network, patcher=patcher), None)
     assert asked == [patcher]
     assert network.weight.device.type == "meta"

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import FaceRestorationError, InputError
 from ..faces.align import align_faces
 from ..faces.detect import detect_faces
+from ..faces.retinaface import Detector
 from ..files.photos import read_photo
 from ..files.sources import find_sources
 from ..records import OnStep
@@ -39,7 +40,7 @@ class Aligning:
         size: side of the faces in pixels.
     """
 
-    detector: nn.Module
+    detector: Detector
     size: int
 
 

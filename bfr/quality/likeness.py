@@ -11,10 +11,11 @@ import math
 
 import torch
 from kornia.metrics import ssim as ssim_map
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import InputError
 from ..faces.detect import detect_faces
+from ..faces.retinaface import Detector
 from ..image.geometry import face_template
 from ..image.lowpass import lowpass
 from ..records import Face
@@ -94,7 +95,7 @@ def consistency_psnr(images: Tensor, reference: Tensor, factor: int) -> Tensor:
     return psnr(lowpass(images.double(), factor), lowpass(reference.double(), factor))
 
 
-def find_landmarks(images: Tensor, detector: nn.Module, *, score: float = 0.5) -> Tensor:
+def find_landmarks(images: Tensor, detector: Detector, *, score: float = 0.5) -> Tensor:
     """The five landmarks of the face in each aligned crop.
 
     Args:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import InputError
+from ..faces.retinaface import Detector
 from ..image.tensors import check_images
 from .likeness import (
     consistency_psnr,
@@ -47,7 +48,7 @@ class Tools:
         factor: the low-pass factor of the likeness; None for `likeness_factor`.
     """
 
-    detector: nn.Module | None = None
+    detector: Detector | None = None
     distance: Distance | None = None
     factor: int | None = None
 

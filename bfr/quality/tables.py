@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import InputError
+from ..faces.retinaface import Detector
 from ..records import OnStep, counted
 from .metrics import (
     DETECTOR,
@@ -200,7 +201,7 @@ def measure_faces(
     *,
     reference: Tensor | None = None,
     given: Tensor | None = None,
-    detector: nn.Module | None = None,
+    detector: Detector | None = None,
     distance: Distance | None = None,
     extra: Sequence[str] = (),
     names: Sequence[str] = (),

@@ -25,6 +25,8 @@ from bfr.quality.metrics import METRICS, FaceBatch, caption
 from bfr.quality.texture import grain, sharpness
 from tests.portraits import astronaut, only
 
+DETECTOR = Detector(torch.nn.Identity())
+
 
 @pytest.fixture(scope="module")
 def face() -> Tensor:
@@ -194,7 +196,7 @@ def test_landmarks_of_a_shifted_face_and_of_no_face(face: Tensor):
 
 def test_crops_for_landmarks_are_square():
     with pytest.raises(InputError, match="got 64×32"):
-        find_landmarks(torch.zeros(1, 3, 64, 32), torch.nn.Identity())
+        find_landmarks(torch.zeros(1, 3, 64, 32), DETECTOR)
 
 
 def test_caption():

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from bfr.errors import InputError
+from bfr.faces.retinaface import Detector
 from bfr.quality import metrics, render, tables
 from bfr.quality.likeness import consistency_psnr, psnr, ssim
 from bfr.quality.metrics import HIGHER, LOWER, Tools
@@ -22,6 +23,9 @@ from bfr.quality.perceptual import load_distance
 from bfr.quality.pyiqa_scores import Score
 from bfr.quality.tables import Column, Table, compare, measure_faces, measure_sets
 from bfr.quality.texture import sharpness
+
+DETECTOR = Detector(torch.nn.Identity())
+
 
 KEYS = ["psnr", "ssim", "distance", "likeness", "landmarks", "niqe", "sharpness"]
 
@@ -37,7 +41,7 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Stands in for finding landmarks, and keeps the batches that were searched."""
     seen: list[Tensor] = []
 
-    def find_landmarks(images: Tensor, detector: nn.Module) -> Tensor:
+    def find_landmarks(images: Tensor, detector: Detector) -> Tensor:
         seen.append(images)
         found = torch.zeros(len(images), 5, 2, dtype=torch.float64)
         found[:, 1] = 1
@@ -66,7 +70,7 @@ def test_every_figure_is_the_cores(monkeypatch: pytest.MonkeyPatch):
         restored,
         reference=clean,
         given=given,
-        detector=nn.Identity(),
+        detector=DETECTOR,
         distance=distance,
         on_step=lambda done, total, preview: steps.append((done, total)),
     )
@@ -98,14 +102,14 @@ def test_there_are_only_figures_of_what_is_given(moved: list[Tensor]):
     def keys(**given) -> list[str]:
         return [column.key for column in measure_faces(clean, **given).columns]
 
-    assert keys() == keys(distance=distance) == keys(detector=nn.Identity()) == KEYS[-2:]
+    assert keys() == keys(distance=distance) == keys(detector=DETECTOR) == KEYS[-2:]
     assert keys(reference=clean) == ["psnr", "ssim", "niqe", "sharpness"]
     assert keys(given=clean) == ["likeness", "niqe", "sharpness"]
-    assert keys(given=clean, detector=nn.Identity()) == KEYS[3:]
-    table = measure_faces(clean, given=clean, detector=nn.Identity())
+    assert keys(given=clean, detector=DETECTOR) == KEYS[3:]
+    table = measure_faces(clean, given=clean, detector=DETECTOR)
     assert "the input's" in table.columns[1].title
     other = 1 - clean
-    table = measure_faces(clean, given=clean, reference=other, detector=nn.Identity())
+    table = measure_faces(clean, given=clean, reference=other, detector=DETECTOR)
     assert torch.equal(moved[-1], other), "the reference counts, if there is one"
     assert "the reference's" in table.columns[-3].title
 
@@ -114,9 +118,9 @@ def test_there_are_only_figures_of_what_is_given(moved: list[Tensor]):
 def test_a_reference_is_searched_once_for_all_that_is_compared(moved: list[Tensor]):
     clean = faces()
     ways = {"a": clean * 0.9, "b": clean * 0.8, "c": clean * 0.7}
-    measured = measure_sets(ways, reference=clean, tools=Tools(nn.Identity()))
+    measured = measure_sets(ways, reference=clean, tools=Tools(DETECTOR))
     assert sum(torch.equal(images, clean) for images in moved) == 1 and len(moved) == 4
-    assert measured["b"] == measure_faces(ways["b"], reference=clean, detector=nn.Identity())
+    assert measured["b"] == measure_faces(ways["b"], reference=clean, detector=DETECTOR)
 
 
 @pytest.mark.usefixtures("quick")
