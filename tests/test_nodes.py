@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import torch
-from spandrel import ModelLoader
+from spandrel import ImageModelDescriptor, ModelLoader
 from spandrel.architectures.NAFNet import NAFNet
 
 from bfr.finetune.settings import PRESETS, FinetuneSettings, adjusted
@@ -344,9 +344,10 @@ def test_a_network_that_comfyui_leaves_behind_is_moved_all_the_same(load, monkey
 def test_a_restorer_of_the_core_is_taken_with_its_own_patcher(load):
     memory, network = load("memory"), NAFNet(width=4, enc_blk_nums=[1], dec_blk_nums=[1])
     stock = ModelLoader().load_from_state_dict(network.state_dict())
-    stock.patcher = object()  # type: ignore[union-attr]
+    assert isinstance(stock, ImageModelDescriptor)
+    vars(stock)["patcher"] = patcher = object()
     restorer = memory.manage_restorer(stock)
-    assert restorer.patcher is stock.patcher and restorer.network is stock.model
+    assert restorer.patcher is patcher and restorer.network is stock.model
     assert (restorer.architecture, restorer.size, restorer.scale) == ("NAFNet", 256, 1)
     assert memory.manage_restorer(restorer) is restorer
     assert not hasattr(memory.unmanaged(restorer), "patcher")
