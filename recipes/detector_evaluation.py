@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bfr.faces.detect import detect_faces
-from bfr.faces.retinaface import load_detector
+from bfr.faces.retinaface import Detector, load_detector
 from bfr.faces.select import draw_faces
 from bfr.files.photos import read_photo
 from bfr.records import FaceSet
@@ -26,7 +26,7 @@ from .groups import by_group
 log = logging.getLogger(__name__)
 
 
-def faceless_images(data: Path, detector: nn.Module) -> Iterator[Tensor]:
+def faceless_images(data: Path, detector: Detector) -> Iterator[Tensor]:
     """Held-out pictures without a face: portraits cut below the chin, and scikit-image's own."""
     for folder in ("eval/hq", "real_lq/portraits_eval"):
         for path in sorted((data / folder).iterdir()):
@@ -70,7 +70,7 @@ def evaluate(data: Path, run: Path | None, grids: Path | None) -> dict[str, floa
             (worst first), the old scans (those without a face first), and those without a face
             (false alarms first); None draws none.
     """
-    detector = load_finished(run) if run is not None else load_detector()
+    detector = Detector(load_finished(run)) if run is not None else load_detector()
     figures: dict[str, float] = {}
 
     def look(images: Iterable[Tensor]) -> tuple[list[FaceSet], list[Tensor]]:

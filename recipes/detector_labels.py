@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import box_iou
 
 from bfr.faces.detect import SEARCH_SIZES, detect_faces
-from bfr.faces.retinaface import build_detector
+from bfr.faces.retinaface import Detector, build_detector
 from bfr.files.photos import read_photo
 from bfr.files.whole import atomic_path
 from bfr.image.geometry import MIRROR_ORDER
@@ -67,7 +67,7 @@ def label(data: Path, run: Path, teacher: Path | None = None) -> None:
         run: the run whose detector is the first teacher.
         teacher: the file of `recipes.second_teacher`; None asks the first teacher alone.
     """
-    detector = load_average(run, build_detector("mobile0.25"))
+    detector = Detector(load_average(run, build_detector("mobile0.25")))
     seen = {} if teacher is None else json.loads(teacher.read_text())
     labels: dict[str, dict[str, list]] = {}
     counts = {"first": 0, "second": 0, "dropped": 0, "alarms": 0}
@@ -103,7 +103,7 @@ def portraits(data: Path) -> list[Path]:
 
 
 def look_twice(
-    image: Tensor, detector: nn.Module
+    image: Tensor, detector: Detector
 ) -> tuple[list[np.ndarray], list[tuple[float, list[float]]]]:
     """What the first teacher finds in a picture 1×3×H×W, straight and in a mirror.
 

@@ -162,7 +162,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None =
     train_for(run, parts, loader, loss_of, **limits, **rates)
 
 
-def held_out_faces(data: Path, detector: nn.Module) -> tuple[Tensor, list[str]]:
+def held_out_faces(data: Path, detector: Detector) -> tuple[Tensor, list[str]]:
     """The clean faces of `eval/hq` aligned at 256 px, N×3×256×256, and their names."""
     from bfr.faces.align import align_faces
 
@@ -185,7 +185,7 @@ def evaluate(data: Path, run: Path | None, detector_file: Path | None, grid: Pat
     """
     from bfr.restore.restorer import load_restorer
 
-    network = load_average(run, build_restorer()) if run is not None else load_restorer().model
+    network = load_average(run, build_restorer()) if run is not None else load_restorer().network
     clean, _ = held_out_faces(data, load_detector(detector_file))
     for name, (damage, _) in DAMAGE.items():
         target = clean if damage.grey < 1 else clean.mean(1, keepdim=True).expand_as(clean)

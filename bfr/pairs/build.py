@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ImageError, InputError
+from ..faces.retinaface import Detector
 from ..files.sources import Source
 from ..image.tensors import check_images
 from ..prior.constraint import Constraint

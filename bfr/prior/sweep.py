@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
+from ..faces.retinaface import Detector
 from ..image.sheets import Sheet, lay_out
 from ..image.tensors import resize_square
 from ..quality.metrics import METRICS, FaceBatch, Tools, caption
