@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import comfy.model_management as model_management
 from comfy_api.latest import io
 
 from ..bfr.errors import InputError
+from ..bfr.faces.retinaface import load_detector
 from ..bfr.quality import render
 from ..bfr.quality.metrics import Tools
 from ..bfr.quality.perceptual import load_distance
@@ -32,8 +35,8 @@ class MeasureFaces(io.ComfyNode):
             display_name="Measure Faces",
             category=schemas.MEASURE,
             description="Measures restored faces, and compares two results for the same faces: "
-            "sharpness and naturalness alone, likeness with the damaged faces, and closeness with "
-            "clean originals.",
+            "sharpness and naturalness alone; likeness to the damaged faces and closeness to clean "
+            "originals; and whether it is still the same person.",
             search_aliases=["psnr", "ssim", "lpips", "image quality", "evaluate", "niqe", "fid"],
             is_output_node=True,
             inputs=[
@@ -64,7 +67,7 @@ class MeasureFaces(io.ComfyNode):
                     "reference",
                     display_name="reference",
                     optional=True,
-                    tooltip="The clean originals of the same faces, where there are any: PSNR, "
+                    tooltip="The clean originals of the same faces, if there are any: PSNR, "
                     "SSIM and the perceptual distance are measured to them.",
                 ),
                 io.Image.Input(
@@ -78,8 +81,8 @@ class MeasureFaces(io.ComfyNode):
                     "detector",
                     display_name="detector",
                     optional=True,
-                    tooltip="From Load Face Detector: also measures how far eyes, nose and mouth "
-                    "are from those of the reference, or else of the input.",
+                    tooltip="From Load Face Detector: finds the eyes, noses and mouths to compare. "
+                    "Not connected: the embedded one.",
                 ),
             ],
             outputs=[
@@ -112,14 +115,17 @@ class MeasureFaces(io.ComfyNode):
                     f"The two results need names of their own, got {name!r} twice. Rename one."
                 )
             sets[compared_name] = compared
-        if detector is not None:
-            memory.load(detector)
         device = model_management.get_torch_device()
+        tools = Tools(distance=load_distance("auto", device))
+        if reference is not None or given is not None:
+            detector = detector or memory.manage_detector(load_detector())
+            memory.load(detector)
+            tools = replace(tools, detector=detector, identity=memory.load_identity())
         tables = measure_sets(
             {called: to_core(faces, called)[0] for called, faces in sets.items()},
             reference=None if reference is None else to_core(reference, "reference")[0],
             given=None if given is None else to_core(given, "input")[0],
-            tools=Tools(detector, load_distance("auto", device)),
+            tools=tools,
             extra=words(extra),
             device=device,
             on_step=memory.progress(),

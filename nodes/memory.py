@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Protocol
 
 import comfy.model_management as model_management
@@ -15,6 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..bfr.errors import CancelledError
+from ..bfr.faces.identity import Identity
+from ..bfr.faces.identity import load_identity as read_identity
 from ..bfr.faces.parsing import Parser
 from ..bfr.faces.retinaface import Detector
 from ..bfr.files.handles import NetworkHandle
@@ -128,6 +131,21 @@ class Managed(Protocol):
 
     @property
     def patcher(self) -> ModelPatcher: ...
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ManagedIdentity(Identity):
+    """A face recognition network that ComfyUI manages."""
+
+    patcher: ModelPatcher
+
+
+def load_identity(path: Path | None = None) -> ManagedIdentity:
+    """The embedded face recognition network, or that of a file, on the computing device."""
+    identity = read_identity(path)
+    managed = ManagedIdentity(**_fields(identity, Identity), patcher=patcher(identity.network))
+    load(managed)
+    return managed
 
 
 def load(*managed: Managed | None, faces: int = 0, needed: int = 0) -> None:

@@ -246,7 +246,7 @@ class SweepGuidance(io.ComfyNode):
         )
         if detector is not None:
             memory.load(detector)
-        figures = sweep.measure(guess, faces, prior.prior, detector)
+        figures = sweep.measure(guess, faces, prior.prior, detector, memory.load_identity())
         title = sweep.shared(columns, rows, guidance)
         if guidance["suit_prior"] and prior.prior.size != PAPER_SIZE:
             title += f" (for {PAPER_SIZE} px)"

@@ -12,7 +12,7 @@ from ..errors import InputError, MissingWeightsError
 if TYPE_CHECKING:
     import torch
 
-AUTO, EMBEDDED = "auto", "embedded"
+AUTO, EMBEDDED, NONE = "auto", "embedded", "none"
 
 
 def number(low: float, high: float, kind: type = float) -> Callable[[str], float]:

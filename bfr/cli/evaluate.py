@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..choices import DISTANCES
 from ..errors import InputError, OutputError
-from .arguments import EMBEDDED, find_weights, number, pick_device
+from .arguments import EMBEDDED, NONE, find_weights, number, pick_device
 from .report import DONE, SOME_FAILED, say, tell
 
 if TYPE_CHECKING:
@@ -66,6 +66,14 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         "(landmarks)",
     )
     add(
+        "--identity",
+        default=EMBEDDED,
+        metavar="NAME|FILE",
+        help="the face recognition network that says how far a face is from being the reference's, "
+        "or else the input's person: embedded, auraface or another .onnx file of the ArcFace "
+        "family, or none (%(default)s)",
+    )
+    add(
         "--extra",
         nargs="+",
         default=[],
@@ -88,16 +96,20 @@ def evaluate(options: argparse.Namespace) -> int:
         if path is not None and not path.parent.is_dir():
             raise OutputError(f"Cannot write {path}: there is no folder {path.parent}. Make it.")
 
+    from ..faces.identity import load_identity
     from ..faces.retinaface import load_detector
     from ..quality.folders import Aligning, measure_folders
     from ..quality.metrics import Tools
     from ..quality.perceptual import load_distance
+    from ..quality.tables import SHOWN
     from ..runtime.progress import Progress
 
     device = pick_device(options.device)
-    landmarks = options.landmarks and (options.reference or options.input)
-    detector = None
-    if options.align or landmarks:
+    compares = options.reference or options.input
+    identity = detector = None
+    if compares and options.identity != NONE:
+        identity = load_identity(find_weights("identity", options.identity)).to(device)
+    if options.align or identity or (compares and options.landmarks):
         detector = load_detector(find_weights("detector", options.detector)).to(device)
     distance = load_distance(options.distance, device) if options.reference else None
     progress, skipped = Progress(say, None), list[str]()
@@ -115,7 +127,8 @@ def evaluate(options: argparse.Namespace) -> int:
         restored,
         reference=options.reference,
         given=options.input,
-        tools=Tools(detector if landmarks else None, distance),
+        tools=Tools(detector, distance, identity),
+        shown=[key for key in SHOWN if key != "landmarks" or options.landmarks],
         aligning=Aligning(detector, options.size) if options.align and detector else None,
         extra=options.extra,
         device=device,

@@ -26,6 +26,7 @@ from ..errors import (
     WrongArchitectureError,
 )
 from ..files.checksums import file_sha256
+from ..files.handles import NetworkHandle
 from ..files.manifest import EMBEDDED_DIR, where_from
 from ..files.weights import read_state_dict
 from ..image.geometry import face_template
@@ -52,42 +53,24 @@ _ARCFACE = (
     (70.7299, 92.2041),
 )
 _DLIB_LIMIT = 0.6
+_ARCFACE_SIZE = 112
 _ARCFACE_LIMIT = 1.2  # of unit vectors; a cosine of 0.28
 _FACES_AT_ONCE = 32  # bounds the memory of one pass
 
 
 @dataclass(frozen=True, eq=False)
-class Identity:
-    """A face recognition network.
+class Identity(NetworkHandle):
+    """A face recognition network, which maps B×3×size×size RGB in [0, 1] to B×D embeddings.
 
     Attributes:
-        network: maps B×3×size×size RGB in [0, 1] to B×D embeddings.
-        name: what its file is called.
-        size: side in pixels of the faces that it sees.
         template: where it expects the five landmarks in them, (x, y) in pixels.
         limit: two faces that are closer than this count as one person.
-        sha256: the checksum of its file.
         differentiable: whether gradients flow through it to the images.
     """
 
-    network: nn.Module
-    name: str
-    size: int
-    template: tuple[tuple[float, float], ...]
-    limit: float
-    sha256: str
+    template: tuple[tuple[float, float], ...] = _DLIB
+    limit: float = _DLIB_LIMIT
     differentiable: bool = True
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-        tensors = (*self.network.parameters(), *self.network.buffers())
-        return tensors[0].device if tensors else torch.device("cpu")
-
-    def to(self, device: torch.device | str) -> Identity:
-        """Moves the network itself, and returns this handle."""
-        self.network.to(device)
-        return self
 
     def embed(self, crops: Tensor) -> Tensor:
         """The embeddings of aligned faces; carries gradients if ``differentiable``.
@@ -107,7 +90,7 @@ class Identity:
                 f"Faces must be aligned and square, got {crops.shape[-1]}×{crops.shape[-2]} "
                 "pixels. Align the faces first."
             )
-        matrices = _windows(crops.shape[-1], self.size, self.template)
+        matrices = _windows(crops.shape[-1], self.size or CHIP, self.template)
         rows, columns = (matrix.to(self.device, torch.float32) for matrix in matrices)
         parts = [
             self.network(rows @ part.to(self.device, torch.float32) @ columns.mT)
@@ -142,7 +125,7 @@ def load_identity(path: str | Path | None = None) -> Identity:
     floats = {name: tensor.float() for name, tensor in state.items()}
     network.load_state_dict(floats, assign=True)
     network = network.requires_grad_(False).eval()
-    return Identity(network, path.stem, CHIP, _DLIB, _DLIB_LIMIT, file_sha256(path))
+    return Identity(network, path.stem, CHIP)
 
 
 @torch.no_grad()
@@ -158,7 +141,7 @@ def identity_distance(
     Args:
         faces: B×3×S×S RGB in [0, 1], aligned faces.
         reference: B×3×T×T RGB in [0, 1], the same faces.
-        identity: a network of `load_identity`.
+        identity: of `load_identity`.
         readable: B booleans, which of them can be compared (`readable`); None for all.
 
     Returns:
@@ -192,7 +175,7 @@ def identity_loss(faces: Tensor, reference: Tensor, identity: Identity) -> Tenso
     Args:
         faces: B×3×S×S RGB, nominally in [0, 1]; gradients flow to them.
         reference: B×3×T×T RGB in [0, 1]; no gradients.
-        identity: a network of `load_identity` on the faces' device.
+        identity: of `load_identity`, on the faces' device.
 
     Returns:
         A scalar.
@@ -283,6 +266,9 @@ class _OnnxNetwork(nn.Module):
                 "Choose a recognition network of the ArcFace family."
             )
         self._name, self._singly = inputs[0].name, shape[0] == 1
+        # The weights are onnxruntime's; the handle's checksum is that of its tensors.
+        checksum = bytearray.fromhex(file_sha256(path))
+        self.register_buffer("checksum", torch.frombuffer(checksum, dtype=torch.uint8))
 
     def forward(self, chips: Tensor) -> Tensor:
         values = (chips.detach().cpu().float() * 2 - 1).numpy()
@@ -298,5 +284,5 @@ def _load_onnx(path: Path) -> Identity:
         raise MissingWeightsError(f"There is no weights file {path}. {where_from(path.name)}")
     network = _OnnxNetwork(path)
     return Identity(
-        network, path.stem, 112, _ARCFACE, _ARCFACE_LIMIT, file_sha256(path), differentiable=False
+        network, path.stem, _ARCFACE_SIZE, _ARCFACE, _ARCFACE_LIMIT, differentiable=False
     )

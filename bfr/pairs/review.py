@@ -4,7 +4,8 @@ What stands out is judged against the set itself, for what is usual depends on i
 restorer and prior. A figure is flagged where it is worse than the set's median by more than
 3.5 robust standard deviations (1.4826 times the median absolute deviation; Iglewicz and Hoaglin,
 "How to Detect and Handle Outliers", 1993) and by more than a slack that the eye would notice. In a
-set of fewer than 8 pairs only a face that is not found is flagged.
+set of fewer than 8 pairs only a face that is not found, or that became another person's, is
+flagged.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..faces.identity import Identity, load_identity
 from ..faces.retinaface import Detector
 from ..image import sheets
 from ..image.tensors import resize_square
@@ -50,15 +52,29 @@ class Rule:
         flag: what a pair is called then.
         worse: 1 where high is bad, -1 where low is bad.
         slack: by how much it must be worse than the median at least.
+        limit: what is worse than this stands out in any set; None for no limit.
     """
 
     metric: str
     flag: str
     worse: int
     slack: float
+    limit: float | None = None
+
+    def beyond_limit(self, values: Tensor) -> Tensor:
+        """Which of N values are worse than the limit."""
+        limit = math.inf if self.limit is None else self.worse * self.limit
+        return self.worse * values > limit
+
+    def outliers(self, values: Tensor) -> Tensor:
+        """Which of N values, at least one, are much worse than their median."""
+        worse = self.worse * (values - values.quantile(0.5))
+        spread = 1.4826 * float(worse.abs().quantile(0.5))
+        return worse > max(self.slack, _OUTLIER * spread)
 
 
 RULES = (
+    Rule("identity", "somebody else", 1, 0.1, 0.6),  # first, for nothing is worse
     Rule("likeness", "drifted likeness", -1, 3.0),
     Rule("landmarks", "moved features", 1, 3.0),
     Rule("niqe", "unnatural texture", 1, 1.0),
@@ -70,7 +86,11 @@ RULES = (
 
 
 def check_pairs(
-    folder: str | Path, detector: Detector, *, on_step: OnStep | None = None
+    folder: str | Path,
+    detector: Detector,
+    *,
+    identity: Identity | None = None,
+    on_step: OnStep | None = None,
 ) -> PairSet:
     """Measures the targets that have not been measured yet, and flags what stands out in the set.
 
@@ -79,6 +99,8 @@ def check_pairs(
     Args:
         folder: a pairs folder; not one that is being made at this moment.
         detector: of `load_detector`.
+        identity: of `load_identity`, whose distances have dlib's scale; None for the
+            embedded one, on the detector's device.
         on_step: progress in pairs; the preview is the target. Raising from it keeps what is done.
 
     Raises:
@@ -89,10 +111,13 @@ def check_pairs(
     with PairWriter(Path(folder)) as writer:
         pairs = in_order(writer.pairs.values())
         unknown = [pair for pair in pairs if pair.complete and not is_measured(pair)]
+        if unknown and identity is None:
+            identity = load_identity().to(detector.device)
+        tools = Tools(detector, identity=identity)
         for done, pair in enumerate(unknown, 1):
             target = read_image(writer.folder, "target", pair)
             guess = read_image(writer.folder, "guess", pair)
-            writer.put([replace(pair, measures=measure(target, guess, pair, detector))])
+            writer.put([replace(pair, measures=measure(target, guess, pair, tools))])
             if on_step is not None:
                 on_step(done, len(unknown), target)
         pairs = in_order(writer.pairs.values())
@@ -105,19 +130,17 @@ def check_pairs(
     return read_pairs(folder)
 
 
-def measure(
-    target: Tensor, guess: Tensor, pair: Pair, detector: Detector
-) -> dict[str, float | None]:
+def measure(target: Tensor, guess: Tensor, pair: Pair, tools: Tools) -> dict[str, float | None]:
     """The figures of one pair (`RULES`); None where there is none.
 
     Args:
         target: 1×3×S×S RGB in [0, 1].
         guess: 1×3×S×S RGB in [0, 1].
         pair: whose they are.
-        detector: of `load_detector`.
+        tools: the detector and the identity network.
     """
     size, factor = pair.target["prior"]["size"], pair.target["constraint"]["factor"]
-    tools = Tools(detector, factor=factor)
+    tools = replace(tools, factor=factor)
     own = [FaceBatch(image, tools) for image in (target, guess)]
     at_priors_size = [FaceBatch(resize_square(image, size), tools) for image in (target, guess)]
     values = dict[str, float]()
@@ -139,15 +162,14 @@ def find_flags(pairs: Sequence[Pair]) -> dict[str, list[str]]:
         pair.name: [NO_FACE] if pair.measures["landmarks"] is None else list[str]()
         for pair in pairs
     }
-    for rule in RULES if len(pairs) >= _FEW else ():
+    for rule in RULES:
         known = [pair for pair in pairs if pair.measures[rule.metric] is not None]
         values = torch.tensor([pair.measures[rule.metric] for pair in known], dtype=torch.float64)
-        if not len(values):
-            continue
-        worse = rule.worse * (values - values.quantile(0.5))
-        spread = 1.4826 * float(worse.abs().quantile(0.5))
-        for pair, by in zip(known, worse.tolist(), strict=True):
-            if by > max(rule.slack, _OUTLIER * spread):
+        standing_out = rule.beyond_limit(values)
+        if len(pairs) >= _FEW and known:
+            standing_out |= rule.outliers(values)
+        for pair, flagged in zip(known, standing_out.tolist(), strict=True):
+            if flagged:
                 flags[pair.name].append(rule.flag)
     return flags
 

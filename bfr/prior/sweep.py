@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
+from ..faces.identity import Identity
 from ..faces.retinaface import Detector
 from ..image.sheets import Sheet, lay_out
 from ..image.tensors import resize_square
@@ -175,9 +176,13 @@ def sample_cells(
 
 
 def measure(
-    guess: Tensor, faces: Sequence[Tensor | None], prior: Prior, detector: Detector | None
+    guess: Tensor,
+    faces: Sequence[Tensor | None],
+    prior: Prior,
+    detector: Detector | None,
+    identity: Identity | None = None,
 ) -> list[str]:
-    """The figures of each face in words: likeness to the guess, and sharpness.
+    """The metrics of each face in words: likeness to the guess, identity and sharpness.
 
     They are measured at the prior's size, and the likeness at the paper's low-pass factor for
     that size, whatever the cell's own.
@@ -187,8 +192,10 @@ def measure(
         faces: as of `sample_cells`.
         prior: that sampled them.
         detector: a face detector, for the distance of the landmarks too.
+        identity: a face recognition network, for the distance to the guess's person.
     """
-    tools = Tools(detector, factor=for_prior(SampleSettings(), prior).constraint.factor)
+    factor = for_prior(SampleSettings(), prior).constraint.factor
+    tools = Tools(detector, identity=identity, factor=factor)
     original, small_original = (
         FaceBatch(image, tools) for image in (guess, resize_square(guess, prior.size))
     )
@@ -199,8 +206,11 @@ def measure(
             continue
         small = FaceBatch(resize_square(face, prior.size), tools)
         values = {"likeness": METRICS["likeness"].measure(small, small_original)}
+        own = FaceBatch(face, tools)
         if detector is not None:
-            values["landmarks"] = METRICS["landmarks"].measure(FaceBatch(face, tools), original)
+            values["landmarks"] = METRICS["landmarks"].measure(own, original)
+        if identity is not None:
+            values["identity"] = METRICS["identity"].measure(own, original)
         values["sharpness"] = METRICS["sharpness"].measure(small, small_original)
         texts.append(caption({key: float(value) for key, value in values.items()}))
     return texts

@@ -17,7 +17,7 @@ from ..files.photos import read_photo
 from ..files.sources import find_sources
 from ..records import OnStep
 from .metrics import GIVEN, REFERENCE, Tools
-from .tables import Comparison, Table, compare, join, measure_sets
+from .tables import SHOWN, Comparison, Table, compare, join, measure_sets
 
 _AT_ONCE = 64  # faces that are read and measured together: bounds the memory
 _CALLED = {REFERENCE: "the reference", GIVEN: "the input"}
@@ -50,6 +50,7 @@ def measure_folders(
     reference: Path | None = None,
     given: Path | None = None,
     tools: Tools | None = None,
+    shown: Sequence[str] = SHOWN,
     aligning: Aligning | None = None,
     extra: Sequence[str] = (),
     device: torch.device | str = "cpu",
@@ -63,6 +64,7 @@ def measure_folders(
         reference: the folder of the clean faces.
         given: the folder of the damaged faces.
         tools: the networks of the metrics (`Tools`).
+        shown: the metrics by their keys.
         aligning: for whole photographs: the faces are found in the reference, the input or else
             the first folder, and cut out of all; None for files that are aligned faces.
         extra: scores of pyiqa (`measure_faces`).
@@ -94,6 +96,7 @@ def measure_folders(
             reference=faces.get(REFERENCE),
             given=faces.get(GIVEN),
             tools=tools,
+            shown=shown,
             extra=extra,
             names=group,
             device=device,

@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..faces.identity import Identity, distance_of, readable
 from ..faces.retinaface import Detector
 from ..image.tensors import check_images
 from .likeness import (
@@ -34,7 +36,7 @@ REFERENCE, GIVEN, ORIGINAL = "reference", "given", "original"
 """What a metric compares with: the clean faces, the faces that the measured ones were made from,
 or the former if there are any and else the latter."""
 
-DETECTOR, DISTANCE = "detector", "distance"
+DETECTOR, DISTANCE, IDENTITY = "detector", "distance", "identity"
 """Networks that a metric needs, by their names in `Tools`."""
 
 
@@ -45,11 +47,14 @@ class Tools:
     Attributes:
         detector: of `load_detector`.
         distance: of `load_distance`, on the device of the faces.
+        identity: of `load_identity`; with a detector, crops that show no face, or one that is
+            turned too far, have no identity.
         factor: the low-pass factor of the likeness; None for `likeness_factor`.
     """
 
     detector: Detector | None = None
     distance: Distance | None = None
+    identity: Identity | None = None
     factor: int | None = None
 
 
@@ -70,6 +75,15 @@ class FaceBatch:
         """B×5×2 float64 landmarks, NaN where no face is found."""
         assert self.tools.detector is not None
         return find_landmarks(self.images, self.tools.detector)
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """B×D, NaN where a face cannot be read."""
+        assert self.tools.identity is not None
+        found = self.tools.identity.embed(self.images)
+        if self.tools.detector is None:
+            return found
+        return found.where(readable(self.landmarks).to(found.device)[:, None], torch.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +206,16 @@ METRICS: Mapping[str, Metric] = {
             lambda faces, other: 100 * landmarks_apart(faces.landmarks, other.landmarks),
             unit=" %",
             absent="no face",
+        ),
+        Metric(
+            "identity",
+            "identity, distance to the {original}",
+            "identity",
+            LOWER,
+            3,
+            (ORIGINAL, IDENTITY),
+            lambda faces, other: distance_of(faces.embeddings, other.embeddings),
+            absent="identity unknown",
         ),
         Metric("niqe", "NIQE", "niqe", LOWER, 2, (), lambda faces, _: niqe(faces.images)),
         Metric(

@@ -96,7 +96,7 @@ def plot(comparison: Comparison, title: str = "") -> Tensor:
 
 
 def _remarks(comparison: Comparison) -> list[str]:
-    return [*comparison.verdict(), *comparison.gaps()]
+    return [*comparison.verdict(), *comparison.passes(), *comparison.gaps()]
 
 
 def _plain(value: float) -> float | str | None:

@@ -11,13 +11,14 @@ NaN: that face is left out of the metric's means, in all tables that are compare
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..faces.identity import Identity
 from ..faces.retinaface import Detector
 from ..records import OnStep, counted
 from .metrics import (
@@ -25,6 +26,7 @@ from .metrics import (
     DISTANCE,
     GIVEN,
     HIGHER,
+    IDENTITY,
     LOWER,
     METRICS,
     ORIGINAL,
@@ -37,7 +39,7 @@ from .metrics import (
 from .perceptual import Distance
 from .pyiqa_scores import Score, load_score
 
-SHOWN = ("psnr", "ssim", "distance", "likeness", "landmarks", "niqe", "sharpness")
+SHOWN = ("psnr", "ssim", "distance", "likeness", "landmarks", "identity", "niqe", "sharpness")
 """The metrics of a table, by their keys."""
 
 _AT_ONCE = 8  # faces measured together: bounds the memory
@@ -53,6 +55,7 @@ class Column:
         better: "higher" or "lower".
         digits: after the point.
         whole: whether it is one value of all faces together, as FID is.
+        limit: the value that a face passes on the better side of; None where there is none.
     """
 
     key: str
@@ -60,6 +63,7 @@ class Column:
     better: str
     digits: int = 2
     whole: bool = False
+    limit: float | None = None
 
     @property
     def sign(self) -> int:
@@ -145,6 +149,21 @@ class Comparison:
             if count
         ]
 
+    def passes(self) -> list[str]:
+        """On how many faces each table keeps within a metric's limit, in sentences."""
+        sentences = []
+        for column in self.columns:
+            if (limit := column.limit) is None:
+                continue
+            counts = []
+            for name, table in self.tables.items():
+                known = [x for x in table.values[column.key] if not math.isnan(x)]
+                within = sum(column.sign * x >= column.sign * limit for x in known)
+                counts.append(f"{within} of {len(known)} faces ({name})")
+            bound = "at least" if column.better == HIGHER else "at most"
+            sentences.append(f"{column.title}: {bound} {limit:g} on {', '.join(counts)}.")
+        return sentences
+
     def faces_better(self, column: Column) -> tuple[int, int]:
         """On how many faces the second of two tables beats the first, and of how many."""
         first, second = (table.values[column.key] for table in self.tables.values())
@@ -203,6 +222,7 @@ def measure_faces(
     given: Tensor | None = None,
     detector: Detector | None = None,
     distance: Distance | None = None,
+    identity: Identity | None = None,
     extra: Sequence[str] = (),
     names: Sequence[str] = (),
     device: torch.device | str | None = None,
@@ -217,6 +237,8 @@ def measure_faces(
         detector: of `load_detector`; adds how far eyes, nose and mouth are from those of the
             reference, or else of the damaged faces, in hundredths of the distance of the eyes.
         distance: of `load_distance`, on ``device``; None leaves it out.
+        identity: of `load_identity`; adds how far each face is from being the reference's, or
+            else the damaged face's person.
         extra: names of scores of pyiqa, such as "musiq", "maniqa" or "fid" (`pyiqa_scores`
             states its licence, and what it downloads).
         names: of the faces; empty numbers them from 1.
@@ -232,7 +254,7 @@ def measure_faces(
         {"restored": restored},
         reference=reference,
         given=given,
-        tools=Tools(detector, distance),
+        tools=Tools(detector, distance, identity),
         extra=extra,
         names=names,
         device=device,
@@ -248,6 +270,7 @@ def measure_sets(
     reference: Tensor | None = None,
     given: Tensor | None = None,
     tools: Tools | None = None,
+    shown: Sequence[str] = SHOWN,
     extra: Sequence[str] = (),
     names: Sequence[str] = (),
     device: torch.device | str | None = None,
@@ -260,6 +283,7 @@ def measure_sets(
         reference: see `measure_faces`, as all that follows.
         given: the damaged faces.
         tools: the networks; None for none.
+        shown: the metrics by their keys; those that cannot be measured are left out.
         extra: scores of pyiqa.
         names: of the faces.
         device: where to measure.
@@ -277,39 +301,27 @@ def measure_sets(
     if len(names) != len(first):
         raise InputError(f"{len(first)} faces need as many names, got {len(names)}.")
     tools, device = tools or Tools(), torch.device(device or first.device)
-    metrics = possible_metrics(tools, others)
+    metrics = possible_metrics(shown, tools, others)
     scores = _load_scores(extra, device, reference)
     values: dict[str, dict[str, list[float]]] = {name: {} for name in restored}
 
-    def add(way: str, key: str, measured: Tensor) -> None:
-        values[way].setdefault(key, []).extend(measured.double().tolist())
+    def add(found: Iterable[tuple[str, str, Tensor]]) -> None:
+        for way, key, measured in found:
+            values[way].setdefault(key, []).extend(measured.double().tolist())
 
     for start in range(0, len(first), _AT_ONCE):
 
-        def batch(faces: Tensor, start: int = start) -> FaceBatch:
-            part = faces[start : start + _AT_ONCE]
-            return FaceBatch(part.to(device, torch.float32), tools)
+        def cut(faces: Tensor, start: int = start) -> Tensor:
+            return faces[start : start + _AT_ONCE].to(device, torch.float32)
 
-        beside = {name: batch(faces) for name, faces in others.items()}
-        beside[ORIGINAL] = beside.get(REFERENCE, beside.get(GIVEN, FaceBatch(first[:0])))
-        for way, faces in restored.items():
-            measured = batch(faces)
-            for metric in metrics:
-                other = beside.get(metric.against or "", measured)
-                add(way, metric.key, metric.measure(measured, other))
-            for score in (score for score in scores if not score.whole):
-                clean = beside[REFERENCE].images if reference is not None else None
-                add(way, _key(score), score.measure(measured.images, clean))
+        part, beside = ({name: cut(s[name]) for name in s} for s in (restored, others))
+        add(_measure_part(part, beside, tools, metrics))
+        add(_score_part(part, beside.get(REFERENCE), [s for s in scores if not s.whole]))
         if on_step is not None:
             on_step(min(start + _AT_ONCE, len(first)), len(first), None)
-    for score in (score for score in scores if score.whole):
-        for way, faces in restored.items():
-            add(way, _key(score), score.measure(faces, reference))
+    add(_score_part(restored, reference, [score for score in scores if score.whole]))
     original = "reference" if reference is not None else "input"
-    columns = [
-        Column(metric.key, metric.titled(tools, original), metric.better, metric.digits)
-        for metric in metrics
-    ]
+    columns = [_column_of(metric, tools, original) for metric in metrics]
     columns += [_column(score) for score in sorted(scores, key=lambda score: score.whole)]
     return {
         way: Table(names, tuple(columns), {key: tuple(v) for key, v in of_way.items()})
@@ -317,11 +329,38 @@ def measure_sets(
     }
 
 
-def possible_metrics(tools: Tools, others: Mapping[str, Tensor]) -> list[Metric]:
-    """The metrics of `SHOWN` that can be measured with these networks and other faces."""
+def _measure_part(
+    restored: Mapping[str, Tensor],
+    others: Mapping[str, Tensor],
+    tools: Tools,
+    metrics: Sequence[Metric],
+) -> Iterator[tuple[str, str, Tensor]]:
+    """Each metric of each restoration of a few faces: its name, the metric's key, the values."""
+    beside = {name: FaceBatch(faces, tools) for name, faces in others.items()}
+    if beside:
+        beside[ORIGINAL] = beside.get(REFERENCE) or beside[GIVEN]
+    for way, faces in restored.items():
+        batch = FaceBatch(faces, tools)
+        for metric in metrics:
+            other = batch if metric.against is None else beside[metric.against]
+            yield way, metric.key, metric.measure(batch, other)
+
+
+def _score_part(
+    restored: Mapping[str, Tensor], reference: Tensor | None, scores: Sequence[Score]
+) -> Iterator[tuple[str, str, Tensor]]:
+    for way, faces in restored.items():
+        for score in scores:
+            yield way, _key(score), score.measure(faces, reference)
+
+
+def possible_metrics(
+    shown: Sequence[str], tools: Tools, others: Mapping[str, Tensor]
+) -> list[Metric]:
+    """Those of the shown metrics that these networks and other faces allow."""
     given = {*others, *([ORIGINAL] if others else [])}
-    given |= {name for name in (DETECTOR, DISTANCE) if getattr(tools, name) is not None}
-    return [METRICS[key] for key in SHOWN if given.issuperset(METRICS[key].needs)]
+    given |= {name for name in (DETECTOR, DISTANCE, IDENTITY) if getattr(tools, name) is not None}
+    return [METRICS[key] for key in shown if given.issuperset(METRICS[key].needs)]
 
 
 def _load_scores(
@@ -335,6 +374,14 @@ def _load_scores(
                 "it out."
             )
     return scores
+
+
+def _column_of(metric: Metric, tools: Tools, original: str) -> Column:
+    limit = None
+    if metric.key == IDENTITY and tools.identity is not None:
+        limit = tools.identity.limit
+    title = metric.titled(tools, original)
+    return Column(metric.key, title, metric.better, metric.digits, limit=limit)
 
 
 def _key(score: Score) -> str:

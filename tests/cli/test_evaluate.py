@@ -63,12 +63,13 @@ def test_base_against_tuned(sets: Path, capsys: pytest.CaptureFixture[str]):
     told = capsys.readouterr()
     head, *rows = told.out.splitlines()
     assert head.split() == ["better", "is", "base", "tuned", "faces", "better"]
-    assert [row.split("  ")[0] for row in rows[:7]] == [
+    assert [row.split("  ")[0] for row in rows[:8]] == [
         "PSNR, dB",
         "SSIM",
         f"{perceptual.PYRAMID_NAME} distance",
         "likeness to the input, dB",
         "landmarks off the reference's, %",
+        "identity, distance to the reference",
         "NIQE",
         "sharpness",
     ]

@@ -32,6 +32,7 @@ from bfr.quality import metrics
 from tests.pair_sets import SAMPLE, SETTINGS, build, detector, files, photograph, stand_in
 
 USUAL = {
+    "identity": 0.3,
     "likeness": 35.0,
     "landmarks": 2.0,
     "niqe": 5.0,
@@ -56,8 +57,8 @@ def pair(number: int, **measures: float | None) -> Pair:
 
 def a_set(*last: Pair, count: int = 20) -> list[Pair]:
     """Pairs whose figures scatter a little, and others."""
-    noise = torch.randn(count, 6, generator=torch.Generator().manual_seed(0)).tolist()
-    scale = (1.0, 0.5, 0.3, 0.2, 0.2, 0.2)
+    noise = torch.randn(count, 7, generator=torch.Generator().manual_seed(0)).tolist()
+    scale = (0.03, 1.0, 0.5, 0.3, 0.2, 0.2, 0.2)
     usual = [
         pair(n, **{k: v + s * z for (k, v), s, z in zip(USUAL.items(), scale, row, strict=True)})
         for n, row in enumerate(noise)
@@ -71,6 +72,7 @@ def a_set(*last: Pair, count: int = 20) -> list[Pair]:
 @pytest.mark.parametrize(
     ("measure", "value", "flag"),
     [
+        ("identity", 0.59, "somebody else"),
         ("likeness", 20.0, "drifted likeness"),
         ("landmarks", 30.0, "moved features"),
         ("niqe", 15.0, "unnatural texture"),
@@ -86,7 +88,14 @@ def test_what_stands_out_is_flagged(measure: str, value: float, flag: str):
 
 
 def test_better_than_the_rest_is_not_flagged():
-    better = {"likeness": 60.0, "landmarks": 0.0, "niqe": 0.0, "sharpness": 0.0, "grain": 0.0}
+    better = {
+        "identity": 0.0,
+        "likeness": 60.0,
+        "landmarks": 0.0,
+        "niqe": 0.0,
+        "sharpness": 0.0,
+        "grain": 0.0,
+    }
     assert not find_flags(a_set(pair(99, **better)))["face-99"]
 
 
@@ -98,6 +107,14 @@ def test_small_differences_in_an_even_set_are_not_flagged():
 
 def test_a_face_that_is_not_found_is_flagged_in_any_set():
     assert find_flags([pair(0), pair(1, landmarks=None)]) == {"face-0": [], "face-1": [NO_FACE]}
+
+
+def test_somebody_else_is_flagged_first_and_in_any_set():
+    changed = pair(99, identity=0.7, likeness=20.0, grain=8.0)
+    assert find_flags([pair(0), changed])["face-99"] == ["somebody else"]
+    assert find_flags(a_set(changed))["face-99"][0] == "somebody else"
+    unknown = pair(99, identity=None)
+    assert not find_flags(a_set(unknown))["face-99"], "what is not known is no fault"
 
 
 def test_a_few_pairs_are_no_set_to_compare_with():

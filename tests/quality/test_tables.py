@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bfr.errors import InputError
+from bfr.faces.identity import Identity
 from bfr.faces.retinaface import Detector
+from bfr.image.geometry import face_template
 from bfr.quality import metrics, render, tables
 from bfr.quality.likeness import consistency_psnr, psnr, ssim
 from bfr.quality.metrics import HIGHER, LOWER, Tools
@@ -44,8 +46,8 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     def find_landmarks(images: Tensor, detector: Detector) -> Tensor:
         seen.append(images)
         found = torch.zeros(len(images), 5, 2, dtype=torch.float64)
-        found[:, 1] = 1
-        found[:, :, 1] = images.double().mean((1, 2, 3))[:, None]
+        found[:, 1, 0], found[:, 2, 0] = 10, 5
+        found[:, :, 1] = 10 * images.double().mean((1, 2, 3))[:, None]
         found[images.flatten(1).std(1) < 0.01] = math.nan
         return found
 
@@ -179,6 +181,29 @@ def test_faces_are_measured_as_they_are_in_any_mode():
     for key, values in expected.values.items():
         together = [single.values[key][0] for single in singles]
         assert together == pytest.approx(list(values), rel=1e-9, nan_ok=True)
+
+
+class Mean(torch.nn.Module):
+    """Stands in for the recognition network: a face's mean colours are its person."""
+
+    def forward(self, chips: Tensor) -> Tensor:
+        return chips.mean((2, 3))
+
+
+@pytest.mark.usefixtures("quick", "moved")
+def test_identity_is_absent_where_no_face_can_be_read():
+    template = tuple((x, y) for x, y in face_template(64).tolist())
+    identity = Identity(Mean(), "means", 64, template, 0.2)
+    clean = faces()
+    restored = torch.cat([clean[:1], clean[1:2] * 0.5, torch.full_like(clean[:1], 0.5)])
+    tools = Tools(DETECTOR, identity=identity)
+    tables = measure_sets({"a": restored, "b": clean}, given=clean, tools=tools, shown=["identity"])
+    own, other, absent = tables["a"].values["identity"]
+    assert own == pytest.approx(0, abs=1e-6) and other > 0.2 and math.isnan(absent)
+    both = compare(tables)
+    (passed,), (gap,) = both.passes(), both.gaps()
+    assert "1 of 2 faces (a)" in passed and "2 of 2 faces (b)" in passed and "0.2" in passed
+    assert "1 of 3 faces" in gap and passed in render.as_text(both)
 
 
 # Comparing ---------------------------------------------------------------------------------------
