@@ -1,19 +1,34 @@
-"""A photograph and a clip to try the nodes on."""
+"""A photograph and a clip to try the nodes on, as nodes and as files in ComfyUI's input folder."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from comfy_api.latest import io
 
 from ..bfr.damage.degrade import degrade_faces
 from ..bfr.errors import InputError
-from ..bfr.files.photos import read_photo
+from ..bfr.files.photos import read_photo, write_photo
+from ..bfr.files.whole import copy_file
 from . import schemas
 from .convert import to_comfy
 from .degrade import chosen_damage, damage_input
 
 FOLDER = Path(__file__).resolve().parents[1] / "samples"
+ALBUM = "face_example_album"
+# What the workflows begin with, by names in the input folder: the photograph, damage and seed.
+EXAMPLES = {
+    "face_example_old_photo.png": ("grace_hopper.jpg", "faded print", 7),
+    "face_example_small_photo.png": ("eileen_collins.jpg", "low resolution", 7),
+    "face_example_noisy_photo.png": ("grace_hopper.jpg", "camera noise ISO 3000", 7),
+    "face_example_clean_photo.png": ("eileen_collins.jpg", "none", 7),
+    **{
+        f"{ALBUM}/{number}.png": ("eileen_collins.jpg", "camera noise ISO 3000", number)
+        for number in range(1, 7)
+    },
+}
+CLIPS = {"face_example_clip.mp4": "grace_hopper.mp4"}
 
 
 def list_photos() -> list[str]:
@@ -24,6 +39,29 @@ def list_photos() -> list[str]:
 def list_videos() -> list[str]:
     """File names of the clips that come with the pack."""
     return sorted(path.name for path in FOLDER.glob("*.mp4"))
+
+
+def write_examples(folder: Path) -> int:
+    """Puts the example photographs and the clip into a folder; what is there stays.
+
+    Returns:
+        How many files were written.
+
+    Raises:
+        OutputError: if a file cannot be written.
+    """
+    missing = [name for name in (*EXAMPLES, *CLIPS) if not (folder / name).exists()]
+    for name in missing:
+        target = folder / name
+        if name in CLIPS:
+            copy_file(FOLDER / CLIPS[name], target)
+        else:
+            photo, damage, seed = EXAMPLES[name]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            clean = read_photo(FOLDER / photo)
+            damaged = degrade_faces(clean.pixels, chosen_damage(damage), seed)
+            write_photo(target, replace(clean, pixels=damaged.clamp(0, 1)))
+    return len(missing)
 
 
 class LoadExamplePhoto(io.ComfyNode):

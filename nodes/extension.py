@@ -1,10 +1,11 @@
-"""The pack as ComfyUI sees it: model folders and the list of nodes."""
+"""The pack as ComfyUI sees it: model folders, routes and the list of nodes."""
 
 from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
 from . import (
+    compare,
     consistency,
     degrade,
     example,
@@ -14,8 +15,10 @@ from . import (
     loaders,
     measure,
     pairs,
+    report,
     restore,
     review,
+    routes,
     sampling,
     video,
 )
@@ -26,6 +29,7 @@ class FaceRestorationExtension(ComfyExtension):
 
     async def on_load(self) -> None:
         folders.register_folders()
+        routes.register_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
@@ -52,4 +56,6 @@ class FaceRestorationExtension(ComfyExtension):
             measure.MeasureFaces,
             video.RestoreVideo,
             example.LoadExampleVideo,
+            compare.CompareImages,
+            report.ShowReport,
         ]

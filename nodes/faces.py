@@ -9,7 +9,10 @@ from ..bfr.errors import InputError
 from ..bfr.faces.align import align_faces
 from ..bfr.faces.detect import detect_faces
 from ..bfr.faces.paste import paste_faces
+from ..bfr.faces.retinaface import load_detector
 from ..bfr.faces.select import SORTS, draw_faces, select_faces
+from ..bfr.image.tensors import size_in_words
+from ..bfr.records import counted
 from . import memory, schemas
 from .convert import (
     mask_to_comfy,
@@ -22,14 +25,14 @@ from .convert import (
 
 
 def parse_indices(text: str) -> list[int] | None:
-    """The whole numbers in a text such as ``0, 2``; None for an empty one.
+    """The whole numbers in a text such as ``1, 3``; None for an empty one.
 
     Raises:
         InputError: if there is anything else in it.
     """
     words = text.replace(",", " ").split()
     if not all(word.isdecimal() for word in words):
-        raise InputError(f"numbers must be whole numbers and commas, as in 0, 2; got {text!r}.")
+        raise InputError(f"numbers must be whole numbers and commas, such as 1, 3, got {text!r}.")
     return [int(word) for word in words] or None
 
 
@@ -46,7 +49,10 @@ class DetectFaces(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", display_name="image", tooltip="Photograph or batch."),
                 schemas.Detector.Input(
-                    "detector", display_name="detector", tooltip="From Load Face Detector."
+                    "detector",
+                    display_name="detector",
+                    optional=True,
+                    tooltip="From Load Face Detector. Not connected: the embedded default.",
                 ),
                 schemas.score_input(),
                 schemas.min_size_input(),
@@ -72,8 +78,9 @@ class DetectFaces(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, detector, score, min_size) -> io.NodeOutput:
+    def execute(cls, image, score, min_size, detector=None) -> io.NodeOutput:
         images, _ = to_core(image)
+        detector = detector or memory.manage_detector(load_detector())
         memory.load(detector)
         faces = detect_faces(
             images, detector, score=score, min_size=min_size, on_step=memory.progress()
@@ -108,7 +115,7 @@ class SelectFaces(io.ComfyNode):
                     default="",
                     placeholder="all",
                     tooltip="Which faces to keep, by the numbers in the overlay of Detect Faces, "
-                    "as in 0, 2. Empty keeps all.",
+                    "such as 1, 3. Empty keeps all.",
                 ),
                 io.Int.Input(
                     "limit",
@@ -210,13 +217,21 @@ class AlignFaces(io.ComfyNode):
                     tooltip="Side of the crops in pixels. 512 suits published restorers; "
                     "Restore Faces resizes to the network's own size and back anyway.",
                 ),
+                io.Boolean.Input(
+                    "need_faces",
+                    display_name="stop without a face",
+                    default=True,
+                    optional=True,
+                    tooltip="Stops here if there is no face in any of the images, and says so. "
+                    "Off: an empty batch goes on, and Paste Faces passes the images through.",
+                    advanced=True,
+                ),
             ],
             outputs=[
                 io.Image.Output(
                     "crops",
                     display_name="crops",
-                    tooltip="One upright crop a face. Without faces an empty batch, which "
-                    "Restore Faces and Paste Faces pass on; Preview Image cannot show it.",
+                    tooltip="One upright crop per face.",
                 ),
                 schemas.Alignment.Output(
                     "alignment",
@@ -227,9 +242,17 @@ class AlignFaces(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, faces, size) -> io.NodeOutput:
+    def execute(cls, image, faces, size, need_faces=False) -> io.NodeOutput:
         images, _ = to_core(image)
-        crops, alignment = align_faces(images, to_face_set(faces), size)
+        found = to_face_set(faces)
+        if need_faces and not found.count:
+            raise InputError(
+                f"There must be a face to align, got none in {counted(len(images), 'image')} of "
+                f"{size_in_words(*images.shape[-2:])}. Lower the minimum score of Detect Faces, "
+                "turn the photograph upright, paint the mask over a face, or turn 'stop without a "
+                "face' off."
+            )
+        crops, alignment = align_faces(images, found, size)
         return io.NodeOutput(to_comfy(crops), alignment)
 
 

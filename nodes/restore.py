@@ -114,7 +114,9 @@ class RestoreFaces(io.ComfyNode):
                 io.UpscaleModel.Input(
                     "restorer",
                     display_name="restorer",
-                    tooltip="From Load Restorer, or a face restorer from Load Upscale Model.",
+                    optional=True,
+                    tooltip="From Load Restorer, or a face restorer from Load Upscale Model. Not "
+                    "connected: the embedded default.",
                 ),
                 *restore_inputs(),
                 io.Int.Input(
@@ -141,10 +143,10 @@ class RestoreFaces(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, crops, restorer, fidelity, strength, lock, lock_factor, batch_size
+        cls, crops, fidelity, strength, lock, lock_factor, batch_size, restorer=None
     ) -> io.NodeOutput:
         faces, _ = to_core(crops, "crops")
-        restorer = memory.manage_restorer(restorer)
+        restorer = memory.manage_restorer(restorer or load_restorer())
         if len(faces):
             memory.load(restorer, faces=min(batch_size, len(faces)))
         restored = restore_faces(
@@ -264,10 +266,10 @@ class RestorePhoto(io.ComfyNode):
 
 
 def report(faces: FaceSet) -> str:
-    """One line for the batch and one for each image, counted from 0."""
+    """One line for the batch and one for each image, counted from 1."""
     total, images = counted(faces.count, "face"), counted(len(faces.faces), "image")
     lines = [f"{total} restored in {images}"]
-    for index, found in enumerate(faces.faces):
+    for index, found in enumerate(faces.faces, 1):
         sizes = ", ".join(f"{face.size:.0f} px (score {face.score:.2f})" for face in found)
         what = f"{counted(len(found), 'face')}: {sizes}" if found else "no face found, unchanged"
         lines.append(f"image {index}: {what}")

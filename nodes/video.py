@@ -162,16 +162,16 @@ class RestoreVideo(io.ComfyNode):
 
 
 def report(tracks: tuple[Track, ...], frames: int) -> str:
-    """One line for the clip and one for each track, frames counted from 0."""
+    """One line for the clip and one for each track, both counted from 1."""
     shown = {track.start + i for track in tracks for i in range(len(track))}
     faces = counted(len(tracks), "face")
     lines = [f"{faces} followed; {len(shown)} of {frames} frames restored, the others unchanged"]
-    for number, track in enumerate(tracks):
+    for number, track in enumerate(tracks, 1):
         sizes = sorted(face.size for face in track.faces)
         missed = len(track) - sum(track.seen)
         bridged = f", {missed} of them bridged" if missed else ""
         lines.append(
-            f"face {number}: frames {track.start} to {track.start + len(track) - 1}{bridged}, "
+            f"face {number}: frames {track.start + 1} to {track.start + len(track)}{bridged}, "
             f"{sizes[len(sizes) // 2]:.0f} px"
         )
     return "\n".join(lines)

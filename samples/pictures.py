@@ -93,7 +93,7 @@ def selected() -> Panels:
     image, faces = two_people()
     chosen = {
         "all": faces,
-        "numbers 1": select_faces(faces, indices=[1]),
+        "numbers 2": select_faces(faces, indices=[2]),
         "at most 1, by size": select_faces(faces, limit=1),
     }
     return {name: draw_faces(image, some)[0] for name, some in chosen.items()}

@@ -26,10 +26,10 @@ from tests.comfyui.server import PACK, Server, find_comfyui, running_server
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 # Groups that are also shown from near, by the beginning of their titles, and the files' names.
 CLOSE = {
-    "tune_guidance": ("3", "sweep"),
-    "build_pairs": ("3", "review"),
-    "tune_restorer": ("4", "finetune"),
-    "compare_restorers": ("3", "measure"),
+    "face_tune_1_guidance": ("3", "sweep"),
+    "face_tune_2_build_pairs": ("3", "review"),
+    "face_tune_3_train_restorer": ("4", "finetune"),
+    "face_tune_4_compare_restorers": ("3", "measure"),
 }
 WIDTH, HEIGHT = 1600, 900
 SETTINGS = {

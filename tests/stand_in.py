@@ -132,6 +132,7 @@ def comfyui(base: Path) -> Iterator[Callable[[str], Any]]:
             "get_full_path": lambda key, name: None,
         },
         "server": {},
+        "aiohttp": {},
         "comfy.utils": {},
     }
     modules: dict[str, types.ModuleType] = {}

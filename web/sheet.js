@@ -1,9 +1,4 @@
-/**
- * A sheet in a node: the picture of its last run, with a button over each cell.
- *
- * nodes/looking.py sends it. It lies in the tab's session storage, so that it is there again after
- * a reload or an undo, and the workflow does not grow.
- */
+/** A sheet in a node, as nodes/looking.py sends it: a picture with a button over each cell. */
 import { app } from "../../scripts/app.js";
 
 const STYLE = `
@@ -131,26 +126,50 @@ export function addSheet(node, { empty, label, describe, summary, press, mark, k
     status.textContent = sheet ? summary(sheet) : empty;
   }
 
-  const place = () => `bfr.sheet:${node.graph?.id}:${node.id}:${node.type}`;
+  keepShown(node, root, "bfr_sheet", show);
+  show(null);
+  return refresh;
+}
+
+/**
+ * Shows in a DOM widget what a node's last run sent, also after a reload or an undo.
+ *
+ * It lies in the tab's session storage, so the workflow does not grow.
+ *
+ * @param {object} node
+ * @param {HTMLElement} root The widget's element.
+ * @param {string} key What the node's ``ui`` calls it; a list of one.
+ * @param {(shown: object | null) => void} show Draws it; null is nothing yet.
+ */
+export function keepShown(node, root, key, show) {
+  const place = () => `${key}:${node.graph?.id}:${node.id}:${node.type}`;
   after(node, "onAdded", () => {
     root.dataset.place = place();
     // After an undo Nodes 2.0 keeps what the node of before had there.
-    for (const other of document.querySelectorAll(".bfr-sheet")) {
+    for (const other of document.querySelectorAll("[data-place]")) {
       if (other !== root && other.dataset.place === place()) other.replaceWith(root);
     }
   });
   after(node, "onConfigure", () => show(JSON.parse(sessionStorage.getItem(place()))));
   after(node, "onExecuted", (output) => {
-    if (!output?.bfr_sheet) return;
-    show(output.bfr_sheet[0]);
+    if (!output?.[key]) return;
+    const [shown] = output[key];
+    dropPreview(node);
+    show(shown);
     try {
-      sessionStorage.setItem(place(), JSON.stringify(sheet));
+      sessionStorage.setItem(place(), JSON.stringify(shown));
     } catch {
-      sessionStorage.removeItem(place()); // it is full: a reload begins without a sheet
+      sessionStorage.removeItem(place()); // it is full: a reload begins with nothing
     }
   });
-  show(null);
-  return refresh;
+}
+
+/** Takes the live preview of a run off a node, which would keep half of its room. */
+function dropPreview(node) {
+  const index = node.widgets.findIndex((widget) => widget.name === "$$canvas-image-preview");
+  if (index >= 0) node.widgets.splice(index, 1)[0].onRemove?.();
+  node.imgs = undefined;
+  delete app.nodePreviewImages?.[node.id];
 }
 
 /** Sets widgets of a node by name, as one step that can be undone. */
@@ -184,12 +203,16 @@ export function after(object, method, more) {
   };
 }
 
-function create(tag, className = "") {
+export function create(tag, className = "") {
   const element = document.createElement(tag);
   element.className = className;
   return element;
 }
 
-const style = create("style");
-style.textContent = STYLE;
-document.head.append(style);
+export function addStyle(text) {
+  const style = create("style");
+  style.textContent = text;
+  document.head.append(style);
+}
+
+addStyle(STYLE);

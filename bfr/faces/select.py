@@ -46,7 +46,7 @@ def select_faces(
         faces: the faces to choose from.
         sort: ``"size"`` (largest box area first), ``"score"`` (best first),
             ``"left to right"`` or ``"top to bottom"`` (by the box's centre).
-        indices: numbers, from 0, of the faces to keep. An index must exist in at least one
+        indices: numbers, from 1, of the faces to keep. An index must exist in at least one
             image of the batch. None keeps all.
         min_size: smallest longer box side in pixels.
         max_size: largest longer box side in pixels; None is no bound.
@@ -87,7 +87,7 @@ def select_faces(
 
     chosen = []
     for image, found in enumerate(faces.faces):
-        kept = [face for number, face in enumerate(found) if passes(number, image, face)]
+        kept = [face for number, face in enumerate(found, 1) if passes(number, image, face)]
         chosen.append(tuple(sorted(kept, key=SORTS[sort])[:limit]))
     return replace(faces, faces=tuple(chosen))
 
@@ -128,8 +128,8 @@ def _drawn(image: Tensor, faces: tuple[Face, ...]) -> Tensor:
     draw = ImageDraw.Draw(picture)
     unit = max(1, round(max(picture.size) / 700))
     font = ImageFont.load_default(max(10, 14 * unit))
-    for number, face in enumerate(faces):
-        colour = _COLOURS[number % len(_COLOURS)]
+    for number, face in enumerate(faces, 1):
+        colour = _COLOURS[(number - 1) % len(_COLOURS)]
         x0, y0, x1, y1 = (round(edge) for edge in face.box)
         for grow, ink, width in ((unit, "black", 4 * unit), (0, colour, 2 * unit)):
             frame = (x0 - grow, y0 - grow, max(x1, x0) + grow, max(y1, y0) + grow)
@@ -172,11 +172,11 @@ def _inside(mask: Tensor, face: Face) -> bool:
 
 def _check_indices(faces: FaceSet, indices: Sequence[int]) -> None:
     most = max((len(found) for found in faces.faces), default=0)
-    wrong = [index for index in indices if not 0 <= index < most]
+    wrong = [index for index in indices if not 1 <= index <= most]
     if not wrong:
         return
     counts = ", ".join(str(len(found)) for found in faces.faces)
-    exist = f"faces 0 to {most - 1} exist" if most else "no image has a face"
+    exist = f"faces 1 to {most} exist" if most else "no image has a face"
     raise InputError(
         f"There is no face {_listed(wrong)}: {exist} (faces in each image: {counts}). "
         "The numbers stand in the numbered picture of the detected faces."

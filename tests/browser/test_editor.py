@@ -1,7 +1,7 @@
 """The workflows in ComfyUI's editor, in a real browser, in both of its renderings.
 
-``BFR_RECORD=1`` writes each workflow again as the editor saves it, with its API twin.
-``BFR_SCREENSHOTS=folder`` keeps the screenshots.
+``python -m samples.templates.build`` draws and saves them; ``BFR_SCREENSHOTS=folder`` keeps
+screenshots of the test.
 """
 
 from __future__ import annotations
@@ -22,16 +22,33 @@ pytestmark = pytest.mark.browser
 
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 REPORTS = {
-    "restore_photo_simple": "1 face restored in 1 image",
-    "restore_video": "1 face followed",
+    "face_restore_1_old_photo_gfpgan": "1 face restored in 1 image",
+    "face_restore_4_video": "1 face followed",
 }
 READY = "window.app?.graph && Object.keys(LiteGraph.registered_node_types).length > 100"
 LOAD = """async (workflow) => {
     const missing = workflow.nodes.map(n => n.type)
         .filter(type => !(type in LiteGraph.registered_node_types));
-    await app.loadGraphData(workflow);
+    await app.loadGraphData(workflow, true, true, null, {openSource: "template"});
     return missing;
 }"""
+# Pairs of nodes that cover one another, by their titles, as they are drawn.
+OVERLAPS = """() => {
+    const view = app.canvas.ds, origin = app.canvas.canvas.getBoundingClientRect();
+    const boxes = app.graph.nodes.map((node) => {
+        const drawn = document.querySelector(`[data-node-id="${node.id}"]`);
+        if (!drawn || !LiteGraph.vueNodesMode) return [node.title, ...node.boundingRect];
+        const {x, y, width, height} = drawn.getBoundingClientRect();
+        return [node.title, (x - origin.x) / view.scale - view.offset[0],
+            (y - origin.y) / view.scale - view.offset[1], width / view.scale, height / view.scale];
+    });
+    const covers = ([, x, y, w, h], [, u, v, a, b]) =>
+        Math.min(x + w, u + a) - Math.max(x, u) > 2 && Math.min(y + h, v + b) - Math.max(y, v) > 2;
+    return boxes.flatMap((box, i) => boxes.slice(i + 1)
+        .filter((other) => covers(box, other)).map((other) => `${box[0]} / ${other[0]}`));
+}"""
+SCALE = "() => app.canvas.ds.scale"
+READABLE = 0.65  # zoom; the classic rendering draws no text below about 0.57
 SAVE = """async () => ({
     workflow: JSON.parse(JSON.stringify(app.graph.serialize())),
     api: (await app.graphToPrompt()).output,
@@ -53,13 +70,13 @@ RUN = """() => new Promise((resolve) => {
     app.api.addEventListener("b_preview_with_metadata", () => seen.previews++);
     app.api.addEventListener("executed", ({detail}) => {
         seen.images += detail.output?.images?.length ?? 0;
-        seen.texts.push(...(detail.output?.text ?? []));
+        seen.texts.push(...(detail.output?.bfr_report ?? []));
     });
     app.api.addEventListener("execution_success", () => resolve({...seen, ended: "success"}));
     app.api.addEventListener("execution_error", ({detail}) => resolve({...seen, ended: detail}));
     app.queuePrompt(0, 1);
 })"""
-SHOW_ALL = "() => app.extensionManager.command.execute('Comfy.Canvas.FitView')"
+MISSING = "() => app.graph.nodes.filter((node) => node.has_errors).map((node) => node.title)"
 
 
 @pytest.fixture(params=["classic", "nodes 2.0"])
@@ -73,7 +90,7 @@ def page(request, server: Server, browser, tmp_path: Path):
     folder.mkdir(exist_ok=True)
     about = {"licence": "none", "provenance": "made by a rule"}
     save_prior(folder / "tiny.safetensors", tiny_prior(64), about)
-    context = browser.new_context(viewport={"width": 1920, "height": 1080})
+    context = browser.new_context(viewport={"width": 1600, "height": 1000})
     tab = context.new_page()
     tab.goto(server.url)
     tab.wait_for_function(READY, timeout=120_000)
@@ -99,22 +116,14 @@ def test_workflow_opens_and_runs(path: Path, page, server: Server):
     server.free()  # else nothing would run, and no preview come
     assert page.evaluate(LOAD, workflow) == []
     saved = page.evaluate(SAVE)
-    if os.environ.get("BFR_RECORD"):
-        write(path, saved["workflow"])
-        write(path.parent / "api" / path.name, saved["api"])
-        workflow = saved["workflow"]
     assert shape(saved["workflow"]) == shape(workflow)
     assert saved["api"] == json.loads((path.parent / "api" / path.name).read_text("utf-8"))
+    assert page.evaluate(SCALE) >= READABLE
     page.evaluate(QUICK, "tiny.safetensors")
     seen = page.evaluate(RUN)
-    for _ in range(2):  # the second time with the sizes that nodes took with their pictures
-        page.evaluate(SHOW_ALL)
-        page.wait_for_timeout(2000)
+    page.wait_for_timeout(2000)
     assert seen["ended"] == "success"
-    assert seen["previews"] > 0 and seen["images"] >= 2
+    assert seen["previews"] > 0 and seen["images"] >= 1
     assert "".join(seen["texts"][:1]).startswith(REPORTS.get(path.stem, ""))
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    path.write_text(text, "utf-8")
+    assert page.evaluate(OVERLAPS) == []
+    assert page.evaluate(MISSING) == []

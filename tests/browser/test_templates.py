@@ -44,7 +44,7 @@ def test_gallery_shows_all_and_opens_one(editor):
         picture = card.locator("img").first
         picture.wait_for()
         assert picture.evaluate("(img) => img.decode().then(() => img.naturalWidth)") >= 256
-    editor.locator(CARD.format("restore_photo_simple")).click()
+    editor.locator(CARD.format("face_restore_1_old_photo_gfpgan")).click()
     editor.wait_for_function(
         "() => app.graph.nodes.some((node) => node.type === 'BFR_RestorePhoto')"
     )

@@ -13,6 +13,7 @@ def server(tmp_path_factory: pytest.TempPathFactory):
     if comfyui is None:
         pytest.skip("no ComfyUI: set COMFYUI_PATH to its folder to run these tests")
     with running_server(comfyui, tmp_path_factory.mktemp("comfyui")) as running:
+        running.post("/face_restoration/examples", {})  # which the workflows begin with
         yield running
 
 

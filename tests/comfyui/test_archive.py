@@ -29,9 +29,10 @@ def test_it_works_unpacked(tmp_path: Path):
         assert set(names) == {path.stem for path in (PACK / "workflows").glob("*.json")}
         assert server.read(f"/extensions/{PACK_NAME}/docs/BFR_RestorePhoto.md")[:2] == b"# "
         assert server.get("/i18n")["zh"]["nodeDefs"]["BFR_RestorePhoto"]
-        prompt = prompts.workflow("restore_photo_simple")
+        server.post("/face_restoration/examples", {})
+        prompt = prompts.workflow("face_restore_1_old_photo_gfpgan")
         saved = prompts.only(prompt, "SaveImage")
-        prompt["before"] = prompts.save(prompts.only(prompt, "BFR_LoadExamplePhoto"))
+        prompt["before"] = prompts.save(prompts.only(prompt, "LoadImage"))
         result = server.run(prompt)
         assert result.succeeded, result.messages
         (before,), (after,) = (server.images(result, key) for key in ("before", saved))

@@ -52,15 +52,18 @@ def thumbnail(panels: list[np.ndarray], path: Path) -> None:
 
 
 def test_workflow_tune_restorer(server: Server):
-    prompt = prompts.workflow("tune_restorer")
+    prompt = prompts.workflow("face_tune_3_train_restorer")
     tune, save = only(prompt, "BFR_FinetuneRestorer"), only(prompt, "BFR_SaveRestorer")
     if not os.environ.get("BFR_RECORD"):
         prompt = prompts.quick(prompt, "tiny.safetensors")
         prompt[tune]["inputs"] |= {"steps": 2, "patch": 32, "validate_every": 1}
-    views = [prompts.titled(prompt, title) for title in ("Damaged", "As it was", "Fine-tuned")]
+    pictures = [only(prompt, "LoadImage")]
+    pictures += [prompts.titled(prompt, title) for title in ("As it was", "Fine-tuned")]
+    views = [f"view {picture}" for picture in pictures]
+    prompt |= {view: prompts.save(each) for view, each in zip(views, pictures, strict=True)}
     prompt["path"] = prompts.show(save)
     result = run(server, prompt)
-    report = result.output(prompts.titled(prompt, "Is it better?"))["text"][0]
+    report = result.output(prompts.titled(prompt, "Is it better?"))["bfr_report"][0]
     assert f"{prompt[tune]['inputs']['steps']} steps done" in report
     assert Path(result.output("path")["text"][0]).is_file()
     faces = [server.images(result, view)[0] for view in views]
@@ -68,20 +71,23 @@ def test_workflow_tune_restorer(server: Server):
     if os.environ.get("BFR_RECORD"):
         centre = slice(40, 360)
         panels = [face[centre, centre, :3] for face in faces]
-        thumbnail(panels, PACK / "workflows" / "tune_restorer.jpg")
+        thumbnail(panels, PACK / "workflows" / "face_tune_3_train_restorer.jpg")
 
 
 def test_workflow_compare_restorers(server: Server):
-    prompt = prompts.workflow("compare_restorers")
+    prompt = prompts.workflow("face_tune_4_compare_restorers")
+    results = [prompts.titled(prompt, f"The {name} restores") for name in ("first", "second")]
+    views = [f"view {each}" for each in results]
+    prompt |= {view: prompts.save(each) for view, each in zip(views, results, strict=True)}
     result = run(server, prompt)
-    table = result.output(prompts.titled(prompt, "Table"))["text"][0]
+    table = result.output(prompts.titled(prompt, "Table"))["bfr_report"][0]
     names = prompt[only(prompt, "BFR_MeasureFaces")]["inputs"]
     assert names["name"] in table and names["compared_name"] in table and "PSNR" in table
-    views = [prompts.titled(prompt, title) for title in ("The first", "The second", "Plot")]
+    views.append(prompts.titled(prompt, "Plot"))
     panels = [server.images(result, view)[0] for view in views]
     assert (panels[0] != panels[1]).any()
     if os.environ.get("BFR_RECORD"):
-        thumbnail(panels, PACK / "workflows" / "compare_restorers.jpg")
+        thumbnail(panels, PACK / "workflows" / "face_tune_4_compare_restorers.jpg")
 
 
 def damaged(count: int = 1, seed: int = 0, preset: str = "gfpgan") -> prompts.Prompt:
@@ -294,6 +300,9 @@ def test_figures_of_one_and_of_two(server: Server):
         reference=["clean", 0],
         given=["damaged", 0],
     )
+    results = [prompts.titled(prompt, f"The {name} restores") for name in ("first", "second")]
+    views = [f"view {each}" for each in results]
+    prompt |= {view: prompts.save(each) for view, each in zip(views, results, strict=True)}
     result = run(server, prompt)
     table = result.output("table")["text"][0]
     assert "damaged" in table and "original" in table and "PSNR" in table and "SSIM" in table

@@ -87,8 +87,7 @@ def test_free_memory_gives_the_memory_back(server: Server):
 
 # Each setting of the chain that shows in the picture, and a value that is not the workflow's.
 CHANGES: list[tuple[str, dict[str, Any]]] = [
-    ("BFR_LoadExamplePhoto", {"damage": "noise"}),
-    ("BFR_LoadExamplePhoto", {"damage_seed": 8}),
+    ("LoadImage", {"image": "face_example_noisy_photo.png"}),
     ("BFR_DetectFaces", {"score": 1.0}),
     ("BFR_DetectFaces", {"min_size": 2000}),
     ("BFR_SelectFaces", {"min_size": 2000}),
@@ -106,7 +105,7 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
 
 
 def test_every_setting_takes_effect_and_can_be_taken_back(server: Server):
-    prompt = prompts.workflow("restore_photo")
+    prompt = prompts.workflow("face_restore_3_step_by_step")
     saved = only(prompt, "SaveImage")
     (first,) = server.images(run(server, prompt), saved)
     seen = [first]
@@ -196,7 +195,7 @@ def test_interrupt_is_obeyed_at_the_next_step(server: Server, make: Callable[[],
         assert "interrupted" in result.output("shown")["text"][0]
     else:
         assert result.messages["execution_interrupted"]["node_id"] == "work"
-    quick = prompts.workflow("restore_photo_simple")
+    quick = prompts.workflow("face_restore_1_old_photo_gfpgan")
     assert run(server, quick), "ComfyUI goes on as before"
 
 

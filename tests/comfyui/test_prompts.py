@@ -17,7 +17,7 @@ from tests.comfyui.server import PACK, PromptRefused, Server
 
 pytestmark = pytest.mark.comfyui
 
-WORKFLOWS = ("restore_photo", "restore_photo_simple")
+WORKFLOWS = ("face_restore_3_step_by_step", "face_restore_1_old_photo_gfpgan")
 
 
 def draw_thumbnail(before: np.ndarray, after: np.ndarray, mask: np.ndarray, path: Path) -> None:
@@ -36,7 +36,7 @@ def draw_thumbnail(before: np.ndarray, after: np.ndarray, mask: np.ndarray, path
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflow_changes_the_face_and_nothing_else(server: Server, name: str):
     prompt = prompts.workflow(name)
-    photo, saved = only(prompt, "BFR_LoadExamplePhoto"), only(prompt, "SaveImage")
+    photo, saved = only(prompt, "LoadImage"), only(prompt, "SaveImage")
     source = prompt[saved]["inputs"]["images"][0]
     prompt |= {"before": prompts.save(photo)} | prompts.mask(source)
     result = server.run(prompt)
@@ -58,15 +58,28 @@ def test_workflow_changes_the_face_and_nothing_else(server: Server, name: str):
 
 def test_without_a_face_everything_passes_through(server: Server):
     """The empty batch of crops goes through our nodes and the stock comparison."""
-    prompt = prompts.workflow("restore_photo")
-    prompt[only(prompt, "BFR_LoadExamplePhoto")] = prompts.faceless()
+    prompt = prompts.workflow("face_restore_3_step_by_step")
+    prompt[only(prompt, "LoadImage")] = prompts.faceless()
     saved = only(prompt, "SaveImage")
-    crops = [only(prompt, "BFR_AlignFaces"), 0], [only(prompt, "BFR_RestoreFaces"), 0]
-    prompt["compare"] = node("ImageCompare", image_a=crops[0], image_b=crops[1], compare_view={})
+    align, restore = only(prompt, "BFR_AlignFaces"), only(prompt, "BFR_RestoreFaces")
+    prompt = {key: item for key, item in prompt.items() if item["class_type"] != "PreviewImage"}
+    prompt[align]["inputs"]["need_faces"] = False
+    stock = node("ImageCompare", image_a=[align, 0], image_b=[restore, 0], compare_view={})
+    prompt["stock"] = stock
+    prompt["ours"] = node("BFR_CompareImages", before=[align, 0], after=[restore, 0])
     result = server.run(prompt)
     assert result.succeeded, result.messages
     (after,) = server.images(result, saved)
     assert (after == (0x33, 0x66, 0x99)).all()
+
+
+def test_workflow_says_that_there_is_no_face(server: Server):
+    """On the node whose business it is, and not as an IndexError of a preview after it."""
+    prompt = prompts.workflow("face_restore_3_step_by_step")
+    prompt[only(prompt, "LoadImage")] = prompts.faceless()
+    result = server.run(prompt)
+    assert result.error["node_id"] == only(prompt, "BFR_AlignFaces")
+    assert "256×256" in result.error["exception_message"]
 
 
 def test_report_names_the_image_without_a_face(server: Server):
@@ -83,7 +96,7 @@ def test_report_names_the_image_without_a_face(server: Server):
     assert result.succeeded, result.messages
     first, second, third = result.output("report")["text"][0].splitlines()
     assert first == "1 face restored in 2 images"
-    assert second.startswith("image 0: 1 face") and "no face found" in third
+    assert second.startswith("image 1: 1 face") and "no face found" in third
     assert result.output("count")["text"][0] == "1"
     assert len(server.images(result, "save")) == 2
 
@@ -110,8 +123,8 @@ def test_faces_of_the_cores_own_detector(server: Server):
 
 
 def test_paste_onto_an_enlarged_photograph(server: Server):
-    prompt = prompts.workflow("restore_photo")
-    photo, paste = only(prompt, "BFR_LoadExamplePhoto"), only(prompt, "BFR_PasteFaces")
+    prompt = prompts.workflow("face_restore_3_step_by_step")
+    photo, paste = only(prompt, "LoadImage"), only(prompt, "BFR_PasteFaces")
     prompt["large"] = node("ImageScaleBy", image=[photo, 0], upscale_method="lanczos", scale_by=2.0)
     prompt[paste]["inputs"]["image"] = ["large", 0]
     result = server.run(prompt)
@@ -174,7 +187,7 @@ def test_bounding_boxes_suit_the_cores_nodes(server: Server):
 
 
 def test_select_by_number_mask_and_limit(server: Server):
-    prompt = prompts.workflow("restore_photo")
+    prompt = prompts.workflow("face_restore_3_step_by_step")
     select = only(prompt, "BFR_SelectFaces")
     prompt["count"] = prompts.show(select, 1)
     assert server.run(prompt).output("count")["text"][0] == "1"
@@ -182,9 +195,12 @@ def test_select_by_number_mask_and_limit(server: Server):
     prompt[select]["inputs"]["mask"] = ["empty", 0]
     assert server.run(prompt).output("count")["text"][0] == "0"
     del prompt[select]["inputs"]["mask"]
+    for numbers in ("2", "0"):
+        prompt[select]["inputs"]["indices"] = numbers
+        result = server.run(prompt)
+        assert result.error["node_id"] == select and numbers in result.error["exception_message"]
     prompt[select]["inputs"]["indices"] = "1"
-    result = server.run(prompt)
-    assert result.error["node_id"] == select and "faces 0 to 0 exist" in str(result.error)
+    assert server.run(prompt).output("count")["text"][0] == "1"
 
 
 # What is done wrong to the workflow, the node that must complain, and what it says.
@@ -203,7 +219,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_named_on_the_right_node(server: Server, mistake: str):
     class_type, change, message = MISTAKES[mistake]
-    prompt = prompts.workflow("restore_photo")
+    prompt = prompts.workflow("face_restore_3_step_by_step")
     wrong = only(prompt, class_type)
     prompt[wrong]["inputs"].update(change)
     result = server.run(prompt)
@@ -222,7 +238,7 @@ def test_mistakes_are_named_on_the_right_node(server: Server, mistake: str):
     ],
 )
 def test_values_out_of_range_are_refused_before_running(server: Server, class_type, change):
-    prompt = prompts.workflow("restore_photo")
+    prompt = prompts.workflow("face_restore_3_step_by_step")
     wrong = only(prompt, class_type)
     prompt[wrong]["inputs"].update(change)
     with pytest.raises(PromptRefused) as refused:
@@ -231,13 +247,17 @@ def test_values_out_of_range_are_refused_before_running(server: Server, class_ty
 
 
 def test_only_what_changed_runs_again(server: Server):
-    prompt = prompts.workflow("restore_photo")
+    prompt = prompts.workflow("face_restore_3_step_by_step")
     assert server.run(prompt).succeeded
     assert server.run(prompt).cached == set(prompt)
     paste = only(prompt, "BFR_PasteFaces")
     prompt[paste]["inputs"]["feather"] = 0.2
     saved = only(prompt, "SaveImage")
-    assert server.run(prompt).cached == set(prompt) - {paste, saved}
+    assert server.run(prompt).cached == set(prompt) - {
+        paste,
+        saved,
+        only(prompt, "BFR_CompareImages"),
+    }
 
 
 def test_a_replaced_weights_file_is_read_again(server: Server):
@@ -246,7 +266,7 @@ def test_a_replaced_weights_file_is_read_again(server: Server):
     folder.mkdir(exist_ok=True)
     embedded = (PACK / "weights" / "restorer.safetensors").read_bytes()
     (folder / "mine.safetensors").write_bytes(embedded)
-    prompt = prompts.workflow("restore_photo")
+    prompt = prompts.workflow("face_restore_3_step_by_step")
     loader = only(prompt, "BFR_LoadRestorer")
     prompt[loader]["inputs"]["restorer_name"] = "mine.safetensors"
     assert server.run(prompt).succeeded
@@ -260,7 +280,7 @@ def test_a_replaced_weights_file_is_read_again(server: Server):
 
 
 def test_freeing_memory_frees_ours(server: Server):
-    assert server.run(prompts.workflow("restore_photo")).succeeded
+    assert server.run(prompts.workflow("face_restore_3_step_by_step")).succeeded
     before = server.get("/probe/loaded")
     assert {"RetinaFace", "NAFNet"} <= set(before["managed"]) & set(before["cached"])
     server.free()
@@ -270,7 +290,7 @@ def test_freeing_memory_frees_ours(server: Server):
 def test_embedded_networks_do_not_stay_behind(server: Server):
     """Restore Photo loads its own when none is connected, and keeps none of them."""
     server.free()
-    assert server.run(prompts.workflow("restore_photo_simple")).succeeded
+    assert server.run(prompts.workflow("face_restore_1_old_photo_gfpgan")).succeeded
     assert server.get("/probe/loaded")["cached"] == []
     assert "memory leak" not in server.log_text()
 
@@ -294,4 +314,4 @@ def test_interrupt_stops_within_a_node(server: Server):
     assert "execution_interrupted" in result.messages
     assert result.messages["execution_interrupted"]["node_id"] == "restore"
     assert time.monotonic() - start < 10
-    assert server.run(prompts.workflow("restore_photo_simple")).succeeded
+    assert server.run(prompts.workflow("face_restore_1_old_photo_gfpgan")).succeeded

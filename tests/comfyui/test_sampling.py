@@ -47,7 +47,7 @@ def draw_thumbnail(target: np.ndarray, cells: list[np.ndarray], path: Path) -> N
 
 
 def test_workflow_tune_guidance(server: Server, prior: str):
-    prompt = prompts.workflow("tune_guidance")
+    prompt = prompts.workflow("face_tune_1_guidance")
     if not os.environ.get("BFR_RECORD"):
         prompt = prompts.quick(prompt, prior)
     sweep = prompts.only(prompt, "BFR_SweepGuidance")
@@ -58,11 +58,12 @@ def test_workflow_tune_guidance(server: Server, prior: str):
     }
     result = server.run(prompt)
     assert result.succeeded, result.messages
+    assert result.output(prompts.titled(prompt, "Figures of the sweep"))["bfr_report"]
     (target,), cells = server.images(result, "target"), server.images(result, "cells")
     assert target.shape == (256, 256, 3) and len(cells) == 9
     assert len(result.output("figures")["text"][0].splitlines()) == 10
     if os.environ.get("BFR_RECORD"):
-        draw_thumbnail(target, cells, PACK / "workflows" / "tune_guidance.jpg")
+        draw_thumbnail(target, cells, PACK / "workflows" / "face_tune_1_guidance.jpg")
 
 
 def sampling(prior: str, count: int = 1, **changes) -> prompts.Prompt:

@@ -39,7 +39,7 @@ def draw_thumbnail(folder: Path, path: Path) -> None:
     """The gallery's picture: a pair's degraded face, guess and pseudo target."""
     picture = Image.new("RGB", (1152, 384))
     for place, kind in enumerate(("lq", "guess", "target")):
-        (file,) = (folder / kind).glob("*.png")
+        file = min((folder / kind).glob("*.png"))
         with Image.open(file) as image:
             resized = image.convert("RGB").resize((384, 384), Image.Resampling.LANCZOS)
         picture.paste(resized, (384 * place, 0))
@@ -47,15 +47,15 @@ def draw_thumbnail(folder: Path, path: Path) -> None:
 
 
 def test_workflow_build_pairs(server: Server):
-    prompt = prompts.workflow("build_pairs")
+    prompt = prompts.workflow("face_tune_2_build_pairs")
     if not os.environ.get("BFR_RECORD"):
         prompt = prompts.quick(prompt, "tiny.safetensors")
     prompt["report"] = prompts.show(prompts.only(prompt, "BFR_ReviewTrainingPairs"), 2)
     report = lines(server, prompt)
-    assert report[0].startswith("1 pair (1 to train with")
+    assert report[0].startswith("6 pairs (6 to train with")
     if os.environ.get("BFR_RECORD"):
-        folder = server.base / "datasets" / "example"
-        draw_thumbnail(folder, PACK / "workflows" / "build_pairs.jpg")
+        folder = server.base / "datasets" / "face_example"
+        draw_thumbnail(folder, PACK / "workflows" / "face_tune_2_build_pairs.jpg")
 
 
 def building(name: str, **changes) -> prompts.Prompt:
@@ -113,7 +113,7 @@ def test_a_new_photograph_is_noticed(server: Server, album: Path):
 
 def test_crops_and_guesses_from_other_nodes(server: Server):
     report = lines(server, from_crops("crops", guesses=["crops", 0]))
-    assert report[0].startswith("1 pair (1 to train with")
+    assert report[0].startswith("6 pairs (6 to train with")
     (pair,) = manifest(server, "crops")
     assert pair["sha256"]["lq"] == pair["sha256"]["guess"] != pair["sha256"]["target"]
 

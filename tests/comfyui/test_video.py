@@ -57,8 +57,8 @@ def draw_thumbnail(before: np.ndarray, after: np.ndarray, path) -> None:
 
 
 def test_workflow_restores_the_clip(server: Server):
-    prompt = prompts.workflow("restore_video")
-    saved = titled(prompt, "After: save the video")
+    prompt = prompts.workflow("face_restore_4_video")
+    saved = titled(prompt, "Save Video")
     before, after = only(prompt, "GetVideoComponents"), only(prompt, "BFR_RestoreVideo")
     prompt |= {"before": prompts.save(before), "after": prompts.save(after)}
     result = server.run(prompt)
@@ -72,7 +72,7 @@ def test_workflow_restores_the_clip(server: Server):
     assert all(6 < frame[100:200, 120:200].mean() < 60 for frame in change)
     assert change[:, :20, :20].max() <= 1, "the corner is no face"
     if os.environ.get("BFR_RECORD"):
-        draw_thumbnail(before[12], after[12], PACK / "workflows" / "restore_video.jpg")
+        draw_thumbnail(before[12], after[12], PACK / "workflows" / "face_restore_4_video.jpg")
 
 
 def test_frames_without_a_face_pass_through(server: Server):

@@ -1,0 +1,290 @@
+"""Where everything is in the workflows of the gallery, the simplest first.
+
+Their names are what the gallery's search looks at, and sort in the order in which to try them.
+"""
+
+from __future__ import annotations
+
+from samples.templates.graph import Column, Node, Output, Template
+
+OLD, SMALL, NOISY = (f"face_example_{kind}_photo.png" for kind in ("old", "small", "noisy"))
+CLEAN, ALBUM = "face_example_clean_photo.png", "face_example_album"
+QUICK = {"start": 60, "stop": 40, "sampler": "dpm-solver++", "calls": 15}
+
+
+# What the preset "quick demo" of fine-tuning should say by itself.
+DEMO = {
+    "preset": "quick", "steps": 200, "learning_rate": 0.0003, "batch": 2, "patch": 96,
+    "adversarial": 0.0, "validate_every": 25,
+}  # fmt: skip
+
+
+def photo(name: str, height: int = 360, title: str = "") -> Node:
+    return Node("LoadImage", height, {"image": name}, title)
+
+
+def restorer(title: str = "") -> Node:
+    return Node("BFR_LoadRestorer", 110, title=title)
+
+
+def prior() -> Node:
+    return Node("BFR_LoadPrior", 210)
+
+
+def text(node: str, slot: int, height: int, title: str) -> Node:
+    return Node("BFR_ShowReport", height, {"report": Output(node, slot)}, title)
+
+
+def picture(node: str, slot: int, height: int, title: str) -> Node:
+    return Node("PreviewImage", height, {"images": Output(node, slot)}, title)
+
+
+def compare(before: Output, after: Output, height: int, title: str = "") -> Node:
+    return Node("BFR_CompareImages", height, {"before": before, "after": after}, title)
+
+
+SIMPLE = Template(
+    360,
+    848,
+    [
+        Column(310, {
+            "photo": photo(OLD, 370),
+            "report": text("restore", 3, 160, "What was found"),
+            "save": Node("SaveImage", 210, {
+                "images": Output("restore"), "filename_prefix": "restored"}, "Save the result"),
+        }),
+        Column(340, {
+            "restorer": restorer(),
+            "restore": Node("BFR_RestorePhoto", 684, {
+                "image": Output("photo"), "restorer": Output("restorer")}),
+        }),
+        Column(560, {
+            "compare": compare(Output("photo"), Output("restore"), 848),
+        }),
+    ],
+    [("photo", "image"), ("restore", "strength"), ("restore", "lock")],
+    ["save"],
+)  # fmt: skip
+
+UPSCALE = Template(
+    340,
+    848,
+    [
+        Column(310, {
+            "photo": photo(SMALL, 370),
+            "restorer": restorer(),
+            "save": Node("SaveImage", 260, {
+                "images": Output("restore"), "filename_prefix": "restored"}, "Save the result"),
+        }),
+        Column(340, {
+            "enlarge": Node("ImageScaleBy", 110, {
+                "image": Output("photo"), "upscale_method": "lanczos", "scale_by": 2.0},
+                "Upscale 2×, or with a model"),
+            "restore": Node("BFR_RestorePhoto", 684, {
+                "image": Output("enlarge"), "restorer": Output("restorer")}),
+        }),
+        Column(560, {
+            "compare": compare(Output("photo"), Output("restore"), 848),
+        }),
+    ],
+)  # fmt: skip
+
+STEPS = Template(
+    340,
+    900,
+    [
+        Column(300, {
+            "photo": photo(OLD, 340),
+            "detect": Node("BFR_DetectFaces", 180, {"image": Output("photo")}),
+            "overlay": picture("detect", 1, 272, "Faces found, numbered"),
+        }, "1  Find"),
+        Column(300, {
+            "select": Node("BFR_SelectFaces", 240, {"faces": Output("detect")}),
+            "align": Node("BFR_AlignFaces", 120, {
+                "image": Output("photo"), "faces": Output("select")}),
+            "crops": picture("align", 0, 432, "The faces, aligned"),
+        }, "2  Choose and align"),
+        Column(320, {
+            "restorer": restorer(),
+            "restore": Node("BFR_RestoreFaces", 440, {
+                "crops": Output("align"), "restorer": Output("restorer")}),
+            "guess": picture("restore", 0, 242, "The faces, restored"),
+        }, "3  Restore"),
+        Column(330, {
+            "paste": Node("BFR_PasteFaces", 300, {
+                "image": Output("photo"), "crops": Output("restore"),
+                "alignment": Output("align", 1)}),
+            "save": Node("SaveImage", 546, {
+                "images": Output("paste"), "filename_prefix": "restored"}, "Save the result"),
+        }, "4  Paste"),
+        Column(400, {
+            "compare": compare(Output("photo"), Output("paste"), 900),
+        }),
+    ],
+)  # fmt: skip
+
+VIDEO = Template(
+    340,
+    800,
+    [
+        Column(310, {
+            "clip": Node("LoadVideo", 400, {"file": "face_example_clip.mp4"}),
+            "parts": Node("GetVideoComponents", 130, {"video": Output("clip")}),
+            "restorer": restorer(),
+        }),
+        Column(350, {
+            "restore": Node("BFR_RestoreVideo", 800, {
+                "images": Output("parts"), "restorer": Output("restorer")}),
+        }),
+        Column(380, {
+            "report": text("restore", 1, 210, "Who was followed"),
+            "join": Node("CreateVideo", 130, {
+                "images": Output("restore"), "audio": Output("parts", 1),
+                "fps": Output("parts", 2)}),
+            "save": Node("SaveVideo", 352, {
+                "video": Output("join"), "filename_prefix": "video/restored"}),
+        }),
+        Column(480, {
+            "compare": compare(Output("parts"), Output("restore"), 800, "Compare frame by frame"),
+        }),
+    ],
+    [("clip", "file"), ("restore", "strength"), ("restore", "steadiness")],
+    ["save"],
+)  # fmt: skip
+
+GUIDANCE = Template(
+    340,
+    1070,
+    [
+        Column(300, {
+            "photo": photo(SMALL, 360),
+            "detect": Node("BFR_DetectFaces", 180, {"image": Output("photo")}),
+            "align": Node("BFR_AlignFaces", 110, {
+                "image": Output("photo"), "faces": Output("detect"), "size": 256}),
+            "restorer": restorer(),
+            "report": text("sample", 2, 94, "Report"),
+        }, "1  A face"),
+        Column(340, {
+            "guess": Node("BFR_RestoreFaces", 420, {
+                "crops": Output("align"), "restorer": Output("restorer")}, "The guess"),
+            "prior": prior(),
+            "figures": text("sweep", 2, 332, "Figures of the sweep"),
+        }, "2  Its guess"),
+        Column(380, {
+            "sample": Node("BFR_SamplePseudoTargets", 640, {
+                "crops": Output("guess"), "prior": Output("prior"), **QUICK}),
+            "compare": compare(Output("guess"), Output("sample"), 376, "Guess and pseudo target"),
+        }, "3  Its pseudo target"),
+        Column(560, {
+            "sweep": Node("BFR_SweepGuidance", 1070, {
+                "crops": Output("guess"), "prior": Output("prior"), **QUICK,
+                "across_values": "4, 8, 16", "down_values": "15, 30, 45"}),
+        }, "4  A sweep: click a cell to copy its settings"),
+    ],
+)  # fmt: skip
+
+PAIRS = Template(
+    340,
+    900,
+    [
+        Column(330, {
+            "restorer": restorer(),
+            "prior": prior(),
+            "made": text("build", 1, 472, "What was made"),
+        }, "1  Networks"),
+        Column(380, {
+            "build": Node("BFR_BuildTrainingPairs", 900, {
+                "prior": Output("prior"), "restorer": Output("restorer"), "folder": ALBUM,
+                "pairs_name": "face_example", **QUICK}),
+        }, "2  Guesses and pseudo targets of a folder"),
+        Column(600, {
+            "review": Node("BFR_ReviewTrainingPairs", 900, {"pairs": Output("build")}),
+        }, "3  Review: click the pairs to leave out"),
+        Column(320, {
+            "remarks": text("review", 2, 900, "What stands out"),
+        }),
+    ],
+)  # fmt: skip
+
+TRAIN = Template(
+    350,
+    1220,
+    [
+        Column(340, {
+            "restorer": restorer(),
+            "prior": prior(),
+            "build": Node("BFR_BuildTrainingPairs", 792, {
+                "prior": Output("prior"), "restorer": Output("restorer"), "folder": ALBUM,
+                "pairs_name": "face_example_tuning", **QUICK}),
+        }, "1  Pairs of a folder"),
+        Column(480, {
+            "review": Node("BFR_ReviewTrainingPairs", 760, {"pairs": Output("build")}),
+            "strip": picture("tune", 3, 406, "Held-back faces"),
+        }, "2  Review: click the pairs to leave out"),
+        Column(400, {
+            "tune": Node("BFR_FinetuneRestorer", 860, {
+                "pairs": Output("review"), "restorer": Output("restorer"),
+                "run_name": "face_example", **DEMO}),
+            "better": text("tune", 1, 306, "Is it better?"),
+        }, "3  Fine-tune"),
+        Column(480, {
+            "photo": photo(NOISY, 320, "Another photograph"),
+            "base": Node("BFR_RestorePhoto", 0, {
+                "image": Output("photo"), "restorer": Output("restorer")}, "As it was"),
+            "tuned": Node("BFR_RestorePhoto", 0, {
+                "image": Output("photo"), "restorer": Output("tune")}, "Fine-tuned"),
+            "compare": compare(Output("base"), Output("tuned"), 540, "As it was, fine-tuned"),
+            "save": Node("BFR_SaveRestorer", 144, {
+                "restorer": Output("tune"), "file_name": "face_example_tuned"}),
+        }, "4  Compare and save"),
+    ],
+    [("build", "folder"), ("build", "pairs_name"), ("tune", "preset"), ("photo", "image")],
+    ["strip"],
+)  # fmt: skip
+
+COMPARE = Template(
+    340,
+    1160,
+    [
+        Column(300, {
+            "photo": photo(CLEAN, 380),
+            "detect": Node("BFR_DetectFaces", 180, {"image": Output("photo")}),
+            "align": Node("BFR_AlignFaces", 120, {
+                "image": Output("photo"), "faces": Output("detect"), "size": 256}),
+            "four": Node("RepeatImageBatch", 100, {"image": Output("align"), "amount": 4},
+                         "Four of them"),
+        }, "1  Clean faces, damaged"),
+        Column(300, {
+            "damage": Node("BFR_DegradeFaces", 310, {"image": Output("four"), "damage": "gfpgan"}),
+            "seen": picture("damage", 0, 468, "Damaged"),
+            "first": restorer("Load Restorer: the first"),
+            "second": restorer("Load Restorer: the second"),
+        }),
+        Column(330, {
+            "one": Node("BFR_RestoreFaces", 420, {
+                "crops": Output("damage"), "restorer": Output("first")}, "The first restores"),
+            "two": Node("BFR_RestoreFaces", 420, {
+                "crops": Output("damage"), "restorer": Output("second"), "lock": 1.0},
+                "The second restores"),
+            "measure": Node("BFR_MeasureFaces", 212, {
+                "restored": Output("one"), "compared": Output("two"), "reference": Output("four"),
+                "given": Output("damage"), "name": "embedded", "compared_name": "locked"}),
+        }, "2  Two restorers"),
+        Column(520, {
+            "compare": compare(Output("one"), Output("two"), 400, "First and second"),
+            "table": text("measure", 0, 340, "Table"),
+            "plot": picture("measure", 1, 312, "Plot"),
+        }, "3  Look and measure"),
+    ],
+)  # fmt: skip
+
+TEMPLATES = {
+    "face_restore_1_old_photo_gfpgan": SIMPLE,
+    "face_restore_2_upscale": UPSCALE,
+    "face_restore_3_step_by_step": STEPS,
+    "face_restore_4_video": VIDEO,
+    "face_tune_1_guidance": GUIDANCE,
+    "face_tune_2_build_pairs": PAIRS,
+    "face_tune_3_train_restorer": TRAIN,
+    "face_tune_4_compare_restorers": COMPARE,
+}
