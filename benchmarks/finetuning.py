@@ -31,13 +31,11 @@ import torch
 from torch import Tensor
 
 from bfr.errors import CancelledError
-from bfr.files.checksums import file_sha256
-from bfr.files.photos import Photo, write_photo
 from bfr.finetune.loop import finetune
 from bfr.finetune.losses import Batch, make_objective
 from bfr.finetune.settings import PRESETS, FinetuneSettings, preset_for
-from bfr.pairs.folder import Pair, image_path, read_pairs
-from bfr.pairs.writer import write_list
+from bfr.pairs.folder import read_pairs
+from bfr.pairs.writer import PairWriter, write_pair
 from bfr.quality.perceptual import load_distance
 from bfr.restore.restorer import load_restorer
 
@@ -119,29 +117,11 @@ def tuned_case(
 
 def noise_pairs(folder: Path, size: int) -> Path:
     """A finished pairs folder of noise."""
-    random, pairs = torch.Generator().manual_seed(0), []
-    for number in range(_PAIRS):
-        sha256 = {}
-        for kind in ("lq", "guess", "target"):
-            path = image_path(folder, kind, f"face-{number}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_photo(path, Photo(torch.rand(1, 3, size, size, generator=random)))
-            sha256[kind] = file_sha256(path)
-        pairs.append(
-            Pair(
-                name=f"face-{number}",
-                source=f"face-{number}.png",
-                source_sha256="0" * 64,
-                face=0,
-                image_to_crop=((1, 0, 0), (0, 1, 0)),
-                landmarks=(),
-                score=1.0,
-                guess={"lq": sha256["lq"]},
-                target={"guess": sha256["guess"]},
-                sha256=sha256,
-            )
-        )
-    write_list(folder / "manifest.jsonl", pairs)
+    random = torch.Generator().manual_seed(0)
+    with PairWriter(folder) as writer:
+        for number in range(_PAIRS):
+            lq, guess, target = torch.rand(3, 1, 3, size, size, generator=random)
+            write_pair(writer, f"face-{number}", lq, guess, target)
     return folder
 
 

@@ -6,6 +6,11 @@ from __future__ import annotations
 class FaceRestorationError(Exception):
     """Base of every error this package raises on purpose."""
 
+    __module__ = "bfr"  # short, for editors show it with the name; here and in what derives
+
+    def __init_subclass__(cls) -> None:
+        cls.__module__ = "bfr"
+
 
 class InputError(FaceRestorationError, ValueError):
     """An argument or a tensor is not what the function takes."""
@@ -13,6 +18,10 @@ class InputError(FaceRestorationError, ValueError):
 
 class ImageError(FaceRestorationError):
     """An image file cannot be read, or is no usable image."""
+
+
+class BusyError(FaceRestorationError):
+    """Another process is writing to the folder; the message says which."""
 
 
 class OutputError(FaceRestorationError, OSError):

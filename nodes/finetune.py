@@ -24,8 +24,7 @@ from ..bfr.finetune.settings import (
 from ..bfr.restore.restorer import Restorer, load_restorer
 from . import memory, schemas
 from .convert import to_comfy, to_core
-from .folders import stamp
-from .pairs import photo_folder
+from .folders import stamp, user_folder
 
 log = logging.getLogger(__name__)
 
@@ -349,7 +348,7 @@ class FinetuneRestorer(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, run_name, clean_folder, **others):
         """Changes with the clean faces, and when the run was interrupted: it then goes on."""
-        clean = photo_folder(clean_folder or "")
+        clean = user_folder(clean_folder or "")
         stamped = stamp(clean) if clean and clean.is_dir() else ""
         return f"{_stopped[(run_name or '').strip()]} {stamped}"
 
@@ -409,7 +408,7 @@ class FinetuneRestorer(io.ComfyNode):
                 pairs,
                 run,
                 settings,
-                clean=photo_folder(clean_folder),
+                clean=user_folder(clean_folder),
                 evaluation=None if evaluation is None else to_core(evaluation, "evaluation")[0],
                 device=model_management.get_torch_device(),
                 resume=False if existing_run == ANEW else None,

@@ -1,17 +1,21 @@
-"""Where files of the user's lie among ComfyUI's folders, and how they get there."""
+"""The user's files in ComfyUI's folders: which there are, and how they get there."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import folder_paths
 
-from ..bfr.errors import MissingWeightsError
+from ..bfr.errors import InputError, MissingWeightsError
 from ..bfr.files import downloads, manifest
 from . import memory
+
+FOLDERS_VARIABLE = "BFR_FOLDERS"
+"""The environment variable with more folders that workflows may read, as ``PATH`` has them."""
 
 # Where each kind of weights is looked for, the first being where it is downloaded to unless
 # the manifest names another; the keys are ComfyUI's folder names.
@@ -59,18 +63,79 @@ def list_names(kind: str) -> list[str]:
 def find_folders(keys: Iterable[str], is_one: Callable[[Path, set[str]], bool]) -> dict[str, Path]:
     """The folders of a kind below those of ComfyUI's folder names, by their names.
 
+    Links are followed, and each folder is visited once: a link may lead back.
+
     Args:
         keys: ComfyUI's folder names.
-        is_one: tells by a folder and the names of its files.
+        is_one: decides by a folder and the names of its files.
     """
     found: dict[str, Path] = {}
+    visited: set[str] = set()
     for root in (Path(root) for key in keys for root in folder_paths.get_folder_paths(key)):
         for place, below, files in os.walk(root, followlinks=True):
+            real = os.path.realpath(place)
+            if real in visited:
+                below.clear()
+                continue
+            visited.add(real)
             folder = Path(place)
             if folder != root and is_one(folder, set(files)):
                 below.clear()
                 found.setdefault(folder.relative_to(root).as_posix(), folder)
     return found
+
+
+def place_below(root: str | Path, name: str) -> Path | None:
+    """The path of a name below a folder; None if it is the folder itself or leads out of it.
+
+    It goes by the names: a link that is there was made by the user, and may lead elsewhere.
+
+    Raises:
+        InputError: if no file can have the name.
+    """
+    if "\0" in name or any(len(part.encode(errors="replace")) > 255 for part in Path(name).parts):
+        raise InputError(f"A folder's name must be shorter and plain, got {name[:60]!r}.")
+    base = Path(os.path.normpath(Path(root).absolute()))
+    path = Path(os.path.normpath(base / name))
+    return path if path != base and path.is_relative_to(base) else None
+
+
+def open_roots() -> list[Path]:
+    """The folders below which a workflow may read: ComfyUI's, and those that the user adds."""
+    roots = [
+        folder_paths.get_input_directory(),
+        folder_paths.get_output_directory(),
+        folder_paths.models_dir,
+        *folder_paths.get_folder_paths("datasets"),
+        *filter(None, os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep)),
+    ]
+    return [Path(root).expanduser() for root in roots]
+
+
+def user_folder(text: str) -> Path | None:
+    """The folder that a text names, in ComfyUI's input folder if it is relative; or None.
+
+    A workflow may come from a stranger, and runs when it is queued. So only folders of
+    ComfyUI's, or those that the user adds by `FOLDERS_VARIABLE`, are looked into.
+
+    Raises:
+        InputError: if it is another folder.
+    """
+    text = text.strip().strip('"')
+    if not text:
+        return None
+    roots = open_roots()
+    for root in roots:
+        path = place_below(root, text) if Path(text).is_absolute() else place_below(roots[0], text)
+        if path is not None:
+            return path
+        if Path(text) == root:
+            return root
+    raise InputError(
+        f"The folder must be inside ComfyUI's input, output, models or datasets folder, got "
+        f"{text[:200]!r}. Move or link it into {roots[0]}, or start ComfyUI with the environment "
+        f"variable {FOLDERS_VARIABLE} naming it."
+    )
 
 
 def list_diffusers() -> dict[str, Path]:
@@ -107,8 +172,8 @@ def get_file(kind: str, name: str, download: bool) -> Path:
     if entry is None:
         if path is None:
             raise MissingWeightsError(
-                f"There is no {kind} file named {name!r} in the model folders "
-                f"{' and '.join(FOLDERS[kind])}. Choose one of: {', '.join(list_names(kind))}."
+                f"{kind} must be a file in the model folders {' and '.join(FOLDERS[kind])}, got "
+                f"{name!r}. Choose one of: {', '.join(list_names(kind))}."
             )
         return path
     folder = path.parent if path else Path(folder_paths.get_folder_paths(entry.folder)[0])
@@ -116,7 +181,7 @@ def get_file(kind: str, name: str, download: bool) -> Path:
         return downloads.download(entry, folder, on_step=memory.progress())
     if path is None:
         raise MissingWeightsError(
-            f"{name} is published but not on this machine, and nothing downloads by itself. "
+            f"{name} must be on this machine, got none: nothing downloads by itself. "
             f"Turn on download, or save {entry.url} as {folder / name}. "
             f"Its licence: {entry.licence}."
         )
@@ -131,9 +196,16 @@ def fingerprint(kind: str, name: str | None) -> str:
 
 def stamp(*paths: Path) -> str:
     """Changes when one of the files does, or one of the files in a folder."""
-    files = {file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])}
     digest = hashlib.sha256()
-    for file in sorted(file for file in files if file.is_file()):
-        stat = file.stat()
-        digest.update(f"{file}:{stat.st_size}:{stat.st_mtime_ns} ".encode(errors="replace"))
+    for file in sorted(file for path in paths for file in _files(path)):
+        with contextlib.suppress(OSError):  # it may not be looked at, or is gone by now
+            stat = file.stat()
+            digest.update(f"{file}:{stat.st_size}:{stat.st_mtime_ns} ".encode(errors="replace"))
     return digest.hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+    for folder, _, names in os.walk(path):
+        yield from (Path(folder, name) for name in names)

@@ -29,7 +29,7 @@ def _name_input(id: str, display_name: str, kind: str, embedded: bool) -> io.Com
         default=options[0] if options else None,
         tooltip=f"The weights file. {'The ' + EMBEDDED + ' ' + default if embedded else ''}"
         f"Files are found in models/{' and models/'.join(FOLDERS[kind])}. Published files that "
-        "are not on this machine are listed too: turn on download to fetch one.",
+        "are not on this machine are listed too: turn on download to get one.",
     )
 
 
@@ -38,8 +38,8 @@ def _download_input() -> io.Boolean.Input:
         "download",
         display_name="download",
         default=False,
-        tooltip="Fetch the chosen file from its publisher if it is not on this machine yet, and "
-        "check its sha256. Off: nothing is ever downloaded. Mind the file's licence.",
+        tooltip="Download the chosen file from its publisher if it is not on this machine, and "
+        "verify its sha256. Off: nothing is ever downloaded. Mind the file's licence.",
     )
 
 
@@ -224,7 +224,7 @@ class LoadPrior(io.ComfyNode):
         changes = {name: value for name, value in given.items() if value}
         if precision not in PRECISIONS:
             raise InputError(
-                f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}."
+                f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}."
             )
         prior = load_prior(path, preset=preset, **changes)
         if precision != "float32":

@@ -1,4 +1,4 @@
-"""The node that builds sets of pseudo targets, and where they lie."""
+"""The node that builds sets of pseudo targets, and the folders of the sets."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from ..bfr.faces.retinaface import load_detector
 from ..bfr.files.sources import find_sources
 from ..bfr.pairs.build import BuildReport, PairSettings, build_pairs, build_pairs_from_crops
 from ..bfr.pairs.folder import MANIFEST, PairSet
+from ..bfr.records import counted
 from ..bfr.restore.restorer import load_restorer
 from . import memory, schemas
 from .convert import to_core
-from .folders import find_folders, stamp
+from .folders import find_folders, place_below, stamp, user_folder
 from .restore import restore_inputs
 from .sampling import make_settings
 
@@ -40,21 +41,15 @@ def set_folder(name: str) -> Path:
     Raises:
         InputError: if the name would lead out of ComfyUI's training data.
     """
-    roots = [Path(root).resolve() for root in folder_paths.get_folder_paths(KEY)]
-    folders = [(root / name.strip()).resolve() for root in roots]
-    for root, folder in zip(roots, folders, strict=True):
-        if folder == root or not folder.is_relative_to(root):
-            raise InputError(
-                f"A set of pairs needs a name such as family_album or albums/1950s, for a folder "
-                f"below {roots[0]}; got {name!r}."
-            )
-    return next((folder for folder in folders if folder.is_dir()), folders[0])
-
-
-def photo_folder(text: str) -> Path | None:
-    """The folder that a text names, below ComfyUI's input folder if it is relative; or None."""
-    text = text.strip().strip('"')
-    return Path(folder_paths.get_input_directory(), Path(text).expanduser()) if text else None
+    roots = folder_paths.get_folder_paths(KEY)
+    folders = [place_below(root, name.strip()) for root in roots]
+    inside = [folder for folder in folders if folder is not None]
+    if len(inside) < len(folders):
+        raise InputError(
+            f"A set of pairs must have a name such as family_album or albums/1950s, for a folder "
+            f"below {roots[0]}, got {name!r}."
+        )
+    return next((folder for folder in inside if folder.is_dir()), inside[0])
 
 
 def summary(pairs: PairSet) -> str:
@@ -62,8 +57,7 @@ def summary(pairs: PairSet) -> str:
     total, kept = len(pairs.pairs), len(pairs.kept)
     unfinished = sum(not pair.complete for pair in pairs.pairs)
     counts = f"{kept} to train with, {total - kept - unfinished} rejected"
-    noun = "pair" if total == 1 else "pairs"
-    return f"{total} {noun} ({counts}, {unfinished} unfinished) in {pairs.folder}"
+    return f"{counted(total, 'pair')} ({counts}, {unfinished} unfinished) in {pairs.folder}"
 
 
 def report(built: BuildReport) -> str:
@@ -86,9 +80,9 @@ class BuildTrainingPairs(io.ComfyNode):
             node_id="BFR_BuildTrainingPairs",
             display_name="Build Training Pairs",
             category=schemas.TUNE,
-            description="Makes a set to fine-tune a restorer with, from damaged photographs "
+            description="Builds a set for fine-tuning a restorer, from damaged photographs "
             "alone: finds the faces, restores each to a first guess, and samples its pseudo "
-            "target. Saved as it goes: an interrupted set is continued where it stopped.",
+            "target. Saved as it grows: an interrupted set resumes where it stopped.",
             search_aliases=["training set", "dataset", "pseudo targets", "fine-tune data"],
             is_output_node=True,
             inputs=[
@@ -97,16 +91,17 @@ class BuildTrainingPairs(io.ComfyNode):
                     "pairs_name",
                     display_name="name",
                     default="my_photographs",
-                    tooltip="The set's folder below ComfyUI's datasets folder. A set that is "
-                    "there already is continued: only what is missing or changed is made.",
+                    tooltip="The set's folder in ComfyUI's datasets folder. An existing set is "
+                    "resumed: only what is missing or changed is made.",
                 ),
                 io.String.Input(
                     "folder",
                     display_name="folder",
                     default="",
                     placeholder="folder of damaged photographs",
-                    tooltip="Where the photographs are; sub-folders too. A whole path, or the "
-                    "name of a folder in ComfyUI's input folder. Empty if crops are connected.",
+                    tooltip="The folder of the photographs, sub-folders included: a name in "
+                    "ComfyUI's input folder, or a path within its input, output, models or "
+                    "datasets folder. Empty if crops are connected.",
                 ),
                 *restore_inputs()[:1],
                 *schemas.guidance_inputs(),
@@ -127,8 +122,8 @@ class BuildTrainingPairs(io.ComfyNode):
                     display_name="guess folder",
                     default="",
                     placeholder="made by the restorer",
-                    tooltip="Guesses of another tool in the restorer's place: its results for "
-                    "the same photographs, under the same names.",
+                    tooltip="Guesses made by another tool instead of the restorer: its results "
+                    "for the same photographs, under the same names.",
                     advanced=True,
                 ),
                 schemas.sampled_at_once_input(),
@@ -136,13 +131,13 @@ class BuildTrainingPairs(io.ComfyNode):
                     "crops",
                     display_name="crops",
                     optional=True,
-                    tooltip="Damaged faces from Align Faces, in the folder's place.",
+                    tooltip="Damaged faces from Align Faces, instead of a folder.",
                 ),
                 io.Image.Input(
                     "guesses",
                     display_name="guesses",
                     optional=True,
-                    tooltip="The same crops restored by any node, in the restorer's place.",
+                    tooltip="The same crops restored by any node, instead of the restorer.",
                 ),
                 io.UpscaleModel.Input(
                     "restorer",
@@ -165,7 +160,8 @@ class BuildTrainingPairs(io.ComfyNode):
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="What was made and what was left out; show it with Preview as Text.",
+                    tooltip="What was made, and what was left out and why; show it with Preview "
+                    "as Text.",
                 ),
             ],
         )
@@ -173,7 +169,7 @@ class BuildTrainingPairs(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, pairs_name, folder, guess_folder, **others):
         """Changes with the photographs, and when the set was deleted."""
-        folders = [photo_folder(text or "") for text in (folder, guess_folder)]
+        folders = [user_folder(text or "") for text in (folder, guess_folder)]
         stamps = [stamp(path) for path in folders if path and path.is_dir()]
         if pairs_name in _built and pairs_name not in list_sets():
             _built.remove(pairs_name)
@@ -198,14 +194,17 @@ class BuildTrainingPairs(io.ComfyNode):
         detector=None,
         **guidance,
     ) -> io.NodeOutput:
-        photographs, guessed = photo_folder(folder), photo_folder(guess_folder)
+        photographs, guessed = user_folder(folder), user_folder(guess_folder)
         if (photographs is None) == (crops is None):
             raise InputError(
-                "The faces come from a folder or as crops: fill in folder or connect crops, and "
-                "not both."
+                f"The faces must come from a folder or as crops, got "
+                f"{'neither' if crops is None else 'both'}. Fill in folder or connect crops."
             )
         if (crops is None and guesses is not None) or (crops is not None and guessed is not None):
-            raise InputError("Guesses as images belong to crops, and a guess folder to a folder.")
+            raise InputError(
+                "Guesses as images must go with crops, and a guess folder with a folder, got them "
+                "crossed. Connect or fill in the other."
+            )
         settings = PairSettings(
             score=score,
             min_size=min_size,

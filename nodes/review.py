@@ -1,4 +1,4 @@
-"""The nodes for sets of pairs that are there: load one, review it."""
+"""The nodes for sets of pairs that exist: load one, review it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,16 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..bfr.errors import InputError
+from ..bfr.errors import BusyError, InputError
 from ..bfr.faces.retinaface import load_detector
+from ..bfr.pairs.contact_sheet import PAIRS_A_SHEET, describe, lay_out_pairs, read_images
 from ..bfr.pairs.folder import REJECTED, Pair, PairSet, read_pairs
-from ..bfr.pairs.review import (
-    PAIRS_A_SHEET,
-    check_pairs,
-    contact_sheet,
-    describe,
-    lay_out_pairs,
-    mark_pairs,
-)
+from ..bfr.pairs.review import check_pairs, mark_pairs
 from . import memory, schemas
 from .convert import to_comfy
-from .folders import stamp
+from .folders import stamp, user_folder
 from .looking import show
-from .pairs import list_sets, photo_folder, set_folder, summary
+from .pairs import list_sets, set_folder, summary
 
 NONE_YET = "none yet"
 
@@ -35,7 +29,7 @@ class LoadTrainingPairs(io.ComfyNode):
             node_id="BFR_LoadTrainingPairs",
             display_name="Load Training Pairs",
             category=schemas.TUNE,
-            description="Takes up a set of Build Training Pairs, or of the command line, again.",
+            description="Opens a set that Build Training Pairs or the command line made.",
             search_aliases=["load dataset", "training set", "open pairs"],
             inputs=[
                 io.Combo.Input(
@@ -50,7 +44,8 @@ class LoadTrainingPairs(io.ComfyNode):
                     display_name="path",
                     default="",
                     placeholder="as named above",
-                    tooltip="The whole path of a pairs folder elsewhere, in the name's place.",
+                    tooltip="The path of a pairs folder elsewhere, instead of the name: within "
+                    "ComfyUI's input, output, models or datasets folder.",
                     advanced=True,
                 ),
             ],
@@ -66,14 +61,17 @@ class LoadTrainingPairs(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, pairs_name, path):
-        folder = photo_folder(path or "") or (pairs_name and set_folder(pairs_name))
+        folder = user_folder(path or "") or (pairs_name and set_folder(pairs_name))
         return stamp(*folder.glob("*.jsonl")) if folder else ""
 
     @classmethod
     def execute(cls, pairs_name, path) -> io.NodeOutput:
-        folder = photo_folder(path)
+        folder = user_folder(path)
         if folder is None and pairs_name == NONE_YET:
-            raise InputError("There is no set of pairs yet. Make one with Build Training Pairs.")
+            raise InputError(
+                "name must be a set of pairs, got none: there is none yet. Make one with Build "
+                "Training Pairs."
+            )
         pairs = read_pairs(folder or set_folder(pairs_name))
         return io.NodeOutput(pairs, summary(pairs))
 
@@ -95,7 +93,7 @@ def remarks(pairs: PairSet) -> str:
 
 
 def about(pairs: PairSet, shown: Sequence[Pair]) -> list[dict[str, Any]]:
-    """What the editor is told of each pair that is shown."""
+    """What the editor shows of each pair on the sheet."""
     numbers = {pair.name: number for number, pair in enumerate(pairs.pairs, 1)}
     return [
         {
@@ -120,7 +118,7 @@ class ReviewTrainingPairs(io.ComfyNode):
             node_id="BFR_ReviewTrainingPairs",
             display_name="Review Training Pairs",
             category=schemas.TUNE,
-            description="Lays a set of pairs out on contact sheets with their figures, flags "
+            description="Lays a set of pairs out on contact sheets with their metrics, flags "
             "what stands out, and marks the pairs to leave out. Nothing is deleted.",
             search_aliases=["contact sheet", "curate dataset", "reject pairs", "training set"],
             is_output_node=True,
@@ -136,22 +134,22 @@ class ReviewTrainingPairs(io.ComfyNode):
                     default="",
                     placeholder="3, 7-9",
                     tooltip="The pairs to leave out of training, by their numbers on the contact "
-                    "sheet or by name. It is written down with the set.",
+                    "sheet or by name. The marks are saved with the set.",
                 ),
                 io.String.Input(
                     "kept",
                     display_name="kept",
                     default="",
                     placeholder="4",
-                    tooltip="Takes a rejection back; a pair that is kept by hand is not rejected "
-                    "for its flags.",
+                    tooltip="Takes rejections back. A pair kept by hand is not rejected for its "
+                    "flags.",
                 ),
                 io.Boolean.Input(
                     "reject_flagged",
                     display_name="reject flagged",
                     default=False,
-                    tooltip="Leaves out every flagged pair too: drifted likeness, moved features, "
-                    "grain and other artefacts, as compared with the rest of the set.",
+                    tooltip="Also leaves out every flagged pair: drifted likeness, moved "
+                    "features, grain and other artefacts, compared with the rest of the set.",
                 ),
                 io.Int.Input(
                     "page",
@@ -159,7 +157,7 @@ class ReviewTrainingPairs(io.ComfyNode):
                     default=1,
                     min=1,
                     max=100000,
-                    tooltip=f"Which contact sheet is shown; {PAIRS_A_SHEET} pairs are on each.",
+                    tooltip=f"The contact sheet to show; each has {PAIRS_A_SHEET} pairs.",
                 ),
                 schemas.Detector.Input(
                     "detector",
@@ -178,7 +176,7 @@ class ReviewTrainingPairs(io.ComfyNode):
                 io.Image.Output(
                     "contact_sheet",
                     display_name="contact sheet",
-                    tooltip="Degraded face, guess and pseudo target of each pair, with figures. "
+                    tooltip="Degraded face, guess and pseudo target of each pair, with metrics. "
                     "Red frame: rejected; amber frame: flagged.",
                 ),
                 io.String.Output(
@@ -193,21 +191,26 @@ class ReviewTrainingPairs(io.ComfyNode):
     def execute(cls, pairs, rejected, kept, reject_flagged, page, detector=None) -> io.NodeOutput:
         detector = detector or memory.manage_detector(load_detector())
         memory.load(detector)
-        check_pairs(pairs.folder, detector, on_step=memory.progress())
+        busy = ""
+        try:
+            check_pairs(pairs.folder, detector, on_step=memory.progress())
+        except BusyError as error:  # it is being built: verdicts can be given all the same
+            busy = f"\nNew pairs are not measured now: {error}"
         reviewed = mark_pairs(
             pairs.folder, reject=words(rejected), keep=words(kept), reject_flagged=reject_flagged
         )
         finished = [pair for pair in reviewed.pairs if pair.complete]
         pages = max(1, -(-len(finished) // PAIRS_A_SHEET))
         if page > pages:
-            raise InputError(f"The last contact sheet is page {pages}, and page {page} came.")
+            raise InputError(f"page must be at most {pages}, the last contact sheet, got {page}.")
         shown = finished[(page - 1) * PAIRS_A_SHEET : page * PAIRS_A_SHEET]
+        images = read_images(reviewed, shown)
         return io.NodeOutput(
             reviewed,
-            to_comfy(contact_sheet(reviewed, shown)),
-            remarks(reviewed),
+            to_comfy(lay_out_pairs(reviewed, shown, images).picture),
+            remarks(reviewed) + busy,
             ui=show(
-                lay_out_pairs(reviewed, shown, across=1, verdicts=False),
+                lay_out_pairs(reviewed, shown, images, across=1, verdicts=False),
                 about(reviewed, shown),
                 page=page,
                 pages=pages,

@@ -17,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bfr.files.weights import write_state_dict
+from bfr.files.checksums import file_sha256
+from bfr.files.manifest import EMBEDDED_DIR
+from bfr.files.weights import CHECKSUMS, write_state_dict
 from bfr.files.whole import atomic_path
 from bfr.finetune.learner import follow
 
@@ -110,6 +112,16 @@ def write_weights(file: Path, state: Mapping[str, Tensor], recipe: str, **facts:
         "provenance": f"trained by recipes/{recipe}.py; data in weights/README.md",
     }
     write_state_dict(file, state, metadata)
+    record_checksums(file.parent)
+
+
+def record_checksums(folder: Path) -> None:
+    """Rewrites the embedded weights' checksums; does nothing in another folder."""
+    if folder.resolve() != EMBEDDED_DIR:
+        return
+    lines = [f"{file_sha256(file)}  {file.name}\n" for file in sorted(folder.glob("*.safetensors"))]
+    with atomic_path(CHECKSUMS) as partial:
+        partial.write_text("".join(lines), encoding="ascii")
 
 
 def train_for(

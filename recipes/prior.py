@@ -34,7 +34,14 @@ from bfr.prior.unet import UNet, UNetConfig
 from bfr.quality.likeness import psnr
 
 from .aligned import SIZE, draw_faces
-from .frame import Commands, load_average, load_state, pick_device, train_for
+from .frame import (
+    Commands,
+    load_average,
+    load_state,
+    pick_device,
+    record_checksums,
+    train_for,
+)
 from .grids import worst_first, write_versions
 from .groups import by_group
 from .restorer import held_out_faces
@@ -187,6 +194,7 @@ def export(run: Path, file: Path) -> None:
     provenance = "trained by recipes/prior.py; data in weights/README.md"
     metadata = {"licence": "Apache-2.0", "provenance": provenance}
     save_prior(file, as_prior(load_average(run, build_prior()).half()), metadata)
+    record_checksums(file.parent)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,10 +12,9 @@ from spandrel import ModelLoader
 from spandrel.architectures.NAFNet import NAFNet
 from torch import Tensor
 
-from bfr.files.checksums import file_sha256
-from bfr.files.photos import Photo, write_photo
 from bfr.finetune.settings import FinetuneSettings
-from bfr.pairs.folder import Pair, PairSet, image_path, read_pairs
+from bfr.pairs.folder import PairSet, read_pairs
+from bfr.pairs.writer import PairWriter, write_pair
 from bfr.restore.restorer import Restorer, from_spandrel
 
 SIZE = 32
@@ -66,29 +64,10 @@ def pairs_folder(
     folder: Path, count: int = 6, damage: Callable[[Tensor], Tensor] = darker, size: int = SIZE
 ) -> PairSet:
     """A finished pairs folder; ``damage`` makes the degraded faces of the targets."""
-    targets = faces(count, size=size)
-    lines = []
-    for kind in ("lq", "guess", "target"):
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        target = targets[number : number + 1]
-        name = f"face-{number}"
-        sha256 = {}
-        for kind, image in (("lq", damage(target)), ("guess", damage(target)), ("target", target)):
-            write_photo(image_path(folder, kind, name), Photo(image))
-            sha256[kind] = file_sha256(image_path(folder, kind, name))
-        pair = Pair(
-            name=name,
-            source=f"{name}.jpg",
-            source_sha256="0" * 64,
-            face=0,
-            image_to_crop=((1, 0, 0), (0, 1, 0)),
-            landmarks=(),
-            score=1.0,
-            guess={"lq": sha256["lq"]},
-            target={"guess": sha256["guess"]},
-            sha256=sha256,
-        )
-        lines.append(json.dumps(asdict(pair)))
-    (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+    with PairWriter(folder) as writer:
+        for number, target in enumerate(faces(count, size=size).split(1)):
+            name, worse = f"face-{number}", damage(target)
+            write_pair(
+                writer, name, worse, worse, target, source=f"{name}.jpg", source_sha256="0" * 64
+            )
     return read_pairs(folder)

@@ -15,6 +15,7 @@ from spandrel import Architecture, ImageModelDescriptor
 from torch import Tensor, nn
 
 from bfr.faces.retinaface import Detector
+from bfr.files.lock import LOCK
 from bfr.files.sources import find_sources
 from bfr.pairs import crops
 from bfr.pairs.build import BuildReport, PairSettings, build_pairs
@@ -107,11 +108,11 @@ def build(photos: Path, out: Path, settings: PairSettings = SETTINGS, **options)
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """All files of a folder and their bytes."""
+    """All files of a folder and their bytes, but for the lock."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != LOCK
     }
 
 

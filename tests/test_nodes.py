@@ -310,6 +310,52 @@ def test_names_that_lead_elsewhere_are_refused(tuning):
             tuning.run_folder(name)
 
 
+@pytest.fixture
+def folders(load: Callable[[str], Any]) -> Any:
+    return load("folders")
+
+
+def test_workflows_look_into_comfyuis_folders_alone(
+    folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert folders.user_folder("  ") is None
+    assert folders.user_folder('"albums/1950s"') == tmp_path / "input" / "albums" / "1950s"
+    for inside in ("input/x", "output/x", "models/datasets/x"):
+        assert folders.user_folder(str(tmp_path / inside)) == tmp_path / inside
+    elsewhere = tmp_path / "elsewhere"
+    refused = ["..", "../elsewhere", "x/../../elsewhere", "/", "/etc", str(elsewhere)]
+    refused += ["a\0b", "a" * 300, str(tmp_path / "input" / ".." / "elsewhere")]
+    for text in refused:
+        with pytest.raises(Exception, match="folder"):
+            folders.user_folder(text)
+    monkeypatch.setenv("BFR_FOLDERS", str(elsewhere))
+    assert folders.user_folder(str(elsewhere)) == elsewhere
+    assert folders.user_folder(str(elsewhere / "x")) == elsewhere / "x"
+
+
+def test_sets_behind_links_are_found_and_loops_end(load, tmp_path: Path):
+    pairs, datasets = load("pairs"), tmp_path / "models" / "datasets"
+    datasets.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "manifest.jsonl").touch()
+    (datasets / "linked").symlink_to(tmp_path / "elsewhere")
+    for name in ("loop", "another"):
+        (datasets / name).symlink_to(datasets)
+    assert pairs.list_sets() == ["linked"]
+    assert pairs.set_folder("linked") == datasets / "linked"
+    for name in ("", "..", "../x", "/x", "a/../..", "a\0b", "a" * 300):
+        with pytest.raises(Exception, match="name"):
+            pairs.set_folder(name)
+
+
+def test_what_may_not_be_looked_at_does_not_stop_a_workflow(folders, tmp_path: Path):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    first = folders.stamp(tmp_path)
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
+    assert folders.stamp(tmp_path) == first != folders.stamp(tmp_path / "gone")
+
+
 def test_memory_for_training_grows_with_what_is_trained(load):
     settings = replace(PRESETS["quick"], patch=64)
     network = NAFNet(width=4, middle_blk_num=1, enc_blk_nums=[1], dec_blk_nums=[1])

@@ -23,6 +23,7 @@ TEXT = {".py", ".md", ".toml", ".txt", ".json", ".js", ".yaml", ".cfg", ".sh", "
 # The name a package is imported by, where it is not the one it is installed by.
 IMPORTED_AS = {
     "pillow": "PIL",
+    "pillow-heif": "pillow_heif",
     "scikit-image": "skimage",
     "opencv-python-headless": "cv2",
     "pytest-cov": "pytest_cov",

@@ -1,12 +1,13 @@
-"""What options mean: numbers in a range, devices, and which weights file a word names."""
+"""Options that commands share, and what they mean: numbers, devices, weights, networks."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..choices import EXISTING
 from ..errors import InputError, MissingWeightsError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def number(low: float, high: float, kind: type = float) -> Callable[[str], float
     def parse(text: str) -> float:
         value = kind(text)
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} does not lie in {low} … {high}")
+            raise argparse.ArgumentTypeError(f"must be in {low} … {high}, got {text}")
         return value
 
     parse.__name__ = "number"  # argparse's "invalid number value: 'x'"
@@ -34,8 +35,64 @@ length = number(0, 1e6)
 count = number(1, 1024, int)
 
 
+def add_photographs(parser: argparse.ArgumentParser) -> None:
+    """The photographs to work on."""
+    parser.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="photographs, or folders of them"
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``"""
+    help = "auto, cpu, cuda, cuda:1, mps (%(default)s)"
+    parser.add_argument("--device", default=AUTO, help=help)
+
+
+def add_detector(parser: argparse.ArgumentParser) -> None:
+    """``--detector``"""
+    help = "what finds the faces"
+    parser.add_argument("--detector", default=EMBEDDED, metavar="NAME|FILE", help=help)
+
+
+def add_score(parser: argparse.ArgumentParser) -> None:
+    """``--score``"""
+    help = "a face's lowest confidence (%(default)s)"
+    parser.add_argument("--score", type=fraction, default=0.5, help=help)
+
+
+def add_min_size(parser: argparse.ArgumentParser) -> None:
+    """``--min-size``"""
+    help = "a face's least size in pixels (%(default)s)"
+    parser.add_argument("--min-size", type=length, default=0.0, help=help)
+
+
+def add_fidelity(parser: argparse.ArgumentParser) -> None:
+    """``--fidelity``"""
+    help = "0 looks best, 1 is closest to the input; CodeFormer has it (%(default)s)"
+    parser.add_argument("--fidelity", type=fraction, default=0.5, help=help)
+
+
+def add_existing(parser: argparse.ArgumentParser) -> None:
+    """``--existing``"""
+    help = "what to do about results that exist (%(default)s)"
+    parser.add_argument("--existing", choices=EXISTING, default=EXISTING[0], help=help)
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """``--report``"""
+    help = "write the faces as JSON; never over a picture"
+    parser.add_argument("--report", type=Path, metavar="FILE", help=help)
+
+
+def load_detector_of(options: argparse.Namespace, device: torch.device) -> Any:
+    """The detector that ``--detector`` names, on its device."""
+    from ..faces.retinaface import load_detector
+
+    return load_detector(find_weights("detector", options.detector)).to(device)
+
+
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is an accelerator where there is one.
+    """The device of that name; "auto" is an accelerator if there is one.
 
     Raises:
         InputError: if this machine does not have it.
@@ -49,7 +106,9 @@ def pick_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"Device {name} cannot be used ({reason}). Choose cpu or auto.") from error
+        raise InputError(
+            f"--device must be one that this machine has, got {name} ({reason}). Choose auto."
+        ) from error
 
 
 def find_weights(kind: str, word: str) -> Path | None:
@@ -73,7 +132,7 @@ def find_weights(kind: str, word: str) -> Path | None:
         return path
     if not Path(word).is_file():
         names = ", ".join(entries if kind == "parser" else [EMBEDDED, *entries])
-        raise InputError(f"{word} is no {kind}: give a file, or one of {names}.")
+        raise InputError(f"--{kind} must be a file or one of {names}, got {word}. Check the name.")
     return Path(word)
 
 

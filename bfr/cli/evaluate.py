@@ -7,8 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..choices import DISTANCES
-from ..errors import InputError, OutputError
-from .arguments import EMBEDDED, NONE, find_weights, number, pick_device
+from ..errors import InputError
+from ..files.reports import check_drawing, check_report, write_drawing, write_text
+from .arguments import (
+    EMBEDDED,
+    NONE,
+    add_detector,
+    add_device,
+    find_weights,
+    load_detector_of,
+    number,
+    pick_device,
+)
 from .report import DONE, SOME_FAILED, say, tell
 
 if TYPE_CHECKING:
@@ -85,19 +95,20 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     add("--json", type=Path, metavar="FILE", help="write all metrics, with their means")
     add("--markdown", type=Path, metavar="FILE", help="write the table that is shown")
     add("--plot", type=Path, metavar="FILE", help="draw the metrics as bars")
-    add("--detector", default=EMBEDDED, metavar="NAME|FILE", help="what finds the faces")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
+    add_detector(parser)
+    add_device(parser)
 
 
 def evaluate(options: argparse.Namespace) -> int:
     """Measures folders of restored faces, and reports which is better in what."""
     restored = _labelled(options.restored)
-    for path in (options.csv, options.json, options.markdown, options.plot):
-        if path is not None and not path.parent.is_dir():
-            raise OutputError(f"Cannot write {path}: there is no folder {path.parent}. Make it.")
+    for path in (options.csv, options.json, options.markdown):
+        if path is not None:
+            check_report(path)
+    if options.plot is not None:
+        check_drawing(options.plot)
 
     from ..faces.identity import load_identity
-    from ..faces.retinaface import load_detector
     from ..quality.folders import Aligning, measure_folders
     from ..quality.metrics import Tools
     from ..quality.perceptual import load_distance
@@ -110,7 +121,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if compares and options.identity != NONE:
         identity = load_identity(find_weights("identity", options.identity)).to(device)
     if options.align or identity or (compares and options.landmarks):
-        detector = load_detector(find_weights("detector", options.detector)).to(device)
+        detector = load_detector_of(options, device)
     distance = load_distance(options.distance, device) if options.reference else None
     progress, skipped = Progress(say, None), list[str]()
 
@@ -152,8 +163,6 @@ def _labelled(folders: list[Path]) -> dict[str, Path]:
 
 
 def _write(options: argparse.Namespace, comparison: Comparison) -> None:
-    from ..files.photos import Photo, write_photo
-    from ..files.whole import atomic_path
     from ..quality import render
 
     tell(render.as_text(comparison))
@@ -164,7 +173,6 @@ def _write(options: argparse.Namespace, comparison: Comparison) -> None:
     )
     for path, text in texts:
         if path is not None:
-            with atomic_path(path) as partial:
-                partial.write_text(text(comparison).rstrip("\n") + "\n", encoding="utf-8")
+            write_text(path, text(comparison).rstrip("\n") + "\n")
     if options.plot is not None:
-        write_photo(options.plot, Photo(render.plot(comparison)))
+        write_drawing(options.plot, render.plot(comparison))

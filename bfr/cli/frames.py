@@ -77,7 +77,6 @@ def restore_folder(
         for index, pixels in enumerate(part.split(1), start):
             source, found = sources[index], tuple(faces[index].values())
             if source in targets:
-                targets[source].parent.mkdir(parents=True, exist_ok=True)
                 if found:
                     photo = replace(read_photo(source.path), pixels=pixels)
                     write_photo(targets[source], photo)

@@ -6,21 +6,25 @@ torch is imported inside the commands, so that ``--help`` and wrong options answ
 from __future__ import annotations
 
 import argparse
+import io
 import logging
+import signal
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ..errors import FaceRestorationError
 from . import evaluate, finetune, restore, review, targets, video, weights
-from .report import say
-
-if TYPE_CHECKING:
-    pass
+from .report import PrintableFormatter, say
 
 log = logging.getLogger(__name__)
 
-BAD_USAGE, INTERRUPTED = 2, 130
+BAD_USAGE, INTERRUPTED, TERMINATED = 2, 130, 143
+
+
+class Terminated(KeyboardInterrupt):
+    """The system asks the process to end; it is treated as Ctrl+C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,20 +35,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 all done, 1 some images failed (the others are done), 2 bad usage,
-        130 interrupted.
+        130 interrupted, 143 terminated.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the encoding lacks is spelled out
+            stream.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(arguments)
-    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
-    logging.getLogger(__package__).setLevel(logging.DEBUG if options.verbose else logging.WARNING)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
+    package = logging.getLogger(__name__.partition(".")[0])
+    package.setLevel(logging.DEBUG if options.verbose else logging.WARNING)
     try:
-        return options.command(options)
+        with _termination_interrupts():
+            return options.command(options)
     except FaceRestorationError as error:
         log.debug("It happened here:", exc_info=True)
         say(f"error: {error}")
         return BAD_USAGE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         say("Interrupted. What was finished is kept.")
-        return INTERRUPTED
+        return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Lets SIGTERM stop the work as Ctrl+C does, so that it is saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -55,14 +83,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--verbose", action="store_true", help="show where an error happened")
-    restore.add_restore(
-        commands.add_parser("restore", parents=[shared], help="restore photographs")
-    )
-    video.add_video(
-        commands.add_parser("video", parents=[shared], help="restore a folder of frames")
-    )
-    restore.add_detect(commands.add_parser("detect", parents=[shared], help="find faces"))
     for name, add, help in (
+        ("restore", restore.add_restore, "restore photographs"),
+        ("video", video.add_video, "restore a folder of frames"),
+        ("detect", restore.add_detect, "find faces"),
         ("targets", targets.add_targets, "make pseudo targets, to tune a restorer with"),
         ("review", review.add_review, "look through pseudo targets, and reject some"),
         ("finetune", finetune.add_finetune, "tune a restorer to its pseudo targets"),
@@ -72,14 +96,5 @@ def build_parser() -> argparse.ArgumentParser:
     published = commands.add_parser(
         "models", parents=[shared], help="list, download and verify published weights"
     )
-    published.set_defaults(command=weights.show)
-    actions = published.add_subparsers(metavar="ACTION")
-    action = actions.add_parser("list", parents=[shared], help="what there is, and its licence")
-    action.set_defaults(command=weights.show)
-    action = actions.add_parser("download", parents=[shared], help="get published weights")
-    action.add_argument("names", nargs="+", metavar="NAME")
-    action.set_defaults(command=weights.download)
-    action = actions.add_parser("verify", parents=[shared], help="check downloaded weights")
-    action.add_argument("names", nargs="*", metavar="NAME", help="all, if none is named")
-    action.set_defaults(command=weights.verify)
+    weights.add_models(published, shared)
     return parser

@@ -1,27 +1,32 @@
-"""What the command line prints and reports: lines of progress, results, and the JSON report."""
+"""Output of the command line: lines of progress and results, and the JSON report."""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import FaceRestorationError
-from ..files.sources import Source
-from ..files.whole import atomic_path
+from ..errors import FaceRestorationError, InputError
+from ..files.reports import check_report, write_text
+from ..files.sources import Source, unread_files
 from ..records import Face, counted
 
 log = logging.getLogger(__name__)
 
 DONE, SOME_FAILED = 0, 1
 
-
 Faces = tuple[Face, ...]
 Report = list[dict[str, Any]]
+
+_NAMED = 8  # files that are left out
+_PAUSE = 2.0  # seconds between two versions of a report
+# Names of files may hold what moves a terminal's cursor or turns the direction of text.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def process(
@@ -29,14 +34,16 @@ def process(
     work: Callable[[Source], Faces],
     say: Callable[[str], None],
     report: Path | None = None,
+    earlier: Iterable[dict[str, Any]] = (),
 ) -> int:
-    """Works on one image after the other; a failure is told and does not stop the rest.
+    """Works on one image after the other; a failure is reported and does not stop the rest.
 
     Args:
         sources: the image files.
         work: what is done with each; returns the faces in it.
         say: takes a line of progress.
         report: the JSON file to write, also when interrupted; None for none.
+        earlier: entries of an earlier run that stay in the report.
 
     Returns:
         How many images failed.
@@ -44,7 +51,7 @@ def process(
     Raises:
         OutputError: if the report cannot be written; checked before the work.
     """
-    entries: Report = []
+    entries, failed, written = list(earlier), 0, time.monotonic()
     if report is not None:
         write_report(report, entries)
     try:
@@ -61,12 +68,16 @@ def process(
                 problem = f"{type(error).__name__}: {error}"
                 outcome = f"failed unexpectedly: {problem} (--verbose shows where)"
             seconds = time.monotonic() - start
+            failed += problem is not None
             entries.append(report_entry(source.path, faces, seconds, problem))
             say(f"[{index}/{len(sources)}] {source.path}: {outcome}, {seconds:.1f} s")
+            if report is not None and time.monotonic() - written > _PAUSE:
+                write_report(report, entries)
+                written = time.monotonic()
     finally:
         if report is not None:
             write_report(report, entries)
-    return sum(entry["error"] is not None for entry in entries)
+    return failed
 
 
 def count_faces(faces: Faces) -> str:
@@ -75,7 +86,7 @@ def count_faces(faces: Faces) -> str:
 
 
 def report_entry(path: Path, faces: Faces, seconds: float, error: str | None) -> dict[str, Any]:
-    """What the report says about one image; coordinates are pixels of the upright photograph."""
+    """The report's entry about one image; coordinates are pixels of the upright photograph."""
     return {
         "path": str(path),
         "faces": [
@@ -95,17 +106,62 @@ def write_report(path: Path, entries: Report) -> None:
     """Writes the report as JSON, as a whole or not at all.
 
     Raises:
+        InputError: if the path is a picture's.
         OutputError: if it cannot be written.
     """
-    with atomic_path(path) as partial:
-        partial.write_text(json.dumps({"images": entries}, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps({"images": entries}, indent=1) + "\n")
+
+
+def earlier_entries(path: Path | None, skipped: Sequence[Source]) -> Report:
+    """The entries of an earlier report about images that are skipped now.
+
+    An image that the earlier run finished but did not get to report has an entry without faces.
+
+    Raises:
+        InputError: if the file is no report.
+    """
+    if path is None or not skipped:
+        return []
+    check_report(path)
+    known: dict[str, dict[str, Any]] = {}
+    if path.exists():
+        try:
+            known = {entry["path"]: entry for entry in json.loads(path.read_bytes())["images"]}
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise InputError(
+                f"{path} must be a report of this command, got {type(error).__name__}: {error}. "
+                "Choose another name."
+            ) from error
+    unknown = {"faces": None, "seconds": None, "error": None}
+    paths = [str(source.path) for source in skipped]
+    return [known.get(path, {"path": path, **unknown}) for path in paths]
+
+
+def say_unread(paths: Sequence[Path], out: Path | None = None) -> None:
+    """Names the pictures in folders that are not read (`unread_files`)."""
+    files = unread_files(paths, out)
+    if files:
+        named = ", ".join(map(str, files[:_NAMED])) + (", …" if len(files) > _NAMED else "")
+        say(f"{counted(len(files), 'file')} left out, of formats that are not read: {named}")
 
 
 def tell(line: object) -> None:
     """Writes a line of results to the standard output."""
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{printable(str(line))}\n")
 
 
 def say(line: str) -> None:
     """Writes a line of progress or an error to the standard error output."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Text without the characters that could steer a terminal; they are spelled out."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats log lines for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))

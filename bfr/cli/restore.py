@@ -7,33 +7,48 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..choices import COLOURS, EXISTING, MASKS
+from ..choices import COLOURS, MASKS
+from ..files.reports import check_report
 from ..files.sources import Source, find_sources, plan_targets
-from ..files.whole import check_writable, copy_file
+from ..files.whole import copy_file, prepare_folders
 from .arguments import (
     EMBEDDED,
+    add_detector,
+    add_device,
+    add_existing,
+    add_fidelity,
+    add_min_size,
+    add_photographs,
+    add_report,
+    add_score,
     count,
     find_parser,
     find_weights,
     fraction,
     half,
-    length,
+    load_detector_of,
     pick_device,
 )
-from .report import DONE, SOME_FAILED, Faces, count_faces, process, say
+from .report import (
+    DONE,
+    SOME_FAILED,
+    Faces,
+    count_faces,
+    earlier_entries,
+    process,
+    say,
+    say_unread,
+    tell,
+)
 
 MASK_WORDS = {"auto": "auto", **{name.removeprefix("soft "): name for name in MASKS}}
 COLOUR_WORDS = {name.replace(" ", "-"): name for name in COLOURS}
 
 
 def add_detect(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("paths", nargs="+", type=Path, metavar="PATH", help="photographs, or folders of them")
-    add("--report", type=Path, metavar="FILE", help="write the faces as JSON")
-    add("--detector", default=EMBEDDED, metavar="NAME|FILE", help="what finds the faces")
-    add("--score", type=fraction, default=0.5, help="a face's least confidence (%(default)s)")
-    add("--min-size", type=length, default=0.0, help="a face's least size in pixels (%(default)s)")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
+    """The options of the command ``detect``."""
+    for add in (add_photographs, add_report, add_detector, add_score, add_min_size, add_device):
+        add(parser)
     parser.set_defaults(command=detect)
 
 
@@ -42,20 +57,10 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=restore)
     add = parser.add_argument
     add("-o", "--out", type=Path, required=True, metavar="FOLDER", help="where results go")
-    add(
-        "--existing",
-        choices=EXISTING,
-        default="refuse",
-        help="what to do about results that are there already (%(default)s)",
-    )
+    add_existing(parser)
     add("--restorer", default=EMBEDDED, metavar="NAME|FILE", help="what restores the faces")
     add("--parser", metavar="NAME|FILE", help="what outlines faces, for --mask parsing")
-    add(
-        "--fidelity",
-        type=fraction,
-        default=0.5,
-        help="0 looks best, 1 is closest to the input; CodeFormer has it (%(default)s)",
-    )
+    add_fidelity(parser)
     add("--strength", type=fraction, default=1.0, help="0 input, 1 restored face (%(default)s)")
     add(
         "--lock",
@@ -82,11 +87,15 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
 def restore(options: argparse.Namespace) -> int:
     """Restores photographs; one without a face is copied byte for byte."""
     sources = find_sources(options.paths, options.out)
+    say_unread(options.paths, options.out)
     targets = plan_targets(sources, options.out, options.existing)
-    for source in sources:
-        if source not in targets:
-            say(f"{source.path}: skipped, its result exists")
-    check_writable(options.out)
+    skipped = [source for source in sources if source not in targets]
+    for source in skipped:
+        say(f"{source.path}: skipped, its result exists")
+    if options.report is not None:
+        check_report(options.report, [source.path for source in sources])
+    earlier = earlier_entries(options.report, skipped)
+    prepare_folders(options.out, targets.values())
 
     from ..files.photos import read_photo, write_photo
     from ..restore.photo import RestoreSettings, restore_photo
@@ -97,24 +106,22 @@ def restore(options: argparse.Namespace) -> int:
     def work(source: Source) -> Faces:
         photo = read_photo(source.path)
         restored = restore_photo(photo.pixels, detector, restorer, settings, parser)
-        targets[source].parent.mkdir(parents=True, exist_ok=True)
         if restored.faces.count:
             write_photo(targets[source], replace(photo, pixels=restored.images))
         else:
             copy_file(source.path, targets[source])
         return restored.faces.faces[0]
 
-    return _exit_code(process(list(targets), work, say, options.report))
+    return _exit_code(process(list(targets), work, say, options.report, earlier))
 
 
 def load_networks(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     """The detector, the restorer and the parser, if there is one, on their device."""
     from ..faces.parsing import load_parser
-    from ..faces.retinaface import load_detector
     from ..restore.restorer import load_restorer
 
     device = pick_device(options.device)
-    detector = load_detector(find_weights("detector", options.detector)).to(device)
+    detector = load_detector_of(options, device)
     restorer = load_restorer(find_weights("restorer", options.restorer)).to(device)
     parser_file = find_parser(options.mask, options.parser)
     return detector, restorer, load_parser(parser_file).to(device) if parser_file else None
@@ -136,24 +143,25 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def detect(options: argparse.Namespace) -> int:
-    """Tells where the faces are."""
+    """Lists where the faces are."""
     sources = find_sources(options.paths)
+    say_unread(options.paths)
+    if options.report is not None:
+        check_report(options.report, [source.path for source in sources])
 
     from ..faces.detect import detect_faces
-    from ..faces.retinaface import load_detector
     from ..files.photos import read_photo
 
-    device = pick_device(options.device)
-    detector = load_detector(find_weights("detector", options.detector)).to(device)
+    detector = load_detector_of(options, pick_device(options.device))
 
     def work(source: Source) -> Faces:
         pixels = read_photo(source.path).pixels
         found = detect_faces(pixels, detector, score=options.score, min_size=options.min_size)
         faces = found.faces[0]
-        print(f"{source.path}: {count_faces(faces)}")
+        tell(f"{source.path}: {count_faces(faces)}")
         for number, face in enumerate(faces, 1):
             x0, y0, x1, y1 = face.box
-            print(f"  {number}: {x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f}, score {face.score:.2f}")
+            tell(f"  {number}: {x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f}, score {face.score:.2f}")
         return faces
 
     return _exit_code(process(sources, work, say, options.report))

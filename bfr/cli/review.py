@@ -6,7 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import AUTO, EMBEDDED, find_weights, pick_device
+from ..errors import BusyError
+from ..files.reports import check_drawing, write_drawing
+from ..records import counted
+from .arguments import add_detector, add_device, load_detector_of, pick_device
 from .report import DONE, say, tell
 
 if TYPE_CHECKING:
@@ -24,24 +27,29 @@ def add_review(parser: argparse.ArgumentParser) -> None:
     add("pairs", type=Path, metavar="PAIRS", help="the set's folder")
     add("--sheet", type=Path, metavar="FILE", help="draw the pairs into FILE, FILE-2 and so on")
     add("--show", choices=SHOWN, default="all", help="which to draw and list (%(default)s)")
-    names = "by name or number, or as 3-7"
+    names = "by name or number, or a range such as 3-7"
     add("--reject", nargs="+", default=[], metavar="PAIR", help=f"leave pairs out, {names}")
     add("--keep", nargs="+", default=[], metavar="PAIR", help=f"take pairs in again, {names}")
     add("--reject-flagged", action="store_true", help="leave out all that stand out")
-    add("--detector", default=EMBEDDED, metavar="NAME|FILE", help="what finds the faces")
-    add("--device", default=AUTO, help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
+    add_detector(parser)
+    add_device(parser)
 
 
 def review(options: argparse.Namespace) -> int:
     """Flags what stands out in a set, rejects pairs or takes them in again, and draws them."""
-    from ..faces.retinaface import load_detector
     from ..pairs.folder import read_pairs
+
+    read_pairs(options.pairs)  # refuses a wrong folder before anything is loaded
+    if options.sheet is not None:
+        check_drawing(options.sheet)
+
     from ..pairs.review import check_pairs, mark_pairs
 
-    read_pairs(options.pairs)  # tells a wrong folder before anything is loaded
-    device = pick_device(options.device)
-    detector = load_detector(find_weights("detector", options.detector)).to(device)
-    check_pairs(options.pairs, detector)
+    detector = load_detector_of(options, pick_device(options.device))
+    try:
+        check_pairs(options.pairs, detector)
+    except BusyError as error:
+        say(f"New pairs are not measured now: {error}")
     pairs = mark_pairs(
         options.pairs,
         reject=options.reject,
@@ -49,15 +57,16 @@ def review(options: argparse.Namespace) -> int:
         reject_flagged=options.reject_flagged,
     )
     shown = [pair for pair in pairs.pairs if _is_shown(pair, options.show)]
+    names = {pair.name for pair in shown}
     for place, pair in enumerate(pairs.pairs, 1):
-        if pair in shown and (pair.flags or pair.status != "kept" or not pair.complete):
+        if pair.name in names and (pair.flags or pair.status != "kept" or not pair.complete):
             state = pair.status if pair.complete else "unfinished"
             remarks = pair.reason if pair.reason else ", ".join(pair.flags)
             tell(f"{place}: {pair.name}: {state}{f' ({remarks})' if remarks else ''}")
     if options.sheet is not None:
         _draw(pairs, shown, options.sheet)
     flagged = sum(bool(pair.flags) for pair in pairs.pairs)
-    say(f"{len(pairs.pairs)} pairs: {len(pairs.kept)} to train with, {flagged} flagged.")
+    say(f"{counted(len(pairs.pairs), 'pair')}: {len(pairs.kept)} to train with, {flagged} flagged.")
     return DONE
 
 
@@ -66,13 +75,13 @@ def _is_shown(pair: Pair, which: str) -> bool:
 
 
 def _draw(pairs: PairSet, shown: Sequence[Pair], path: Path) -> None:
-    from ..files.photos import Photo, write_photo
-    from ..pairs.review import PAIRS_A_SHEET, contact_sheet
+    from ..pairs.contact_sheet import PAIRS_A_SHEET, lay_out_pairs
 
     shown = [pair for pair in shown if pair.complete]
     if not shown:
         say(f"There is no such pair to draw into {path}.")
     for page, start in enumerate(range(0, len(shown), PAIRS_A_SHEET), 1):
         file = path if page == 1 else path.with_stem(f"{path.stem}-{page}")
-        write_photo(file, Photo(contact_sheet(pairs, shown[start : start + PAIRS_A_SHEET])))
+        sheet = lay_out_pairs(pairs, shown[start : start + PAIRS_A_SHEET])
+        write_drawing(file, sheet.picture)
         tell(file)

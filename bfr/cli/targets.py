@@ -7,8 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..choices import PRECISIONS, PRIOR_PRESETS, SAMPLERS
-from .arguments import AUTO, EMBEDDED, count, find_weights, fraction, length, number, pick_device
-from .report import DONE, SOME_FAILED, say
+from ..records import counted
+from .arguments import (
+    AUTO,
+    EMBEDDED,
+    add_detector,
+    add_device,
+    add_fidelity,
+    add_min_size,
+    add_photographs,
+    add_score,
+    count,
+    find_weights,
+    fraction,
+    load_detector_of,
+    number,
+    pick_device,
+)
+from .report import DONE, SOME_FAILED, say, say_unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,11 +51,11 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
     """The options of the command ``targets``."""
     parser.set_defaults(command=targets)
     add = parser.add_argument
-    add("paths", nargs="+", type=Path, metavar="PATH", help="photographs, or folders of them")
+    add_photographs(parser)
     add("-o", "--out", type=Path, required=True, metavar="PAIRS", help="the set's folder")
-    add("--detector", default=EMBEDDED, metavar="NAME|FILE", help="what finds the faces")
-    add("--score", type=fraction, default=0.5, help="a face's least confidence (%(default)s)")
-    add("--min-size", type=length, default=0.0, help="a face's least size in pixels (%(default)s)")
+    add_detector(parser)
+    add_score(parser)
+    add_min_size(parser)
     add(
         "--size",
         type=_number_or_auto(16, 4096),
@@ -60,12 +76,7 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
         help="take first guesses from here instead: another tool's results for the same "
         "photographs under their own names, or for the faces in PAIRS/lq under theirs",
     )
-    add(
-        "--fidelity",
-        type=fraction,
-        default=0.5,
-        help="0 looks best, 1 is closest to the input; CodeFormer has it (%(default)s)",
-    )
+    add_fidelity(parser)
     add("--prior", default=EMBEDDED, metavar="NAME|FILE|FOLDER", help="what samples targets")
     add(
         "--prior-size",
@@ -119,7 +130,7 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=_seed, default=0, help="other seeds, other details (%(default)s)")
     add("--batch-size", type=count, default=4, help="faces sampled at once (%(default)s)")
     add("--precision", choices=PRECISIONS, default="float32", help="of the prior (%(default)s)")
-    add("--device", default=AUTO, help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
+    add_device(parser)
 
 
 def targets(options: argparse.Namespace) -> int:
@@ -127,10 +138,10 @@ def targets(options: argparse.Namespace) -> int:
     from ..files.sources import find_sources
 
     sources = find_sources(options.paths, options.out)
+    say_unread(options.paths, options.out)
 
     import torch
 
-    from ..faces.retinaface import load_detector
     from ..pairs.build import build_pairs, paper_factor
     from ..prior.prior import load_prior
     from ..restore.restorer import load_restorer
@@ -138,7 +149,7 @@ def targets(options: argparse.Namespace) -> int:
 
     share = launched_share(cpu=options.device == "cpu")
     device = pick_device((share.device if options.device == AUTO else None) or options.device)
-    detector = load_detector(find_weights("detector", options.detector)).to(device)
+    detector = load_detector_of(options, device)
     restorer = None
     if options.guesses is None:
         restorer = load_restorer(find_weights("restorer", options.restorer)).to(device)
@@ -191,10 +202,10 @@ def _summarise(report: BuildReport, by: str) -> None:
     unfinished = sum(not pair.complete for pair in pairs)
     kept = len(report.pairs.kept)
     say(
-        f"{len(pairs)} pairs in {report.pairs.folder}: {kept} to train with, "
-        f"{len(pairs) - kept - unfinished} rejected, {unfinished} unfinished. Now "
-        f"{report.sampled} targets were sampled{by}; {len(report.faceless)} photographs show no "
-        "face."
+        f"{counted(len(pairs), 'pair')} in {report.pairs.folder}: {kept} to train with, "
+        f"{len(pairs) - kept - unfinished} rejected, {unfinished} unfinished. Sampled now{by}: "
+        f"{counted(report.sampled, 'target')}; without a face: "
+        f"{counted(len(report.faceless), 'photograph')}."
     )
     if report.problems:
-        say(f"{len(report.problems)} things failed; the lines above say why.")
+        say(f"{counted(len(report.problems), 'thing')} failed; the lines above say why.")

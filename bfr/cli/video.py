@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 
+from ..files.reports import check_report
 from ..files.sources import Source, find_sources, plan_targets
-from ..files.whole import check_writable
+from ..files.whole import prepare_folders
 from .arguments import count
 from .arguments import number as in_range
-from .report import DONE, say, write_report
+from .report import DONE, say, say_unread, write_report
 from .restore import add_restore, load_networks, settings_of
 
 
@@ -42,9 +43,11 @@ def video(options: argparse.Namespace) -> int:
     """Restores the frames of one clip; one without a face is copied byte for byte."""
     sources = sorted(find_sources(options.paths, options.out), key=_by_number)
     targets = plan_targets(sources, options.out, options.existing)
-    check_writable(options.out)
+    say_unread(options.paths, options.out)
     if options.report is not None:
+        check_report(options.report, [source.path for source in sources])
         write_report(options.report, [])
+    prepare_folders(options.out, targets.values())
 
     from ..restore.clip import VideoSettings
     from .frames import restore_folder

@@ -7,22 +7,36 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import FaceRestorationError, InputError
-from .report import DONE, SOME_FAILED, say
+from .report import DONE, SOME_FAILED, say, tell
 
 if TYPE_CHECKING:
     from ..files.manifest import PublishedWeights
+
+
+def add_models(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
+    """The actions of the command ``models``."""
+    parser.set_defaults(command=show)
+    actions = parser.add_subparsers(metavar="ACTION")
+    action = actions.add_parser("list", parents=[shared], help="what there is, and its licence")
+    action.set_defaults(command=show)
+    action = actions.add_parser("download", parents=[shared], help="get published weights")
+    action.add_argument("names", nargs="+", metavar="NAME")
+    action.set_defaults(command=download)
+    action = actions.add_parser("verify", parents=[shared], help="check downloaded weights")
+    action.add_argument("names", nargs="*", metavar="NAME", help="all, if none is named")
+    action.set_defaults(command=verify)
 
 
 def show(options: argparse.Namespace) -> int:
     """Prints the published weights, their licences and where they are."""
     from ..files import manifest
 
-    print(f"downloaded weights are kept in {manifest.cache_dir()}")
+    tell(f"downloaded weights are kept in {manifest.cache_dir()}")
     for entry in manifest.published():
         path = manifest.find(entry, [manifest.cache_dir()])
-        print(f"\n{entry.name}  ({entry.kind}, {'downloaded' if path else 'not downloaded'})")
-        print(f"  {entry.note}\n  licence: {entry.licence}")
-        print(f"  {entry.url}")
+        tell(f"\n{entry.name}  ({entry.kind}, {'downloaded' if path else 'not downloaded'})")
+        tell(f"  {entry.note}\n  licence: {entry.licence}")
+        tell(f"  {entry.url}")
     return DONE
 
 
@@ -34,7 +48,7 @@ def download(options: argparse.Namespace) -> int:
     for entry in _named(options.names):
         shown = -1
 
-        def tell(done: int, total: int, _: object, name: str = entry.name) -> None:
+        def on_step(done: int, total: int, _: object, name: str = entry.name) -> None:
             nonlocal shown
             percent = 100 * done // max(total, 1)
             if percent // 10 > shown:
@@ -42,7 +56,7 @@ def download(options: argparse.Namespace) -> int:
                 say(f"{name}: {percent} %")
 
         try:
-            print(downloads.download(entry, manifest.cache_dir(), on_step=tell))
+            tell(downloads.download(entry, manifest.cache_dir(), on_step=on_step))
         except FaceRestorationError as error:
             failed += 1
             say(f"{entry.name}: failed: {error}")
@@ -58,15 +72,15 @@ def verify(options: argparse.Namespace) -> int:
         path = manifest.find(entry, [manifest.cache_dir()])
         if path is None:
             failed += bool(options.names)
-            print(f"{entry.name}: not downloaded")
+            tell(f"{entry.name}: not downloaded")
             continue
         try:
             checksum = downloads.verify(path, entry)
             known = "as published" if entry.sha256 else "no checksum is published"
-            print(f"{entry.name}: good, {known}, sha256 {checksum}")
+            tell(f"{entry.name}: good, {known}, sha256 {checksum}")
         except FaceRestorationError as error:
             failed += 1
-            print(f"{entry.name}: bad: {error}")
+            tell(f"{entry.name}: bad: {error}")
     return SOME_FAILED if failed else DONE
 
 
@@ -81,5 +95,7 @@ def _named(names: Sequence[str]) -> list[PublishedWeights]:
     entries = {entry.name: entry for entry in manifest.published()}
     for name in names:
         if name not in entries:
-            raise InputError(f"There are no published weights {name}; there are {[*entries]}.")
+            raise InputError(
+                f"Published weights must be of {', '.join(entries)}, got {name}. Check the name."
+            )
     return [entries[name] for name in names] or list(entries.values())

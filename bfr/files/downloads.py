@@ -1,4 +1,4 @@
-"""Getting published weights, and checking them."""
+"""Published weights: downloaded and verified."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TIMEOUT = 30.0  # seconds without an answer
 def download(entry: PublishedWeights, folder: str | Path, on_step: OnStep | None = None) -> Path:
     """Downloads published weights into a folder; a whole, checked file or none.
 
-    A good file that is there already is kept, and nothing is downloaded. Where the manifest
+    A good file that exists is kept, and nothing is downloaded. Where the manifest
     knows no checksum, that of the first download is recorded beside the file
     (``FILE.sha256``) and later downloads must match it.
 
@@ -69,14 +69,14 @@ def download(entry: PublishedWeights, folder: str | Path, on_step: OnStep | None
                     on_step(done, total, None)
         with partial.open("rb") as file:
             if is_text(file.read(64)):
-                raise DownloadError(f"{entry.url} gave a web page and no weights. {by_hand}")
+                raise DownloadError(f"{entry.url} must give weights, got a web page. {by_hand}")
         if expected is not None and digest.hexdigest() != expected:
             raise DownloadError(
-                f"{entry.url} has the sha256 {digest.hexdigest()}, and {expected} was expected"
+                f"{entry.url} must have the sha256 {expected}, got {digest.hexdigest()}. "
                 + (
-                    " from the manifest. Do not use that file; try again later."
+                    "Do not use that file; try again later."
                     if entry.sha256
-                    else f" from an earlier download. If you trust the change, delete "
+                    else f"An earlier download had the former. If you trust the change, delete "
                     f"{_sidecar(path)} and try again."
                 )
             )
@@ -87,14 +87,14 @@ def download(entry: PublishedWeights, folder: str | Path, on_step: OnStep | None
 
 
 def verify(path: str | Path, entry: PublishedWeights) -> str:
-    """Compares a file with what the manifest, or else its first download, says of it.
+    """Compares a file with the manifest, or else with its first download.
 
     Returns:
         The file's sha256. Where none is known there is nothing to compare with.
 
     Raises:
         MissingWeightsError: if the file is not there.
-        CorruptWeightsError: if its length or checksum is another.
+        CorruptWeightsError: if its length or checksum differs.
     """
     path = Path(path)
     if not path.is_file():
@@ -102,13 +102,13 @@ def verify(path: str | Path, entry: PublishedWeights) -> str:
     size = path.stat().st_size
     if entry.size is not None and size != entry.size:
         raise CorruptWeightsError(
-            f"{path} has {size} bytes, and {entry.size} were expected. {get_again(entry.file)}"
+            f"{path} must have {entry.size} bytes, got {size}. {get_again(entry.file)}"
         )
     digest = file_sha256(path)
     expected = entry.sha256 or _recorded(path)
     if expected is not None and digest != expected:
         raise CorruptWeightsError(
-            f"{path} has the sha256 {digest}, and {expected} was expected. {get_again(entry.file)}"
+            f"{path} must have the sha256 {expected}, got {digest}. {get_again(entry.file)}"
         )
     return digest
 
@@ -125,7 +125,8 @@ def _recorded(path: Path) -> str | None:
     words = sidecar.read_text(encoding="ascii", errors="replace").split()
     if not words or not re.fullmatch("[0-9a-f]{64}", words[0]):
         raise CorruptWeightsError(
-            f"{sidecar} should begin with a sha256 in hexadecimal. Delete it to record it anew."
+            f"{sidecar} must begin with a sha256 in hexadecimal, got something else. Delete it to "
+            "record it again."
         )
     return words[0]
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 FORMATS = {
+    ".avif": "AVIF",
     ".bmp": "BMP",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
     ".jfif": "JPEG",
+    ".jp2": "JPEG2000",
+    ".jpe": "JPEG",
     ".jpeg": "JPEG",
     ".jpg": "JPEG",
     ".png": "PNG",
@@ -12,5 +17,12 @@ FORMATS = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
+"""Pillow's name of each format by the suffix, in lower case; what is read can be written."""
+
 IMAGE_SUFFIXES = tuple(FORMATS)
-"""The suffixes, in lower case, of the files that are read from folders and can be written."""
+"""The suffixes of the files that are read from folders and can be written."""
+
+_RAW = ".3fr .arw .cr2 .cr3 .dcr .dng .erf .kdc .mef .mrw .nef .nrw .orf .pef .raf .raw .rw2 .srw"
+_OTHER = ".apng .dcx .exr .gif .hdr .hif .j2k .jpf .jpx .jxl .pcx .pict .psb .psd .tga .xcf"
+UNREAD_SUFFIXES = (*_RAW.split(), *_OTHER.split())
+"""The suffixes of other pictures, which are named and left out."""

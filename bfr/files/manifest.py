@@ -19,7 +19,7 @@ class PublishedWeights:
     """An entry of the manifest: weights that someone else publishes.
 
     Attributes:
-        name: what it is called on the command line.
+        name: its name on the command line.
         file: the file's name.
         kind: "detector", "restorer", "parser", "prior" or "identity".
         url: where it is published.
@@ -27,7 +27,7 @@ class PublishedWeights:
         licence: the terms of the weights.
         folder: the sub-folder of ComfyUI's models folder where it belongs.
         size: the file's length in bytes, or None.
-        note: what it is good for.
+        note: its strengths.
     """
 
     name: str
@@ -73,10 +73,7 @@ def where_from(file: str) -> str:
     entry = entry_of(file)
     if entry is None:
         return "Check the name, or choose another file."
-    return (
-        f"Get it with 'python -m bfr models download {entry.name}', or save {entry.url} into "
-        f"ComfyUI's models/{entry.folder}."
-    )
+    return f"To download {entry.name}, save {entry.url} into ComfyUI's models/{entry.folder}."
 
 
 def get_again(file: str) -> str:

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-import io
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import FaceRestorationError, ImageError, InputError, OutputError
+from ..errors import (
+    FaceRestorationError,
+    ImageError,
+    InputError,
+    MissingPackageError,
+    OutputError,
+)
 from ..image.tensors import check_images
+from .encode import Extras, encode, extras_of
 from .formats import FORMATS, IMAGE_SUFFIXES
-from .photos16 import decode_16_bit, encode_png, encode_tiff
+from .photos16 import decode_16_bit, stores_planes_of_16_bits
 from .whole import atomic_path
 
 _log = logging.getLogger(__name__)
 
-MAX_PIXELS = 300_000_000
-"""The largest photograph that is read: a float32 copy of it takes 3.6 GB."""
+BYTES_PER_PIXEL = 26
+"""The memory that restoring a photograph takes at most; a float32 copy of it has 12."""
 
-_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"quality": 95},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
-}
+MEMORY_VARIABLE = "BFR_MEMORY_GB"
+"""The environment variable with the memory in GB that one photograph may take."""
+
+_MEMORY = 4.0  # GB, unless the variable says otherwise
+_PLAIN = Extras()
 _ORIENTATION = 0x0112  # the EXIF tag
+_STRIP = 1 << 22  # pixels that are converted at once
 _pillow_limit = threading.Lock()
 
 
@@ -43,10 +50,11 @@ class Photo:
     Attributes:
         pixels: 1×3×H×W float32 RGB in [0, 1]; a grey photograph has three equal channels.
         alpha: 1×1×H×W float32 in [0, 1] (1 is opaque), or None.
-        depth: bits a channel in the file, 8 or 16.
+        depth: bits per channel in the file, 8 or 16.
         grey: whether the file held a grey image.
         icc_profile: the embedded colour profile that ``pixels`` are in, or None.
         format: the file's format by Pillow's name ("JPEG", "PNG", …).
+        extras: what else the file says about its pixels.
     """
 
     pixels: Tensor
@@ -55,6 +63,7 @@ class Photo:
     grey: bool = False
     icc_profile: bytes | None = None
     format: str = "PNG"
+    extras: Extras = _PLAIN
 
 
 def read_photo(path: str | Path) -> Photo:
@@ -62,39 +71,41 @@ def read_photo(path: str | Path) -> Photo:
 
     The EXIF orientation is applied and EXIF is otherwise dropped. Palettes, CMYK and other
     colour models become RGB; a colour profile that describes neither RGB nor grey is dropped
-    with them. RGB of 16 bits a channel is kept at depth in PNG and TIFF.
+    with them. RGB of 16 bits per channel is kept at depth in PNG and TIFF.
 
     Raises:
-        ImageError: if the file is missing, truncated, no image or larger than MAX_PIXELS.
+        ImageError: if the file is missing, truncated, no image, or too large for the memory that
+            a photograph may take (`BYTES_PER_PIXEL`, `MEMORY_VARIABLE`).
+        MissingPackageError: if its format needs a package that is not installed.
     """
     path = Path(path)
     try:
+        if not path.is_file() and path.exists():
+            raise ImageError(f"{path} must be an image file, got a folder, a pipe or a device.")
+        _prepare(path)
         with _without_pixel_limit(), Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(
-                    f"{path} has {image.width}×{image.height} pixels; at most "
-                    f"{MAX_PIXELS // 10**6} megapixels are read. Make it smaller first."
-                )
+            _check_size(image, path)
             if getattr(image, "is_animated", False) and image.format != "MPO":
                 _log.warning("%s holds several frames; only the first is read.", path)
             return _decode(image, path)
     except FaceRestorationError:
         raise
     except FileNotFoundError as error:
-        raise ImageError(f"{path} does not exist. Check the name.") from error
+        raise ImageError(f"{path} must be an image file, got none. Check the name.") from error
     except Exception as error:  # decoders fail in many ways: OSError, SyntaxError, IndexError …
         raise ImageError(
-            f"{path} cannot be read as an image ({error}). It may be truncated or in a format "
-            "that Pillow does not know: copy it again, or save it as PNG or JPEG."
+            f"{path} must be a whole image, got one that cannot be read ({error}). It may be "
+            "truncated or of an unknown format: copy it again, or save it as PNG or JPEG."
         ) from error
 
 
 def write_photo(path: str | Path, photo: Photo) -> None:
     """Writes a photograph in the format of the path's suffix; a whole file or none.
 
-    The colour profile is kept, alpha where the format has it (PNG, TIFF, WebP), 16 bits in
-    PNG and TIFF; other formats get 8 bits without alpha. A photograph that was grey and still
-    is becomes a grey file. JPEG is written at quality 95 without chroma subsampling.
+    The colour profile, resolution and gamma are kept where the format has them, alpha in all but
+    JPEG and BMP, 16 bits in PNG and TIFF; other formats get 8 bits. A photograph that was grey and
+    still is becomes a grey file. JPEG, AVIF and HEIC are written at quality 95 without chroma
+    subsampling, JPEG 2000 without loss, WebP without loss if it was read so.
 
     Args:
         path: the file, in a folder that exists; replaced if it is there.
@@ -103,19 +114,21 @@ def write_photo(path: str | Path, photo: Photo) -> None:
     Raises:
         InputError: if the pixels are not one RGB image in [0, 1].
         OutputError: for an unknown suffix, a full disk, a missing or read-only folder.
+        MissingPackageError: if the format needs a package that is not installed.
     """
     path = Path(path)
     image_format = FORMATS.get(path.suffix.lower())
     if image_format is None:
         raise OutputError(
-            f"Cannot write {path}: '{path.suffix}' is none of {', '.join(IMAGE_SUFFIXES)}. "
-            "Choose one of these suffixes."
+            f"Cannot write {path}: the suffix must be one of {', '.join(IMAGE_SUFFIXES)}, got "
+            f"'{path.suffix}'. Choose one of these."
         )
+    _prepare(path)
     check_images(photo.pixels, "photo.pixels")
     if len(photo.pixels) != 1:
-        raise InputError(f"A photo holds one image, and {len(photo.pixels)} came.")
+        raise InputError(f"A photo must hold one image, got {len(photo.pixels)}.")
     depth = photo.depth if image_format in ("PNG", "TIFF") else 8
-    keep_alpha = photo.alpha is not None and image_format in ("PNG", "TIFF", "WEBP")
+    keep_alpha = photo.alpha is not None and image_format not in ("JPEG", "BMP")
     array = _quantise(photo.pixels, depth)
     # Grey with alpha at 16 bits is written as colour: neither library here writes it.
     grey = photo.grey and not (keep_alpha and depth == 16) and _is_grey(array)
@@ -125,14 +138,51 @@ def write_photo(path: str | Path, photo: Photo) -> None:
         array = np.concatenate([array, _quantise(photo.alpha, depth)], axis=-1)
     profile = photo.icc_profile if _profile_fits(photo.icc_profile, grey) else None
     try:
-        encoded = _encode(array, image_format, profile)
-    except (OSError, ValueError) as error:
+        encoded = encode(array, image_format, profile, photo.extras)
+    except (OSError, ValueError, RuntimeError) as error:
         raise OutputError(
             f"Cannot write {path}: the {image_format} encoder says '{error}'. "
             "Choose another format, such as .png."
         ) from error
     with atomic_path(path) as partial:
         partial.write_bytes(encoded)
+
+
+def memory_limit() -> float:
+    """The memory in bytes that one photograph may take.
+
+    Raises:
+        InputError: if the environment's value is no number.
+    """
+    text = os.environ.get(MEMORY_VARIABLE, "")
+    try:
+        return float(text or _MEMORY) * 1e9
+    except ValueError as error:
+        raise InputError(f"{MEMORY_VARIABLE} must be a number of GB, got {text!r}.") from error
+
+
+def _check_size(image: Image.Image, path: Path) -> None:
+    """Refuses a photograph before it is decoded if it needs more memory than it may take."""
+    needed = image.width * image.height * BYTES_PER_PIXEL
+    if needed > memory_limit():
+        raise ImageError(
+            f"{path} must need at most {memory_limit() / 1e9:.3g} GB of memory, got "
+            f"{image.width}×{image.height} pixels, which need about {needed / 1e9:.3g} GB. Make it "
+            f"smaller, or set {MEMORY_VARIABLE}={needed / 1e9 + 1:.0f} if the machine has that."
+        )
+
+
+def _prepare(path: Path) -> None:
+    """Teaches Pillow the format of a file's suffix, where another package has it."""
+    if FORMATS.get(path.suffix.lower()) != "HEIF":
+        return
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{path} needs the package pillow-heif. Install it: pip install pillow-heif"
+        ) from error
+    register_heif_opener()
 
 
 @contextmanager
@@ -149,37 +199,47 @@ def _without_pixel_limit() -> Iterator[None]:
 
 def _decode(image: Image.Image, path: Path) -> Photo:
     tiles = str(getattr(image, "tile", ""))  # names the layout in the file, as in 'RGB;16B'
-    sixteen = ";16" in tiles
-    image.load()  # raises on a truncated file
+    planes = stores_planes_of_16_bits(image)  # which Pillow mixes up
+    sixteen = planes or ";16" in tiles
+    turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    if not planes:
+        image.load()  # raises on a truncated file
     # Pillow has turned a TIFF already and taken the tag away.
     orientation = image.getexif().get(_ORIENTATION, 1)
     grey = image.mode in ("1", "L", "LA", "La") or "LA;16" in tiles
-    alpha = image.has_transparency_data
+    depth = 16 if sixteen else 8
     if image.mode.startswith("I;16") or (image.mode == "I" and sixteen):
         array, grey, depth = np.asarray(image)[..., None], True, 16
     elif sixteen:
-        array, depth = decode_16_bit(path), 16
+        array = decode_16_bit(image, path)
     elif image.mode in ("I", "F"):
         raise ImageError(
-            f"{path} has 32 bits a channel. Save it with 8 or 16 bits a channel first."
+            f"{path} must have 8 or 16 bits per channel, got 32. Save it with 8 or 16 bits first."
         )
     else:
+        alpha = image.has_transparency_data
         model = ("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")
-        array, depth = np.asarray(image.convert(model)), 8
+        array = np.asarray(image if image.mode == model else image.convert(model))
         array = array[..., None] if array.ndim == 2 else array
-    planes = _upright(array, orientation).transpose(2, 0, 1)[None].astype(np.float32, order="C")
-    planes /= _peak(depth)
-    tensor = torch.from_numpy(planes)
-    colours = 1 if tensor.shape[1] < 3 else 3
+    channels = _channels(_upright(array, orientation), depth)
+    colours = 1 if channels.shape[1] < 3 else 3
     profile = image.info.get("icc_profile")
     return Photo(
-        pixels=tensor[:, :1].repeat(1, 3, 1, 1) if colours == 1 else tensor[:, :3].contiguous(),
-        alpha=tensor[:, colours:].contiguous() if tensor.shape[1] > colours else None,
+        pixels=channels[:, :1].repeat(1, 3, 1, 1) if colours == 1 else channels[:, :3].contiguous(),
+        alpha=channels[:, colours:].contiguous() if channels.shape[1] > colours else None,
         depth=depth,
         grey=grey,
         icc_profile=profile if _profile_fits(profile, grey) else None,
         format=image.format or "PNG",
+        extras=extras_of(image, path, turned),
     )
+
+
+def _channels(array: np.ndarray, depth: int) -> Tensor:
+    """H×W×C integers as 1×C×H×W float32 in [0, 1]."""
+    channels = array.transpose(2, 0, 1)[None].astype(np.float32, order="C")
+    channels /= _peak(depth)
+    return torch.from_numpy(channels)
 
 
 def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
@@ -198,33 +258,28 @@ def _peak(depth: int) -> int:
 
 
 def _quantise(tensor: Tensor, depth: int) -> np.ndarray:
-    """1×C×H×W in [0, 1] as H×W×C uint8 or uint16."""
-    levels = tensor[0].detach().float().cpu().mul(_peak(depth)).round_()
-    if levels.min() < 0 or levels.max() > _peak(depth):
-        raise InputError(
-            f"A photo's pixels must be in [0, 1], and {float(tensor.min()):.3g} to "
-            f"{float(tensor.max()):.3g} came. Clamp them first."
-        )
-    return levels.permute(1, 2, 0).numpy().astype(np.uint8 if depth == 8 else np.uint16)
+    """1×C×H×W in [0, 1] as H×W×C uint8 or uint16, some rows at a time."""
+    _, channels, height, width = tensor.shape
+    array = np.empty((height, width, channels), np.uint8 if depth == 8 else np.uint16)
+    rows = max(1, _STRIP // width)
+    for start in range(0, height, rows):
+        part = tensor[0, :, start : start + rows].detach().float().cpu()
+        levels = part.mul(_peak(depth)).round_()
+        if not (levels.min() >= 0 and levels.max() <= _peak(depth)):  # also of NaN
+            raise InputError(
+                f"A photo's pixels must be in [0, 1], got {float(part.min()):.3g} to "
+                f"{float(part.max()):.3g}. Clamp them first."
+            )
+        array[start : start + rows] = levels.permute(1, 2, 0).numpy()
+    return array
 
 
 def _is_grey(array: np.ndarray) -> bool:
-    return bool((array == array[..., :1]).all())
+    return all(bool((array[..., 0] == array[..., n]).all()) for n in (1, 2))
 
 
 def _profile_fits(profile: bytes | None, grey: bool) -> bool:
-    """Whether an ICC profile's colour space (bytes 16 to 19 of its header) is the pixels'."""
+    """True if an ICC profile's colour space (bytes 16 to 19 of its header) is the pixels'."""
     return profile is not None and (
         profile[16:20] == b"RGB " or (grey and profile[16:20] == b"GRAY")
     )
-
-
-def _encode(array: np.ndarray, image_format: str, profile: bytes | None) -> bytes:
-    """The bytes of a file with H×W×(1 to 4) uint8, or uint16 for PNG and TIFF."""
-    if array.dtype == np.uint16 and array.shape[2] >= 3:
-        return (encode_png if image_format == "PNG" else encode_tiff)(array, profile)
-    buffer = io.BytesIO()
-    image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
-    options = _SAVE_OPTIONS.get(image_format, {})
-    image.save(buffer, format=image_format, icc_profile=profile, **options)
-    return buffer.getvalue()

@@ -1,16 +1,13 @@
-"""Many image files in one run: which there are, where results go, and the report about them."""
+"""Many image files in one run: which there are, and where their results go."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from .formats import IMAGE_SUFFIXES
-
-log = logging.getLogger(__name__)
+from .formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +26,19 @@ def find_sources(paths: Sequence[Path], out: Path | None = None) -> list[Source]
         out: the folder of the results; inside a searched folder it is left out.
 
     Raises:
-        InputError: if a path does not exist, a folder holds no image, or is ``out`` itself.
+        InputError: if a path does not exist or is no file or folder, or a folder holds no image
+            or is ``out`` itself.
     """
     sources: dict[tuple[Path, Path], Source] = {}
     for path in paths:
         if path.is_dir():
             found = _search(path, out)
-        elif path.exists():
+        elif path.is_file():
             found = [Source(path, Path(path.name))]
+        elif path.exists():
+            raise InputError(f"{path} must be a file or a folder, got a pipe or a device.")
         else:
-            raise InputError(f"There is no file or folder {path}. Check the name.")
+            raise InputError(f"{path} must be a file or a folder, got none. Check the name.")
         sources.update({(source.path.resolve(), source.name): source for source in found})
     return list(sources.values())
 
@@ -46,54 +46,90 @@ def find_sources(paths: Sequence[Path], out: Path | None = None) -> list[Source]
 def _search(folder: Path, out: Path | None) -> list[Source]:
     """The images of a folder and its sub-folders, sorted; hidden files are none."""
     if out is not None and out.resolve() == folder.resolve():
-        raise InputError(f"Results would replace the originals in {folder}. Choose another folder.")
-    inside = out is not None and out.resolve().is_relative_to(folder.resolve())
+        raise InputError(
+            f"Results must go to another folder than the originals, got {folder} for both."
+        )
     found = [
         Source(file, file.relative_to(folder))
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in IMAGE_SUFFIXES
-        and not file.name.startswith(".")
-        and file.is_file()
-        and not (inside and out and file.resolve().is_relative_to(out.resolve()))
+        for file in _below(folder, out)
+        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
     ]
     if not found:
-        raise InputError(f"The folder {folder} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
+        raise InputError(
+            f"{folder} must hold images ({', '.join(IMAGE_SUFFIXES)}), got none. Check the name."
+        )
     return found
 
 
+def unread_files(paths: Sequence[Path], out: Path | None = None) -> list[Path]:
+    """The pictures in folders that `find_sources` leaves out: other formats, and broken links.
+
+    Args:
+        paths: as of `find_sources`.
+        out: as of `find_sources`.
+    """
+    return [
+        file
+        for path in paths
+        if path.is_dir()
+        for file in _below(path, out)
+        if file.suffix.lower() in UNREAD_SUFFIXES
+        or (file.suffix.lower() in IMAGE_SUFFIXES and not file.is_file())
+    ]
+
+
+def _below(folder: Path, out: Path | None) -> Iterator[Path]:
+    """What is in a folder and its sub-folders, sorted, but for hidden files and the results."""
+    inside = out is not None and out.resolve().is_relative_to(folder.resolve())
+    for file in sorted(folder.rglob("*")):
+        if file.name.startswith(".") or file.is_dir():
+            continue
+        if not (inside and out and file.resolve().is_relative_to(out.resolve())):
+            yield file
+
+
 def plan_targets(sources: Sequence[Source], out: Path, existing: str) -> dict[Source, Path]:
-    """Where each source's result goes: its name below ``out``. Nothing is written.
+    """The file of each source's result: its name below ``out``. Nothing is written.
 
     Args:
         sources: the image files.
         out: the folder of the results.
-        existing: what happens to results that are there already, one of `EXISTING`; "skip"
+        existing: what happens to results that exist, one of `bfr.choices.EXISTING`; "skip"
             leaves their sources out.
 
     Raises:
         InputError: if a result would replace an original, two would have one name, or some
             exist and ``existing`` is "refuse".
     """
-    originals = {source.path.resolve() for source in sources}
+    originals = {_identity(source.path) for source in sources}
     taken: dict[Path, Source] = {}
     for source in sources:
         target = out / source.name
-        if target.resolve() in originals:
+        if _identity(target) in originals:
             raise InputError(
-                f"The result {target} would replace an original. Choose another folder."
+                f"A result must not replace an original, got {target}. Choose another folder."
             )
         if target in taken:
             raise InputError(
-                f"{taken[target].path} and {source.path} would both become {target}. Restore them "
-                "into different folders, or rename one."
+                f"Each result must have its own name, got {target} for {taken[target].path} and "
+                f"{source.path}. Restore them into different folders, or rename one."
             )
         taken[target] = source
     present = {target for target in taken if target.exists()}
     if present and existing == "refuse":
         raise InputError(
-            f"{len(present)} of the results exist already, first {min(present)}. Choose another "
-            "folder, or --existing overwrite (do them again) or --existing skip (do the others)."
+            f"Results must not exist yet, got {len(present)}, the first {min(present)}. Choose "
+            "another folder, or --existing overwrite (do them again) or skip (do the others)."
         )
     if existing == "overwrite":
         present = set()
     return {source: target for target, source in taken.items() if target not in present}
+
+
+def _identity(path: Path) -> object:
+    """The same for two names of one file, also where the case of letters does not count."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return path.resolve()
+    return (stat.st_dev, stat.st_ino) if stat.st_ino else path.resolve()

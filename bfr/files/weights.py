@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import string
+import zipfile
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,37 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..errors import CorruptWeightsError, MissingWeightsError, UnsafeWeightsError
-from .manifest import get_again, where_from
+from ..errors import (
+    CorruptWeightsError,
+    MissingWeightsError,
+    UnsafeWeightsError,
+    WrongArchitectureError,
+)
+from .checksums import file_sha256
+from .manifest import EMBEDDED_DIR, get_again, where_from
 from .whole import atomic_path
 
+CHECKSUMS = EMBEDDED_DIR / "SHA256SUMS"
+"""The checksums of the embedded weights, as ``sha256sum`` writes and checks them."""
+
 _WRAPPERS = ("params_ema", "params", "state_dict", "model")
+_SAFE_TORCH = (2, 6)  # before it, weights_only could be made to run code (CVE-2025-32434)
+_MOST_UNPACKED = 20  # times the length of a file; PyTorch itself does not compress
+_OTHERS = {
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"GIF8": "a picture",
+    b"RIFF": "a picture or a sound",
+    b"II*\0": "a picture",
+    b"MM\0*": "a picture",
+    b"%PDF": "a PDF",
+    b"7z\xbc\xaf": "an archive, to be unpacked first",
+    b"Rar!": "an archive, to be unpacked first",
+    b"\x1f\x8b": "an archive, to be unpacked first",
+    b"GGUF": "a GGUF file, for language and latent diffusion models",
+    b"\x7fELF": "a program",
+    b"MZ": "a program",
+}
 
 
 def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -24,34 +53,49 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
 
     Both safetensors and PyTorch's own files are read, told apart by their first bytes. The
     common wrappers ``params_ema``, ``params``, ``state_dict`` and ``model`` (in this order) and
-    a ``module.`` before every name are taken off.
+    a ``module.`` before every name are taken off. Numbers of 8 bits become float32. The embedded
+    weights are compared with their checksums.
 
     Args:
         path: the file.
 
     Returns:
-        The tensors by name, on the CPU, and the metadata (empty but for safetensors).
+        The tensors by name, on the CPU, and the metadata (empty except for safetensors).
 
     Raises:
         MissingWeightsError: if there is no such file; the message says where it belongs.
-        CorruptWeightsError: if it is truncated, no weights file, or holds NaN or infinity.
-        UnsafeWeightsError: if it holds pickled code.
+        CorruptWeightsError: if it is truncated, no weights file, unpacks to far more than its
+            length, or holds NaN or infinity, or anything but plain tensors by name.
+        UnsafeWeightsError: if it holds pickled code, or this PyTorch cannot read it safely.
+        WrongArchitectureError: if its weights are quantised to integers or scaled.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingWeightsError(f"There is no weights file {path}. {where_from(path.name)}")
-    with path.open("rb") as file:
-        head = file.read(64)
-    _refuse_text(head, path)
-    is_safetensors = path.suffix == ".safetensors" or head[8:9] == b"{"
-    content, metadata = _read_safetensors(path) if is_safetensors else (_read_torch(path), {})
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+        _refuse_others(head, path)
+        _verify_embedded(path)
+        is_safetensors = path.suffix == ".safetensors" or head[8:9] == b"{"
+        content, metadata = _read_safetensors(path) if is_safetensors else (_read_torch(path), {})
+    except OSError as error:
+        raise CorruptWeightsError(
+            f"{path} must be readable, got: {error.strerror or error}. Check its rights."
+        ) from error
     state = _unwrap(content, path)
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CorruptWeightsError(
-                f"{path} holds NaN or infinity in {name!r}. {get_again(path.name)}"
-            )
-    return state, metadata
+    return {name: _plain(name, tensor, path) for name, tensor in state.items()}, metadata
+
+
+def whole_number(text: str, low: int, high: int) -> int:
+    """A number that a file's metadata names.
+
+    Raises:
+        ValueError: if it is none from low to high.
+    """
+    if len(text) > 20 or not low <= int(text) <= high:
+        raise ValueError(f"{text[:20]} is not from {low} to {high}")
+    return int(text)
 
 
 def write_state_dict(
@@ -87,8 +131,17 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _read_torch(path: Path) -> Any:
+    if torch_version() < _SAFE_TORCH:
+        raise UnsafeWeightsError(
+            f"{path} must be .safetensors for PyTorch {torch.__version__}, which can be made to "
+            "run code by other files. Update PyTorch to 2.6 or newer, or get the weights as "
+            ".safetensors."
+        )
+    _refuse_bomb(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:  # by kind of damage: EOFError, KeyError, RuntimeError, pickle's
         reason = str(error)
         if re.search("unsupported|TorchScript", reason, re.IGNORECASE):
@@ -99,8 +152,52 @@ def _read_torch(path: Path) -> Any:
                 "trust."
             ) from error
         raise CorruptWeightsError(
-            f"{path} is damaged or no weights file. {get_again(path.name)}"
+            f"{path} must be a weights file, got a damaged or another one. {get_again(path.name)}"
         ) from error
+
+
+def torch_version() -> tuple[int, ...]:
+    """The version of PyTorch, as (major, minor)."""
+    return tuple(int(number) for number in re.findall(r"\d+", torch.__version__)[:2])
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuses an archive that unpacks to far more than its length."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise CorruptWeightsError(
+            f"{path} must be a weights file, got a damaged archive ({error}). "
+            f"{get_again(path.name)}"
+        ) from error
+    if unpacked > _MOST_UNPACKED * path.stat().st_size:
+        raise CorruptWeightsError(
+            f"{path} must hold about as much as its {path.stat().st_size} bytes, got an archive "
+            f"that unpacks to {unpacked}. Do not use it."
+        )
+
+
+@lru_cache(maxsize=1)
+def _embedded() -> dict[str, str]:
+    """The checksums of the embedded weights by their names."""
+    lines = CHECKSUMS.read_text(encoding="ascii").splitlines() if CHECKSUMS.is_file() else []
+    pairs = (line.split() for line in lines)
+    return {name.lstrip("*"): sha256 for sha256, name in pairs}
+
+
+def _verify_embedded(path: Path) -> None:
+    """Compares embedded weights with their checksum; other files have none here."""
+    if path.resolve().parent != EMBEDDED_DIR:
+        return
+    expected = _embedded().get(path.name)
+    if expected is not None and (found := file_sha256(path)) != expected:
+        raise CorruptWeightsError(
+            f"{path} must have the sha256 {expected}, got {found}: the installation is damaged. "
+            "Install the pack again."
+        )
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
@@ -108,24 +205,77 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not content:
-        raise CorruptWeightsError(f"{path} holds no weights by name. {get_again(path.name)}")
-    if others := [name for name, value in content.items() if not isinstance(value, Tensor)]:
         raise CorruptWeightsError(
-            f"{path} holds other things than weights, as {str(others[0])!r}. "
-            "Save the network's state dict alone."
+            f"{path} must hold weights by name, got none. {get_again(path.name)}"
         )
+    for name, value in content.items():
+        if not (isinstance(name, str) and isinstance(value, Tensor)):
+            raise CorruptWeightsError(
+                f"{path} must hold tensors by name alone, got a {type(value).__name__} as "
+                f"{str(name)[:80]!r}. Save the network's state dict alone."
+            )
     prefix = "module." if all(name.startswith("module.") for name in content) else ""
     return {name.removeprefix(prefix): tensor for name, tensor in content.items()}
 
 
+def _plain(name: str, tensor: Tensor, path: Path) -> Tensor:
+    """The tensor, verified to be finite, whole and of a type that networks compute in."""
+    kind = _oddity(tensor)
+    if kind:
+        raise CorruptWeightsError(
+            f"{path} must hold plain tensors, got a {kind} tensor as {name!r}. Save the network's "
+            "state dict in float32 or float16."
+        )
+    if name.endswith(("scale_weight", "weight_scale", "scaled_fp8", "scale_input")):
+        raise WrongArchitectureError(
+            f"{path} must hold weights as they are, got scaled ones of 8 bits ({name!r}). Choose "
+            "the file in float16 or float32."
+        )
+    if tensor.is_floating_point():
+        if tensor.dtype.itemsize == 1:
+            tensor = tensor.float()
+        if not bool(torch.isfinite(tensor).all()):
+            raise CorruptWeightsError(
+                f"{path} must hold finite weights, got NaN or infinity in {name!r}. "
+                f"{get_again(path.name)}"
+            )
+    elif name.endswith((".weight", ".bias")):
+        raise WrongArchitectureError(
+            f"{path} must hold floating-point weights, got {tensor.dtype} as {name!r}. Quantised "
+            "networks are not run here: choose the file in float16 or float32."
+        )
+    return tensor
+
+
+def _oddity(tensor: Tensor) -> str:
+    """What makes a tensor another than a plain one in memory; empty if nothing does."""
+    if tensor.is_meta:
+        return "meta"
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
+        return "sparse, quantised or nested"
+    if tensor.is_complex():
+        return "complex"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return "repeated"  # it would take far more memory than the file
+    return ""
+
+
 def is_text(head: bytes) -> bool:
-    """Whether a file begins like a web page, or like what git leaves of a large file."""
+    """True if a file begins like a web page, or like what git leaves of a large file."""
     return head.lstrip().startswith((b"<", b"version https://git-lfs"))
 
 
-def _refuse_text(head: bytes, path: Path) -> None:
+def _refuse_others(head: bytes, path: Path) -> None:
+    """Refuses what is called a weights file and is something else."""
     if is_text(head):
         raise CorruptWeightsError(
-            f"{path} is a web page or a pointer to the file, not the file: the link was opened "
-            f"instead of saved. {get_again(path.name)}"
+            f"{path} must be a weights file, got a web page or a pointer to the file: the link was "
+            f"opened instead of saved. {get_again(path.name)}"
+        )
+    kind = next((kind for start, kind in _OTHERS.items() if head.startswith(start)), None)
+    if kind is None and head.strip() and not head.strip(string.printable.encode()):
+        kind = "text"
+    if kind is not None:
+        raise CorruptWeightsError(
+            f"{path} must be a weights file, got {kind}. {get_again(path.name)}"
         )

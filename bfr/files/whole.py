@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import platform
+import re
 import shutil
+import sys
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import FaceRestorationError, OutputError
+
+_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_PARTIAL = re.compile(r"\.(?:(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-)?[0-9a-f]{32}\.part")
+_OLD = 24 * 3600  # seconds after which no writer is believed to be still at work
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends well.
 
-    On any error the temporary file is removed and ``path`` is left as it was. The temporary
-    name is hidden and has no suffix, so name the format when you save to it.
+    On any error the temporary file is removed and ``path`` is left as it was. The content is on
+    the disk before it takes the place, so that a power cut leaves the old file or the new one. The
+    temporary name is hidden and has no suffix, so name the format when you save to it.
 
     Raises:
         OutputError: for an OSError in the block or in the renaming.
     """
     path = Path(path)
-    partial = path.with_name(f".{uuid.uuid4().hex}.part")
+    partial = path.with_name(f".{_MACHINE}-{os.getpid()}-{uuid.uuid4().hex}.part")
     try:
         partial.touch()
         mode = partial.stat().st_mode
@@ -31,21 +42,58 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield partial
         with suppress(OSError):  # safetensors makes files that only their owner may read
             partial.chmod(mode)
+        with partial.open("r+b") as file:
+            os.fsync(file.fileno())
         partial.replace(path)
     except FaceRestorationError:
         raise
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        if isinstance(error, ValueError) and "null" not in str(error):
+            raise
+        reason = getattr(error, "strerror", None) or error
         raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}. "
+            f"Cannot write {path}: {reason}. "
             "Check that its folder exists and can be written to, and that the disk is not full."
         ) from error
     finally:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             partial.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path, locked: bool = False) -> None:
+    """Removes the temporary files of `atomic_path` that killed processes left in a folder.
+
+    Args:
+        folder: without its sub-folders; need not exist.
+        locked: whether nobody else may be writing there now. Otherwise the files of running
+            processes stay, and those of other machines until they are a day old.
+    """
+    if not folder.is_dir():
+        return
+    for path in folder.glob(".*.part"):
+        match = _PARTIAL.fullmatch(path.name)
+        if match and (locked or _is_abandoned(path, match["machine"], match["process"])):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path, machine: str | None, process: str | None) -> bool:
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime > _OLD:
+            return True
+    if machine != _MACHINE or process is None or sys.platform == "win32":
+        return False
+    try:
+        os.kill(int(process), 0)  # sends nothing, and asks whether there is such a process
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
 def check_writable(folder: Path) -> None:
-    """Makes the folder where it is missing, and tries whether files can be written there.
+    """Makes the folder where it is missing, and verifies that files can be written there.
 
     Raises:
         OutputError: if they cannot.
@@ -58,6 +106,21 @@ def check_writable(folder: Path) -> None:
         raise OutputError(
             f"Cannot write into {folder} ({error.strerror}). Choose a folder that you may write to."
         ) from error
+
+
+def prepare_folders(out: Path, files: Iterable[Path]) -> None:
+    """Makes the folders of results, and removes what killed processes left in them.
+
+    Args:
+        out: the folder of all results; verified to be writable.
+        files: the results below it.
+
+    Raises:
+        OutputError: if a folder cannot be made or written to.
+    """
+    for folder in dict.fromkeys([out, *(file.parent for file in files)]):
+        check_writable(folder)
+        remove_leftovers(folder)
 
 
 def copy_file(source: Path, target: Path) -> None:

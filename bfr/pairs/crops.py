@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import FaceRestorationError, ImageError, InputError, OutputError, WeightsError
+from ..errors import ImageError, InputError, OutputError, WeightsError
 from ..faces.align import align_faces
 from ..faces.detect import detect_faces
 from ..faces.retinaface import Detector
@@ -20,37 +20,40 @@ from ..files.photos import read_photo
 from ..files.sources import Source
 from ..image.geometry import face_template
 from ..records import counted
-from ..runtime.progress import SCALE, Progress
+from ..runtime.progress import SCALE
 from .folder import Pair, Photograph, in_order, pair_name, same_parameters
+from .run import Run
 from .writer import PairWriter, as_written, pixels_sha256
 
 FOUND = SCALE // 20
 """Where this half ends, of all the progress."""
 
 
-@dataclass(slots=True)
-class Run:
-    """One call of `build_pairs`, and its report as it grows."""
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How faces are found and cut out.
 
-    writer: PairWriter
-    progress: Progress
-    searched: int = 0
-    guessed: int = 0
-    sampled: int = 0
-    removed: int = 0
-    faceless: list[str] = field(default_factory=list)
-    duplicates: list[tuple[str, str]] = field(default_factory=list)
-    problems: list[tuple[str, str]] = field(default_factory=list)
+    Attributes:
+        detector: of `load_detector`.
+        score: least confidence in [0, 1] of a face.
+        min_size: least longer box side in pixels of a face.
+        size: side of the crops in pixels.
+    """
 
-    def fail(self, where: str, error: Exception) -> None:
-        known = isinstance(error, FaceRestorationError)
-        problem = str(error) if known else f"{type(error).__name__}: {error}"
-        self.problems.append((where, problem))
-        self.progress.say(f"{where}: failed{'' if known else ' unexpectedly'}: {problem}")
+    detector: Detector
+    score: float
+    min_size: float
+    size: int
 
-    def drop(self, pair: Pair) -> None:
-        self.writer.drop(pair)
-        self.removed += 1
+    def parameters(self) -> dict[str, Any]:
+        """All that the crops of a photograph depend on, besides the photograph."""
+        name = type(self.detector.network).__name__
+        return {
+            "detector": {"name": name, "sha256": self.detector.sha256},
+            "score": self.score,
+            "min_size": self.min_size,
+            "size": self.size,
+        }
 
 
 def identify(run: Run, sources: Sequence[Source]) -> list[Photograph]:
@@ -78,16 +81,16 @@ def identify(run: Run, sources: Sequence[Source]) -> list[Photograph]:
     for path in dict.fromkeys(str(source.path.resolve()) for source in sources):
         photograph = writer.photographs.get(path)
         if photograph is None or not _is_fresh(photograph):
-            continue  # told above
+            continue  # reported above
         first = unique.setdefault(photograph.sha256, photograph)
         if first is not photograph:
-            run.duplicates.append((path, first.path))
+            run.report.duplicates.append((path, first.path))
             run.progress.say(f"{path}: the same file as {first.path}, taken once")
     return list(unique.values())
 
 
 def _is_fresh(photograph: Photograph) -> bool:
-    """Whether a file is still as long and as old as when its checksum was taken."""
+    """True if a file is still as long and as old as when its checksum was taken."""
     try:
         stat = Path(photograph.path).stat()
     except OSError:
@@ -95,88 +98,114 @@ def _is_fresh(photograph: Photograph) -> bool:
     return (stat.st_size, stat.st_mtime_ns) == (photograph.bytes, photograph.modified)
 
 
-def find_faces(
-    run: Run,
-    photographs: Sequence[Photograph],
-    detector: Detector,
-    score: float,
-    min_size: float,
-    size: int,
-) -> list[Pair]:
+def find_faces(run: Run, photographs: Sequence[Photograph], search: Search) -> list[Pair]:
     """Detects, aligns and writes the crops of the photographs that need it; all their pairs."""
-    writer = run.writer
-    wanted = {
-        "detector": {"name": type(detector.network).__name__, "sha256": detector.sha256},
-        "score": score,
-        "min_size": min_size,
-        "size": size,
-    }
+    writer, wanted = run.writer, search.parameters()
     known = {(pair.source_sha256, pair.face): pair for pair in writer.pairs.values()}
-    related: defaultdict[str, list[Pair]] = defaultdict(list)
-    for pair in writer.pairs.values():
-        related[pair.source].append(pair)
-        related[pair.source_sha256].append(pair)
     present = {photograph.sha256 for photograph in photographs}
-
-    def is_done(photograph: Photograph) -> bool:
-        if photograph.faces is None or not same_parameters(photograph.crop, wanted):
-            return False
-        pairs = [known.get((photograph.sha256, face)) for face in range(photograph.faces)]
-        return all(
-            pair is not None
-            and pair.source == photograph.path
-            and (pair.settled or writer.has_image(pair, "lq"))
-            for pair in pairs
-        )
-
-    def search(photograph: Photograph) -> None:
-        pixels = read_photo(photograph.path).pixels
-        found = detect_faces(pixels, detector, score=score, min_size=min_size)
-        crops, alignment = align_faces(pixels, found, size)
-        for number, face in enumerate(alignment.faces):
-            pair = Pair(
-                name=pair_name(photograph.path, photograph.sha256, number),
-                source=photograph.path,
-                source_sha256=photograph.sha256,
-                face=number,
-                image_to_crop=alignment.image_to_crop[number].tolist(),
-                landmarks=[list(point) for point in face.landmarks],
-                score=face.score,
-            )
-            old = known.get((photograph.sha256, number))
-            _put_crop(writer, pair, old, crops[number : number + 1], wanted)
-        for pair in related[photograph.path]:
-            if pair.source_sha256 not in present:
-                run.drop(pair)
-        for pair in related[photograph.sha256]:
-            if pair.face >= len(alignment):
-                run.drop(pair)
-        image_size = (pixels.shape[2], pixels.shape[3])
-        writer.put_photograph(
-            replace(photograph, faces=len(alignment), crop=wanted, size=image_size)
-        )
-        found = counted(len(alignment.faces), "face") if alignment.faces else "no faces"
-        run.progress.say(f"{photograph.path}: {found}")
-
-    mine = writer.share.of([photo for photo in photographs if not is_done(photo)])
+    stale: list[Photograph] = []
+    for photograph in photographs:
+        try:
+            if not _is_current(writer, photograph, known, wanted):
+                stale.append(photograph)
+        except ImageError as error:  # a crop that was exchanged stays, and is reported
+            run.fail(photograph.path, error)
+    mine = writer.share.of(stale)
+    related = _by_source(writer.pairs.values())
     run.progress.begin("photographs searched", len(mine), (0, FOUND))
     for done, photograph in enumerate(mine, 1):
         try:
-            search(photograph)
+            faces = _write_crops(writer, photograph, search, known, wanted)
+            _drop_vanished(run, photograph, faces, present, related)
+            run.progress.say(
+                f"{photograph.path}: {counted(faces, 'face') if faces else 'no faces'}"
+            )
         except (OutputError, WeightsError):
             raise
         except Exception as error:
             run.fail(photograph.path, error)
-        run.searched += 1
+        run.report.searched += 1
         run.progress.tell(done)
     writer.sync()
     found = [writer.photographs[photograph.path] for photograph in photographs]
-    run.faceless += [photograph.path for photograph in found if photograph.faces == 0]
+    run.report.faceless += [photograph.path for photograph in found if photograph.faces == 0]
     return [
         pair
         for pair in in_order(writer.pairs.values())
         if pair.source_sha256 in present and same_parameters(pair.crop, wanted)
     ]
+
+
+Known = Mapping[tuple[str, int], Pair]
+"""Pairs by their photograph's checksum and their face's number in it."""
+
+
+def _is_current(
+    writer: PairWriter, photograph: Photograph, known: Known, wanted: Mapping[str, Any]
+) -> bool:
+    """True if a photograph was searched in the wanted way and its crops are there."""
+    if photograph.faces is None or not same_parameters(photograph.crop, wanted):
+        return False
+    pairs = [known.get((photograph.sha256, face)) for face in range(photograph.faces)]
+    return all(
+        pair is not None
+        and pair.source == photograph.path
+        and (pair.settled or writer.has_image(pair, "lq"))
+        for pair in pairs
+    )
+
+
+def _by_source(pairs: Iterable[Pair]) -> Mapping[str, list[Pair]]:
+    """Pairs by their photograph's path, and by its checksum."""
+    related: defaultdict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        related[pair.source].append(pair)
+        related[pair.source_sha256].append(pair)
+    return related
+
+
+def _write_crops(
+    writer: PairWriter,
+    photograph: Photograph,
+    search: Search,
+    known: Known,
+    wanted: dict[str, Any],
+) -> int:
+    """Finds the faces of a photograph and writes their crops; how many there are."""
+    pixels = read_photo(photograph.path).pixels
+    found = detect_faces(pixels, search.detector, score=search.score, min_size=search.min_size)
+    crops, alignment = align_faces(pixels, found, search.size)
+    for number, face in enumerate(alignment.faces):
+        pair = Pair(
+            name=pair_name(photograph.path, photograph.sha256, number),
+            source=photograph.path,
+            source_sha256=photograph.sha256,
+            face=number,
+            image_to_crop=alignment.image_to_crop[number].tolist(),
+            landmarks=[list(point) for point in face.landmarks],
+            score=face.score,
+        )
+        old = known.get((photograph.sha256, number))
+        _put_crop(writer, pair, old, crops[number : number + 1], wanted)
+    size = (pixels.shape[2], pixels.shape[3])
+    writer.put_photograph(replace(photograph, faces=len(alignment), crop=wanted, size=size))
+    return len(alignment)
+
+
+def _drop_vanished(
+    run: Run,
+    photograph: Photograph,
+    faces: int,
+    present: set[str],
+    related: Mapping[str, list[Pair]],
+) -> None:
+    """Deletes the pairs of faces that a photograph no longer shows."""
+    for pair in related.get(photograph.path, ()):
+        if pair.source_sha256 not in present:
+            run.drop(pair)
+    for pair in related.get(photograph.sha256, ()):
+        if pair.face >= faces:
+            run.drop(pair)
 
 
 def take_crops(
@@ -194,38 +223,46 @@ def take_crops(
     run.progress.begin("crops taken", len(crops), (0, FOUND))
     for number, name in enumerate(names):
         crop = as_written(crops[number : number + 1])
-        size = crop.shape[-1]
-        face = face_template(size), 1.0
         sha256 = pixels_sha256(crop)
         if sha256 in first:
-            run.duplicates.append((name, first[sha256]))
+            run.report.duplicates.append((name, first[sha256]))
             run.progress.say(f"{name}: the same as {first[sha256]}, taken once")
             continue
         first[sha256] = name
         old = known.get((sha256, 0))
+        landmarks, confidence = face_template(crop.shape[-1]), 1.0
         if detector is not None and not (old and old.settled):
             found = detect_faces(crop, detector, score=score, try_rotations=False).faces[0]
-            run.searched += 1
+            run.report.searched += 1
             if not found:
                 run.fail(name, InputError("It shows no face; leave it out, or align it again."))
                 continue
-            face = torch.tensor(found[0].landmarks), found[0].score
+            landmarks, confidence = torch.tensor(found[0].landmarks), found[0].score
         pair = Pair(
             name=pair_name(name, sha256, 0),
             source=name,
             source_sha256=sha256,
             face=0,
             image_to_crop=[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
-            landmarks=face[0].tolist(),
-            score=face[1],
+            landmarks=landmarks.tolist(),
+            score=confidence,
         )
+        try:
+            _take_crop(writer, pair, old, crop, mine=number in writer.share.of(range(len(names))))
+        except ImageError as error:  # it was exchanged
+            run.fail(name, error)
+            continue
         taken[old.name if old else pair.name] = number
-        mine = number % writer.share.count == writer.share.rank
-        if mine and not (old and writer.has_image(old, "lq") and old.crop == {"size": size}):
-            _put_crop(writer, pair, old, crop, {"size": size})
         run.progress.tell(number + 1)
     writer.sync()
     return taken
+
+
+def _take_crop(writer: PairWriter, pair: Pair, old: Pair | None, crop: Tensor, mine: bool) -> None:
+    wanted = {"size": crop.shape[-1]}
+    current = old is not None and writer.has_image(old, "lq") and old.crop == wanted
+    if mine and not current:
+        _put_crop(writer, pair, old, crop, wanted)
 
 
 def _put_crop(

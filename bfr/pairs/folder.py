@@ -5,46 +5,54 @@
     lq/NAME.png        the degraded face, aligned
     guess/NAME.png     the restorer's first guess
     target/NAME.png    the pseudo target
-    manifest.jsonl     one line a pair (`Pair`)
-    sources.jsonl      one line a photograph (`Photograph`): what need not be looked at again
+    manifest.jsonl     one line per pair (`Pair`)
+    sources.jsonl      one line per photograph (`Photograph`): what need not be looked at again
+    marks.jsonl        one line per verdict: which pair was rejected or kept, and why
 
-This module reads the folder, `bfr.pairs.writer` writes it.
+A folder may come from a stranger. Its lists are read strictly (`bfr.pairs.format`), its images
+are compared with their checksums, and links in it are refused. This module reads the folder,
+`bfr.pairs.writer` writes it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ..errors import ImageError, InputError
+from ..files.checksums import file_sha256
 from ..files.photos import read_photo
-
-log = logging.getLogger(__name__)
+from .format import (
+    FLAGGED,
+    KEPT,
+    MANIFEST,
+    MARKS,
+    REJECTED,
+    SOURCES,
+    list_file,
+    part_files,
+    read_entries,
+)
+from .lines import check_image_file, refuse_link
 
 KINDS = ("lq", "guess", "target")
-KEPT, REJECTED = "kept", "rejected"
-FLAGGED = "flagged"
-"""How the reason begins where a pair was rejected for its flags, and not by hand."""
-
-MANIFEST, SOURCES = "manifest", "sources"
 
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """What is known of a source; a line of ``sources.jsonl``.
+    """A photograph, as far as it is known; a line of ``sources.jsonl``.
 
     Attributes:
         path: the file.
-        bytes: its length, which with ``modified`` says whether it must be read again.
+        bytes: its length, which with ``modified`` tells whether it must be read again.
         modified: its time of modification in nanoseconds.
         sha256: its checksum, by which a photograph is known whatever its name.
         faces: how many faces were found in it; None if that is not known.
@@ -65,10 +73,10 @@ class Photograph:
 class Pair:
     """One pair; a line of ``manifest.jsonl``.
 
-    ``crop``, ``guess`` and ``target`` hold the parameters with which each image was made; empty
-    where it is not made yet. The guess's names the checksum of the crop that it was made from,
-    and the target's that of the guess, so an image is made again just when what it depends on
-    has changed.
+    ``crop``, ``guess`` and ``target`` hold the parameters that each image was made with, or
+    nothing where it is not made yet. Those of the guess hold the checksum of its crop, and those
+    of the target the checksum of its guess, so an image is made again exactly when something it
+    depends on has changed.
 
     Attributes:
         name: the images' file name without suffix.
@@ -78,14 +86,14 @@ class Pair:
         image_to_crop: 2×3 matrix from pixels of the upright photograph to pixels of the crop.
         landmarks: the face's five (x, y) landmarks in pixels of the upright photograph.
         score: the detector's confidence in [0, 1].
-        crop: detector, least score and size, crop size.
+        crop: detector, lowest score and size, crop size.
         guess: restorer and fidelity, or the file that the guess came from.
-        target: prior, seed, and all settings of the sampling.
-        sha256: the checksums of the images by their kind.
+        target: prior, seed, and all sampling settings.
+        sha256: the checksums of the image files by their kind.
         status: "kept" or "rejected".
         reason: why it was rejected; "by hand" also if it was kept by hand.
-        flags: what the review found suspicious.
-        measures: the figures that the flags follow from; None where there is none.
+        flags: what stands out, as the review found.
+        measures: the metrics that the flags follow from; None where one cannot be had.
     """
 
     name: str
@@ -106,18 +114,18 @@ class Pair:
 
     @property
     def guessed(self) -> bool:
-        """Whether its guess is made, from the present crop."""
+        """True once its guess is made from the present crop."""
         return "guess" in self.sha256 and self.guess.get("lq") == self.sha256.get("lq")
 
     @property
     def complete(self) -> bool:
-        """Whether its target is made, from the present guess and crop."""
+        """True once its target is made from the present guess and crop."""
         present = "target" in self.sha256 and self.target.get("guess") == self.sha256.get("guess")
         return present and self.guessed
 
     @property
     def settled(self) -> bool:
-        """Whether it was rejected by hand, and not for its flags: it is not made again."""
+        """True if it was rejected by hand and not for its flags: it is not made again."""
         return self.status == REJECTED and not self.reason.startswith(FLAGGED)
 
 
@@ -126,7 +134,7 @@ class PairSet:
     """A pairs folder that was read; the ``BFR_PAIRS`` socket.
 
     Attributes:
-        folder: where it is.
+        folder: its path.
         pairs: all pairs, in the order of their sources and faces.
     """
 
@@ -144,7 +152,7 @@ class PairSet:
 
 
 def image_path(folder: Path, kind: str, name: str) -> Path:
-    """The file of the image of that kind and pair."""
+    """The file of a pair's "lq", "guess" or "target", by the pair's name."""
     return folder / kind / f"{name}.png"
 
 
@@ -152,36 +160,50 @@ def read_pairs(folder: str | Path) -> PairSet:
     """Reads a pairs folder, finished or not; nothing is written.
 
     Raises:
-        InputError: if it is no pairs folder, or a line of its manifest was damaged by hand.
+        InputError: if it is no pairs folder, or a line of its lists is not what it should be.
     """
     folder = Path(folder)
-    if not any(folder.glob(f"{MANIFEST}*.jsonl")):
+    if not (list_file(folder, MANIFEST).exists() or part_files(folder, MANIFEST)):
         raise InputError(
-            f"{folder} is no pairs folder: it has no {MANIFEST}.jsonl. "
-            "Make one: python -m bfr targets PHOTOS -o FOLDER"
+            f"{folder} must be a pairs folder, got one without {MANIFEST}.jsonl. Build the "
+            "training pairs first, or check the name."
         )
-    return PairSet(folder, tuple(in_order(read_list(folder, MANIFEST).values())))
+    return PairSet(folder, tuple(in_order(read_lists(folder)[0].values())))
 
 
 def read_image(folder: Path, kind: str, pair: Pair) -> Tensor:
     """An image of a pair, 1×3×S×S float32 RGB in [0, 1].
 
     Raises:
-        ImageError: if it is missing or damaged.
+        ImageError: if it is missing, damaged, another than was made, a link or not square.
     """
     path = image_path(folder, kind, pair.name)
+    refuse_link(path.parent)
+    check_image_file(path)
     try:
-        return read_photo(path).pixels
+        pixels = read_photo(path).pixels
     except ImageError as error:
         raise ImageError(
-            f"{error} Or delete it, and build the set again: it is re-made."
+            f"{error} Or delete it and build the set again, which remakes it."
         ) from error
+    if kind in pair.sha256 and file_sha256(path) != pair.sha256[kind]:
+        raise ImageError(
+            f"{path} must have the sha256 {pair.sha256[kind][:12]}… that the set records, got "
+            "another: it was exchanged or edited. Put the old file back, or delete it and build "
+            "the set again, which remakes it."
+        )
+    if pixels.shape[-1] != pixels.shape[-2]:
+        raise ImageError(
+            f"{path} must be square, got {pixels.shape[-1]}×{pixels.shape[-2]} pixels. Delete it "
+            "and build the set again, which remakes it."
+        )
+    return pixels
 
 
 def pair_name(source: str, sha256: str, face: int) -> str:
     """A name that no other face of any photograph has, and that every tool can read.
 
-    It is the source's name in plain letters, ten figures of its checksum and the face's number.
+    It is the source's name in plain letters, ten digits of its checksum and the face's number.
     """
     plain = unicodedata.normalize("NFKD", Path(source).stem).encode("ascii", "ignore").decode()
     word = re.sub("[^A-Za-z0-9]+", "-", plain)[:40].strip("-")
@@ -189,13 +211,13 @@ def pair_name(source: str, sha256: str, face: int) -> str:
 
 
 def pair_seed(base: int, source_sha256: str, face: int) -> int:
-    """The seed of a pair, which follows from its source and the set's seed and nothing else."""
+    """The seed of a pair, which follows from its source and the set's seed alone."""
     digest = hashlib.sha256(f"{base} {source_sha256} {face}".encode()).digest()
     return int.from_bytes(digest[:6], "big")  # 48 bits: exact in any JSON reader
 
 
 def same_parameters(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether two stages' parameters agree; what networks are called does not matter."""
+    """True if two stages' parameters agree, whatever their networks are called."""
     return _essence(stored) == _essence(json.loads(json.dumps(wanted)))
 
 
@@ -205,48 +227,36 @@ def _essence(value: Any) -> Any:
     return value
 
 
-def read_list(folder: Path, kind: str) -> dict[str, Any]:
-    """The pairs by name, or the photographs by path, of a folder and of unmerged parts.
+def read_lists(folder: Path) -> tuple[dict[str, Pair], dict[str, Photograph]]:
+    """The pairs by name and the photographs by path, with what is not merged yet.
 
     Raises:
-        InputError: if a line was damaged by hand.
+        InputError: if a line is not what it should be, or part of the folder is a link.
     """
-    make, key = (Pair, "name") if kind == MANIFEST else (Photograph, "path")
-    entries: dict[str, Any] = {}
-    for path in (folder / f"{kind}.jsonl", *sorted(folder.glob(f"{kind}.part*.jsonl"))):
-        for number, line in _read_lines(path):
-            if line.get("removed"):
-                entries.pop(line[key], None)
-                continue
-            try:
-                entries[line[key]] = make(**line)
-            except (TypeError, KeyError) as error:
-                raise InputError(
-                    f"Line {number} of {path} is no {make.__name__.lower()} ({error}): it was "
-                    "changed by hand or written by another version. Mend or delete the line."
-                ) from error
-    return entries
+    for kind in KINDS:
+        refuse_link(folder / kind)
+    # Parts first: merging moves their lines into the list, and never out of it.
+    parts = {
+        kind: [line for path in part_files(folder, kind) for line in read_entries(path, kind)]
+        for kind in (MANIFEST, SOURCES)
+    }
+    pairs: dict[str, Pair] = {}
+    for line in read_entries(list_file(folder, MANIFEST), MANIFEST) + parts[MANIFEST]:
+        if "removed" in line:
+            pairs.pop(line["name"], None)
+        else:
+            pairs[line["name"]] = Pair(**line)
+    for mark in read_entries(list_file(folder, MARKS), MARKS):
+        if (pair := pairs.get(mark["name"])) is not None and _still_meant(mark, pair):
+            pairs[pair.name] = replace(pair, status=mark["status"], reason=mark["reason"])
+    photographs = read_entries(list_file(folder, SOURCES), SOURCES) + parts[SOURCES]
+    return pairs, {line["path"]: Photograph(**line) for line in photographs}
 
 
-def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The numbered lines; a last one that was cut off in writing is told and left out."""
-    if not path.is_file():
-        return
-    lines = path.read_bytes().splitlines()
-    for number, text in enumerate(lines, 1):
-        try:
-            line = json.loads(text)
-            if not isinstance(line, dict):
-                raise ValueError("no object")
-        except ValueError as error:
-            if number < len(lines):
-                raise InputError(
-                    f"Line {number} of {path} is damaged ({error}). Mend it, or delete it: the "
-                    "next run makes that pair again."
-                ) from error
-            log.warning("The last line of %s was cut off and does not count.", path)
-            return
-        yield number, line
+def _still_meant(mark: Mapping[str, Any], pair: Pair) -> bool:
+    """Whether a mark is about the present target; what is rejected by hand stays so anyway."""
+    by_hand = mark["status"] == REJECTED and not mark["reason"].startswith(FLAGGED)
+    return by_hand or mark["target"] == pair.sha256.get("target", "")
 
 
 def in_order(pairs: Iterable[Pair]) -> list[Pair]:

@@ -33,7 +33,7 @@ class Guess:
 
     Attributes:
         path: the file.
-        whole: whether it is the whole photograph; else it is the aligned face.
+        whole: true for the whole photograph, false for the aligned face.
     """
 
     path: Path
@@ -65,20 +65,20 @@ class GuessFolder:
         """The guess of a pair.
 
         Raises:
-            InputError: if there is none, or it cannot be told which it is.
+            InputError: if there is none, or more than one.
         """
         name = self._names[pair.source]
         faces, wholes = self._candidates(PurePath(f"{pair.name}.png")), self._candidates(name)
         found = faces or wholes
         if not found:
             raise InputError(
-                f"{self.folder} holds no guess of {name}: neither the restored photograph under "
-                f"its own name, nor its aligned face as {pair.name}.png."
+                f"{self.folder} must hold a guess of {name}, got none: neither the restored "
+                f"photograph under its own name, nor its aligned face as {pair.name}.png."
             )
         others = [other for other in self._claims[found[0]] if not faces]
         if len(found) > 1 or (len(others) > 1 and not self._is_only(found[0], name)):
             raise InputError(
-                f"{found[0]} may not be the only guess of {name}, or not only its guess: "
+                f"{found[0]} must be the only guess of {name} and of nothing else, got also "
                 f"{', '.join(map(str, found[1:] or others))}. Name the aligned face "
                 f"{pair.name}.png instead."
             )
@@ -117,8 +117,7 @@ def cut_guess(
     if not whole:
         if height != width:
             raise InputError(
-                f"An aligned guess must be square, and that of {pair.name} has {width}×{height} "
-                "pixels."
+                f"An aligned guess must be square, got {width}×{height} pixels for {pair.name}."
             )
         return resize_square(pixels, size).clamp(0, 1)
     if abs(height * source_size[1] / (width * source_size[0]) - 1) > _OUT_OF_PROPORTION:
@@ -134,10 +133,10 @@ def cut_guess(
 
 @dataclass(frozen=True, slots=True)
 class Guesses:
-    """Where the guesses of a set come from.
+    """The source of a set's guesses.
 
     Attributes:
-        parameters: what a pair's guess depends on besides its crop.
+        parameters: all that a pair's guess depends on besides its crop.
         make: the guesses N×3×S×S in [0, 1] of N pairs.
         at_once: the most pairs that ``make`` is called with.
     """
@@ -162,7 +161,7 @@ def from_restorer(folder: Path, restorer: Restorer, fidelity: float, batch_size:
 
 
 def from_folder(folder: GuessFolder, photographs: Mapping[str, Photograph], size: int) -> Guesses:
-    """Guesses that are cut out of a folder's images; the photographs are known by their paths."""
+    """Guesses cut out of a folder's images; the photographs are known by their paths."""
     sha256 = lru_cache(maxsize=None)(file_sha256)
     read = lru_cache(maxsize=1)(read_photo)  # a photograph with many faces, once
 
@@ -185,7 +184,7 @@ def from_folder(folder: GuessFolder, photographs: Mapping[str, Photograph], size
 
 
 def from_tensors(guesses: Tensor, numbers: Mapping[str, int]) -> Guesses:
-    """Guesses N×3×S×S in [0, 1] that came as images, and the number of each pair's by its name."""
+    """Guesses that are images already, N×3×S×S in [0, 1]; the number of each by its pair's name."""
 
     def image(pair: Pair) -> Tensor:
         number = numbers[pair.name]

@@ -15,7 +15,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,18 +22,14 @@ from torch import Tensor
 from ..errors import InputError
 from ..faces.identity import Identity, load_identity
 from ..faces.retinaface import Detector
-from ..image import sheets
 from ..image.tensors import resize_square
-from ..quality.metrics import METRICS, FaceBatch, Tools, caption
+from ..quality.metrics import METRICS, FaceBatch, Tools
 from ..records import OnStep
-from .folder import FLAGGED, KEPT, KINDS, REJECTED, Pair, PairSet, in_order, read_image, read_pairs
-from .writer import PairWriter
+from .folder import FLAGGED, KEPT, REJECTED, Pair, PairSet, in_order, read_image, read_pairs
+from .writer import PairWriter, add_marks
 
 NO_FACE = "no face"
 """The flag of a target or guess in which no face is found."""
-
-PAIRS_A_SHEET = 24
-"""As many pairs as one contact sheet shows well."""
 
 BY_HAND = "by hand"
 
@@ -97,7 +92,7 @@ def check_pairs(
     Both are written into the manifest; no pair is rejected.
 
     Args:
-        folder: a pairs folder; not one that is being made at this moment.
+        folder: a pairs folder.
         detector: of `load_detector`.
         identity: of `load_identity`, whose distances have dlib's scale; None for the
             embedded one, on the detector's device.
@@ -105,6 +100,7 @@ def check_pairs(
 
     Raises:
         InputError: if it is no pairs folder.
+        BusyError: if the set is being made at this moment.
         OutputError: if it cannot be written to.
     """
     read_pairs(folder)  # refuses other folders before anything is written there
@@ -139,7 +135,7 @@ def measure(target: Tensor, guess: Tensor, pair: Pair, tools: Tools) -> dict[str
         pair: whose they are.
         tools: the detector and the identity network.
     """
-    size, factor = pair.target["prior"]["size"], pair.target["constraint"]["factor"]
+    size, factor = _scale(pair, target.shape[-1])
     tools = replace(tools, factor=factor)
     own = [FaceBatch(image, tools) for image in (target, guess)]
     at_priors_size = [FaceBatch(resize_square(image, size), tools) for image in (target, guess)]
@@ -154,6 +150,28 @@ def measure(target: Tensor, guess: Tensor, pair: Pair, tools: Tools) -> dict[str
 def is_measured(pair: Pair) -> bool:
     """Whether a pair has all metrics of `RULES`; earlier versions knew fewer or other ones."""
     return all(rule.metric in pair.measures for rule in RULES)
+
+
+def _scale(pair: Pair, own: int) -> tuple[int, int]:
+    """The prior's size and the low-pass factor of a target; the paper's where none is recorded.
+
+    Raises:
+        InputError: if they cannot be those of a prior.
+    """
+    prior, constraint = pair.target.get("prior"), pair.target.get("constraint")
+    if prior is None or constraint is None:  # a target from elsewhere
+        return own, max(1, own // 64)
+    try:
+        size, factor = prior["size"], constraint["factor"]
+        good = type(size) is int is type(factor) and 1 <= factor <= size <= 4096
+    except (TypeError, KeyError):
+        good = False
+    if not good:
+        raise InputError(
+            f"The target of {pair.name} must record the prior's size and a factor up to it, got "
+            f"{str(prior)[:60]} and {str(constraint)[:60]}. Delete its line in the manifest."
+        )
+    return size, factor
 
 
 def find_flags(pairs: Sequence[Pair]) -> dict[str, list[str]]:
@@ -181,7 +199,7 @@ def mark_pairs(
     keep: Sequence[str] = (),
     reject_flagged: bool = False,
 ) -> PairSet:
-    """Rejects pairs, or takes that back; nothing is deleted.
+    """Rejects pairs, or takes that back; nothing is deleted. It works while a set is being made.
 
     A pair that is kept by hand is not rejected for its flags.
 
@@ -199,7 +217,7 @@ def mark_pairs(
     rejected = {pair.name for pair in choose_pairs(pairs, reject)}
     kept = {pair.name for pair in choose_pairs(pairs, keep)}
     if both := sorted(rejected & kept):
-        raise InputError(f"{both[0]} cannot be both rejected and kept. Name it once.")
+        raise InputError(f"A pair must be rejected or kept, got {both[0]} for both. Name it once.")
 
     def marked(pair: Pair) -> Pair:
         if pair.name in rejected:
@@ -212,8 +230,7 @@ def mark_pairs(
 
     changed = [new for pair in pairs.pairs if (new := marked(pair)) != pair]
     if changed:
-        with PairWriter(pairs.folder) as writer:
-            writer.put(changed)
+        add_marks(pairs.folder, changed)
     return read_pairs(folder)
 
 
@@ -234,72 +251,8 @@ def choose_pairs(pairs: PairSet, words: Iterable[str]) -> list[Pair]:
         first, last = (int(span[1]), int(span[2] or span[1])) if span else (0, 0)
         if not 1 <= first <= last <= count:
             raise InputError(
-                f"There is no pair {word!r}: give a pair's name, or its number in the contact "
-                f"sheet, 1 to {count}."
+                f"A pair must be given by its name or by its number on the contact sheet, 1 to "
+                f"{count}, got {word!r}."
             )
         chosen += pairs.pairs[first - 1 : last]
     return chosen
-
-
-def describe(pair: Pair) -> str:
-    """The figures of a measured pair in words, as they stand below its target."""
-    shown = (rule.metric for rule in RULES if rule.metric != "clipped")
-    return caption({key: pair.measures.get(key) for key in shown})
-
-
-def contact_sheet(pairs: PairSet, chosen: Sequence[Pair] | None = None, **options: Any) -> Tensor:
-    """The picture of `lay_out_pairs`, which names the options: 1×3×H×W RGB in [0, 1]."""
-    return lay_out_pairs(pairs, chosen, **options).picture
-
-
-def lay_out_pairs(
-    pairs: PairSet,
-    chosen: Sequence[Pair] | None = None,
-    *,
-    cell: int = 160,
-    across: int = 2,
-    verdicts: bool = True,
-) -> sheets.Sheet:
-    """Degraded face, guess and target of pairs side by side, with numbers, figures and flags.
-
-    A rejected pair's target has a red frame, a flagged one's an amber frame.
-
-    Args:
-        pairs: the set; a pair's number is its place in it, from 1.
-        chosen: which to show, at most a few dozen (`PAIRS_A_SHEET`); None for the complete ones.
-        cell: side of each image in pixels.
-        across: pairs in a row.
-        verdicts: whether to tell which are rejected.
-
-    Returns:
-        The sheet, with one box around the three images of each pair.
-
-    Raises:
-        InputError: if there is no complete pair to show.
-        ImageError: if a file is missing or damaged.
-    """
-    numbers = {pair.name: number for number, pair in enumerate(pairs.pairs, 1)}
-    shown = [pair for pair in (pairs.pairs if chosen is None else chosen) if pair.complete]
-    if not shown:
-        raise InputError(
-            "There is no finished pair to show. Build the set first, or choose others."
-        )
-    images, labels, frames = [], [], []
-    for pair in shown:
-        images += [read_image(pairs.folder, kind, pair)[0] for kind in KINDS]
-        rejected = verdicts and pair.status == REJECTED
-        remarks = f"{pair.status} {pair.reason}" if rejected else ", ".join(pair.flags)
-        headline = f"{numbers[pair.name]}{f': {remarks}' if remarks else ''}"
-        labels += [f"{headline}\n{pair.name}", "", describe(pair)]
-        frame = sheets.REJECTED if rejected else sheets.FLAGGED if pair.flags else None
-        frames += [None, None, frame]
-    across = min(across, len(shown))
-    sheet = sheets.lay_out(
-        images,
-        labels,
-        column_labels=("degraded", "guess", "pseudo target") * across,
-        cell_size=cell,
-        frames=frames,
-    )
-    ends = zip(sheet.boxes[:: len(KINDS)], sheet.boxes[len(KINDS) - 1 :: len(KINDS)], strict=True)
-    return sheets.Sheet(sheet.picture, tuple(first[:2] + last[2:] for first, last in ends))

@@ -178,12 +178,14 @@ def build_unet(config: UNetConfig, state: Mapping[str, Tensor], path: Path) -> U
     """
     _check_heads(config, path)
     try:
+        if sum(config.blocks) + len(config.channels) > len(state):
+            raise ValueError("more blocks than the file has tensors")
         with torch.device("meta"):
             network = UNet(config)
-    except (RuntimeError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+    except (RuntimeError, TypeError, ValueError, IndexError, ArithmeticError) as error:
         raise WrongArchitectureError(
-            f"{path} must describe a network that can be built, got: {error}. Use the original "
-            "file."
+            f"{path} must describe a network that can be built, got: {error!s:.200}. Use the "
+            "original file."
         ) from error
     weights = {name: tensor.float() for name, tensor in state.items()}
     load_exactly(network, weights, path)

@@ -92,7 +92,9 @@ def _network(config: dict[str, Any], weights: Path) -> DiffusersUNet:
             f"{weights.parent} must be an unconditional prior, got a class-conditional one. Choose "
             "another."
         )
+    tensors = read_state_dict(weights)[0]
     try:
+        _check_bounds(config, len(tensors))
         network = UNet2DModel.from_config(config)
     except Exception as error:  # of whatever kind: the configuration decides what is built
         raise WrongArchitectureError(
@@ -100,8 +102,7 @@ def _network(config: dict[str, Any], weights: Path) -> DiffusersUNet:
             f"got {type(error).__name__}: {str(error)[:300]}. Use the original file."
         ) from error
     assert isinstance(network, UNet2DModel)
-    loaded = read_state_dict(weights)[0]
-    state = {_current_name(name): tensor.float() for name, tensor in loaded.items()}
+    state = {_current_name(name): tensor.float() for name, tensor in tensors.items()}
     load_exactly(network, state, weights)
     multiple = 2 ** (len(network.config["block_out_channels"]) - 1)
     return DiffusersUNet(network, network.config["out_channels"], multiple).eval()
@@ -112,6 +113,16 @@ def _current_name(name: str) -> str:
     if ".attentions." not in name:
         return name
     return ".".join(_OLD_ATTENTION.get(part, part) for part in name.split("."))
+
+
+def _check_bounds(config: dict[str, Any], tensors: int) -> None:
+    """Refuses a structure that is far larger than its weights, before it is built."""
+    widths = config.get("block_out_channels", ())
+    layers = config.get("layers_per_block", 2)
+    if len(widths) * max(layers if isinstance(layers, list) else [layers]) > tensors:
+        raise ValueError("more layers than the file has tensors")
+    if max(widths) > 8192:
+        raise ValueError(f"layers of {max(widths)} channels")
 
 
 def _scheduler_facts(config: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -182,7 +193,7 @@ def _json(path: Path) -> dict[str, Any]:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CorruptWeightsError(
             f"{path} must be JSON, got: {error}. Download it again."
         ) from error

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..errors import CorruptWeightsError, InputError, WeightsError, WrongArchitectureError
 from ..files.checksums import file_sha256
 from ..files.manifest import EMBEDDED_DIR
-from ..files.weights import read_state_dict, write_state_dict
+from ..files.weights import read_state_dict, whole_number, write_state_dict
 from .checkpoints import build_unet, choose_preset, read_config
 from .diffusers_folder import DiffusersUNet, read_folder
 from .schedule import Respaced, Schedule
@@ -240,18 +240,18 @@ def _own_facts(state: dict[str, Tensor], metadata: dict[str, str], path: Path) -
             config[name] = tuple(config[name])
         config = UNetConfig(**config)
         facts = {
-            "size": int(metadata["size"]),
+            "size": whole_number(metadata["size"], 16, 4096),
             "schedule": Schedule(**json.loads(metadata["schedule"])),
             "prediction": metadata["prediction"],
             "variance": metadata["variance"],
-            "highest_step": int(metadata["highest_step"]),
-            "shift": int(metadata.get("shift", "0")),
+            "highest_step": whole_number(metadata["highest_step"], 1, 100_000),
+            "shift": whole_number(metadata.get("shift", "0"), 0, 100_000),
             "clip": json.loads(metadata["clip"]) is True,
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CorruptWeightsError(
-            f"The metadata of {path} must describe its prior, got {type(error).__name__}: {error}. "
-            "Save it with save_prior, or download it again."
+            f"The metadata of {path} must describe its prior, got {type(error).__name__}: "
+            f"{error!s:.200}. Save it with save_prior, or download it again."
         ) from error
     return {"network": build_unet(config, state, path), **facts}
 

@@ -44,9 +44,9 @@ class Schedule:
                 f"A noise schedule must be one of {', '.join(SHAPES)}, got {self.shape!r}. "
                 "Choose one of them."
             )
-        if not isinstance(self.steps, int) or self.steps < 2:
+        if type(self.steps) is not int or not 2 <= self.steps <= 100_000:
             raise InputError(
-                f"A noise schedule must have at least 2 steps, got {self.steps}. "
+                f"A noise schedule must have 2 to 100000 steps, got {str(self.steps)[:40]}. "
                 "Published priors have 1000."
             )
         if not 0 < self.first <= self.last < 1:

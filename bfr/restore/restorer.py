@@ -135,9 +135,9 @@ def load_restorer(path: str | Path | None = None) -> Restorer:
         ) from error
     restorer = from_spandrel(descriptor, path.stem)
     if size := metadata.get("size"):
-        if not size.isdecimal() or int(size) < 1:
+        if not size.isdecimal() or len(size) > 4 or int(size) < 1:
             raise CorruptWeightsError(
-                f"{path} must name its face size in whole pixels, got {size!r}. Get it again."
+                f"{path} must name its face size in whole pixels, got {size[:20]!r}. Get it again."
             )
         restorer = replace(restorer, size=int(size))
     return restorer

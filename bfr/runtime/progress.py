@@ -1,4 +1,4 @@
-"""Progress of long work in several stages: in figures, and in words with the remaining time."""
+"""Progress of long work in stages: as numbers, and in words with the remaining time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def within(on_step: OnStep | None, start: int, stop: int, total: int) -> OnStep:
 
 
 class Progress:
-    """Tells how far the work is.
+    """Reports how far the work is.
 
     Args:
         say: takes a line of words, at most every few seconds; None for none.
@@ -52,15 +52,15 @@ class Progress:
         """Begins a stage.
 
         Args:
-            what: what is counted, in words.
-            total: how many there are.
-            span: which part of `SCALE` the stage is.
+            what: the things that are counted, in words.
+            total: their number.
+            span: the part of `SCALE` that the stage takes.
         """
         self._what, self._total, self._span = what, total, span
         self._began = self._spoke = time.monotonic()
 
     def tell(self, done: float, preview: Tensor | None = None) -> None:
-        """Tells that ``done`` of the stage's total are done."""
+        """Reports that ``done`` of the stage's total are done."""
         now, share = time.monotonic(), done / max(self._total, 1)
         if self._on_step is not None:
             first, last = self._span
@@ -81,7 +81,7 @@ class Progress:
 
 
 def in_words(seconds: float) -> str:
-    """A duration as one says it: 40 s, 12 min, 3 h 20 min."""
+    """A duration in words: 40 s, 12 min, 3 h 20 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

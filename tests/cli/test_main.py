@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, fields
@@ -226,7 +228,7 @@ def test_interrupting_keeps_what_is_done(
     assert run("restore", photos, "-o", out) == 2, "results that exist are not replaced unasked"
     monkeypatch.setattr(pipeline, "restore_photo", real)
     assert run("restore", photos, "-o", out, "--existing", "skip", "--report", report) == 0
-    assert len(entries(report)) == 2
+    assert len(entries(report)) == 3, "those of the interrupted run stay"
 
 
 def test_bad_usage(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -252,6 +254,8 @@ def test_bad_usage(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         ["restore", photos, "-o", out, "--restorer", "no-such-restorer"],
         ["restore", photos, "-o", out, "--device", "toaster"],
         ["restore", photos, "-o", out, "--report", tmp_path / "absent" / "report.json"],
+        ["restore", photos, "-o", out, "--report", photos / "a.jpg"],
+        ["restore", photos, "-o", out, "--report", out / "new.jpg"],
         ["detect"],
         ["detect", photos, "--detector", "no-such-detector"],
         ["models", "upload"],
@@ -393,3 +397,70 @@ def test_end_to_end_with_the_embedded_weights(root: Path, tmp_path: Path):
     changed = (after != before).any(-1)
     assert changed[round(y0) : round(y1), round(x0) : round(x1)].mean() > 0.5
     assert not changed[:20].any() and not changed[:, :20].any(), "only the face changes"
+
+
+# Files of the user, and odd surroundings --------------------------------------------------------
+
+
+def test_a_star_after_report_replaces_no_photograph(photos: Path, tmp_path: Path):
+    files = [path for path in sorted(photos.iterdir()) if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    assert run("detect", "--report", *files) == 2
+    assert run("restore", photos, "-o", tmp_path / "out", "--report", photos / "a.jpg") == 2
+    assert {path: path.read_bytes() for path in files} == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_formats_that_are_not_read_are_named(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (photos / "moving.gif").touch()
+    (photos / "raw.CR2").touch()
+    (photos / "lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (photos / "notes.txt").touch()
+    assert run("detect", photos) == 0
+    said = capsys.readouterr().err
+    assert all(name in said for name in ("moving.gif", "raw.CR2", "lost.jpg"))
+    assert "notes.txt" not in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes among the files")
+def test_a_pipe_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert run("detect", tmp_path / "pipe.jpg") == 2
+    assert "pipe.jpg" in capsys.readouterr().err
+
+
+def test_names_cannot_steer_the_terminal(photos: Path, capsys: pytest.CaptureFixture[str]):
+    (photos / "a.jpg").rename(photos / "a\x1b[31m\u202egpj.jpg")
+    assert run("detect", photos) == 0
+    told = capsys.readouterr()
+    assert "\x1b" not in told.out + told.err and "\u202e" not in told.out + told.err
+    assert "a\\x1b[31m\\u202egpj.jpg" in told.out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_a_narrow_output_encoding_loses_nothing(root: Path, tmp_path: Path):
+    photo = tmp_path / "Größe 写真 ×.png"
+    Image.new("RGB", (64, 64)).save(photo)
+    words = [sys.executable, "-m", "bfr", "detect", "--device", "cpu", str(photo)]
+    done = subprocess.run(
+        words, cwd=root, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "cp1251"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"no faces" in done.stdout
+
+
+def test_termination_is_an_interruption(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminated(*_: object, **__: object) -> object:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it goes on")
+
+    monkeypatch.setattr(pipeline, "restore_photo", terminated)
+    report = tmp_path / "report.json"
+    assert run("restore", photos, "-o", tmp_path / "out", "--report", report) == 143
+    assert entries(report) == [] and signal.getsignal(signal.SIGTERM) == before

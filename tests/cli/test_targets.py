@@ -13,9 +13,10 @@ from PIL import Image
 
 from bfr.cli import main
 from bfr.faces import retinaface
-from bfr.pairs import build, review
+from bfr.pairs import build, contact_sheet, stages
 from bfr.pairs.build import PairSettings
 from bfr.pairs.folder import read_pairs
+from bfr.pairs.writer import PairWriter
 from bfr.prior import prior
 from bfr.prior.constraint import Constraint
 from bfr.prior.prior import save_prior
@@ -72,9 +73,9 @@ def test_targets_and_review(photos: Path, tmp_path: Path, capsys: pytest.Capture
     told = capsys.readouterr().err
     assert f"{photos / 'a.png'}: 2 faces" in told and "3 of 3 targets sampled" in told
     assert "3 to train with, 0 rejected, 0 unfinished" in told
-    assert "1 photographs show no face" in told and "Traceback" not in told
+    assert "without a face: 1 photograph." in told and "Traceback" not in told
     assert run("targets", photos, "-o", out, *WORDS) == 0
-    assert "Now 0 targets were sampled" in capsys.readouterr().err
+    assert "Sampled now: 0 targets" in capsys.readouterr().err
 
     assert run("review", out, "--reject", "2", "--sheet", tmp_path / "sheet.png") == 0
     told = capsys.readouterr()
@@ -96,7 +97,7 @@ def test_targets_and_review(photos: Path, tmp_path: Path, capsys: pytest.Capture
 def test_many_pairs_fill_several_sheets(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(review, "PAIRS_A_SHEET", 2)
+    monkeypatch.setattr(contact_sheet, "PAIRS_A_SHEET", 2)
     run("targets", photos, "-o", tmp_path / "pairs", *WORDS)
     assert run("review", tmp_path / "pairs", "--sheet", tmp_path / "sheet.jpg") == 0
     assert sorted(path.name for path in tmp_path.glob("*.jpg")) == ["sheet-2.jpg", "sheet.jpg"]
@@ -144,7 +145,7 @@ def test_failures_are_told_and_the_rest_is_done(
     (photos / "cut.png").write_bytes(b"\x89PNG")
     assert run("targets", photos, "-o", tmp_path / "pairs", *WORDS) == 1
     told = capsys.readouterr().err
-    assert "cut.png: failed" in told and "1 things failed" in told and "Traceback" not in told
+    assert "cut.png: failed" in told and "1 thing failed" in told and "Traceback" not in told
     assert len(read_pairs(tmp_path / "pairs").kept) == 3
 
 
@@ -152,7 +153,7 @@ def test_failures_are_told_and_the_rest_is_done(
 def test_interrupting_keeps_what_is_done(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    real, batches = build.sample_targets, []
+    real, batches = stages.sample_targets, []
 
     def sample_targets(*rest: Any, **options: Any) -> Any:
         if batches:
@@ -160,7 +161,7 @@ def test_interrupting_keeps_what_is_done(
         batches.append(rest)
         return real(*rest, **options)
 
-    monkeypatch.setattr(build, "sample_targets", sample_targets)
+    monkeypatch.setattr(stages, "sample_targets", sample_targets)
     assert run("targets", photos, "-o", tmp_path / "pairs", *WORDS) == 130
     assert len(read_pairs(tmp_path / "pairs").kept) == 2
 
@@ -248,3 +249,25 @@ def test_real_photographs_from_end_to_end(root: Path, tmp_path: Path):
     assert all(pair.complete and pair.score > 0.8 for pair in pairs.pairs)
     assert all(pair.measures["likeness"] for pair in pairs.pairs)
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
+
+
+@pytest.mark.usefixtures("stand")
+def test_a_sheet_replaces_no_photograph(photos: Path, tmp_path: Path):
+    assert run("targets", photos, "-o", tmp_path / "pairs", *WORDS) == 0
+    photo = sorted(photos.rglob("*.png"))[0]
+    before = photo.read_bytes()
+    assert run("review", tmp_path / "pairs", "--sheet", photo) == 2
+    assert photo.read_bytes() == before
+
+
+@pytest.mark.usefixtures("stand")
+def test_pairs_can_be_rejected_while_the_set_is_written(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "pairs"
+    assert run("targets", photos, "-o", out, *WORDS) == 0
+    with PairWriter(out):
+        assert run("review", out, "--reject", "1") == 0
+        assert "process" in capsys.readouterr().err, "it says who writes"
+        assert run("targets", photos, "-o", out, *WORDS) == 2
+    assert read_pairs(out).pairs[0].status == "rejected"

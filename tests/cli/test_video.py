@@ -93,7 +93,7 @@ def test_results_that_exist_are_not_replaced(
     out.mkdir()
     (out / NAMES[0]).write_bytes(b"mine")
     assert run("video", folder, "-o", out) == 2
-    assert "exist already" in capsys.readouterr().err
+    assert "must not exist" in capsys.readouterr().err
     assert run("video", folder, "-o", out, "--existing", "skip") == 0
     assert (out / NAMES[0]).read_bytes() == b"mine" and (out / NAMES[1]).exists()
 

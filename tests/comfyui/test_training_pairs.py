@@ -158,7 +158,7 @@ def test_load_lists_the_sets(server: Server):
     prompt["load"]["inputs"]["path"] = "album"
     result = server.run(prompt)
     assert result.error["node_id"] == "load"
-    assert "is no pairs folder" in result.error["exception_message"]
+    assert "manifest.jsonl" in result.error["exception_message"]
 
 
 def test_interrupt_keeps_what_is_done(server: Server):

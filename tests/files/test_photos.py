@@ -7,6 +7,7 @@ import os
 import struct
 import sys
 import zlib
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, features
 from safetensors.torch import save_file
 
-from bfr.errors import ImageError, InputError, OutputError
-from bfr.files import photos
+from bfr.errors import ImageError, InputError, MissingPackageError, OutputError
+from bfr.files.encode import Extras
 from bfr.files.photos import Photo, read_photo, write_photo
+from bfr.files.photos16 import encode_tiff
 from bfr.files.whole import atomic_path
 from bfr.image.tensors import check_images
 
@@ -254,7 +256,7 @@ def test_pillows_pixel_limit_does_not_stop_a_photo(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert read_photo(path).pixels.shape == (1, 3, 20, 20)
     assert Image.MAX_IMAGE_PIXELS == 100, "the limit is the program's, and is put back"
-    monkeypatch.setattr(photos, "MAX_PIXELS", 399)
+    monkeypatch.setenv("BFR_MEMORY_GB", "1e-5")
     with pytest.raises(ImageError, match="20×20"):
         read_photo(path)
 
@@ -289,7 +291,7 @@ def test_unreadable_files_are_named(tmp_path: Path, data: bytes | str):
 
 
 def test_missing_file_and_folder(tmp_path: Path):
-    with pytest.raises(ImageError, match="does not exist"):
+    with pytest.raises(ImageError, match=r"none\.png|got none|folder"):
         read_photo(tmp_path / "none.png")
     with pytest.raises(ImageError):
         read_photo(tmp_path)
@@ -298,7 +300,7 @@ def test_missing_file_and_folder(tmp_path: Path):
 def test_unusual_depth_is_refused(tmp_path: Path):
     path = tmp_path / "float.tif"
     Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(path)
-    with pytest.raises(ImageError, match="32 bits"):
+    with pytest.raises(ImageError, match="32"):
         read_photo(path)
 
 
@@ -412,3 +414,140 @@ def test_check_images(images, message: str):
 def test_check_images_takes_an_empty_batch():
     check_images(torch.zeros(0, 3, 4, 4))
     check_images(torch.zeros(2, 3, 1, 1, dtype=torch.float16))
+
+
+# What a file says besides its pixels, and rarer formats -----------------------------------------
+
+
+def planar_tiff(planes: np.ndarray, deflated: bool, predictor: bool = False) -> bytes:
+    """A TIFF of C×H×W uint16 that stores one channel after the other, in two strips each."""
+    channels, height, width = planes.shape
+    half, strips = (height + 1) // 2, []
+    data = planes.copy()
+    if predictor:
+        data[:, :, 1:] -= planes[:, :, :-1]
+    for plane in data:
+        for part in (plane[:half], plane[half:]):
+            raw = part.astype("<u2").tobytes()
+            strips.append(zlib.compress(raw) if deflated else raw)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
+    facts = {256: width, 257: height, 258: (16,) * channels, 259: 8 if deflated else 1, 262: 2}
+    facts |= {277: channels, 278: half, 284: 2, 279: tuple(map(len, strips))}
+    facts |= {317: 2} if predictor else {}
+    facts |= {338: 2} if channels == 4 else {}
+    for tag, value in facts.items():
+        tags[tag] = value
+    tags[273] = tuple(sum(map(len, strips[:n])) for n in range(len(strips)))
+    buffer = io.BytesIO()
+    tags.save(buffer)  # which counts the offsets from the directory's end
+    return buffer.getvalue() + b"".join(strips)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("deflated", [False, True])
+@pytest.mark.parametrize("predictor", [False, True])
+def test_a_planar_tiff_of_16_bits_is_read_right(
+    tmp_path: Path, channels: int, deflated: bool, predictor: bool
+):
+    planes = np.random.default_rng(0).integers(0, 2**16, (channels, 7, 5), np.uint16)
+    path = tmp_path / "planar.tif"
+    path.write_bytes(planar_tiff(planes, deflated, predictor))
+    photo = read_photo(path)
+    assert photo.depth == 16
+    read = photo.pixels if photo.alpha is None else torch.cat([photo.pixels, photo.alpha], 1)
+    assert np.array_equal(read[0].mul(65535).round().numpy().astype(np.uint16), planes)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-40], lambda data: data[:150]])
+def test_a_damaged_planar_tiff_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]):
+    planes = np.random.default_rng(0).integers(0, 2**16, (3, 7, 5), np.uint16)
+    path = tmp_path / "planar.tif"
+    path.write_bytes(damage(planar_tiff(planes, deflated=True)))
+    with pytest.raises(ImageError, match="planar"):
+        read_photo(path)
+
+
+def test_colours_multiplied_by_alpha_become_straight(tmp_path: Path):
+    straight = np.random.default_rng(0).integers(0, 2**16, (6, 5, 4), np.uint16)
+    straight[..., 3] |= 0x8000
+    straight[0, 0, 3] = 0
+    associated = straight.copy()
+    associated[..., :3] = straight[..., :3] * (straight[..., 3:] / 65535)
+    data = bytearray(encode_tiff(associated, None, None))
+    entry = data.index(struct.pack("<HHI", 338, 3, 1))
+    data[entry + 8 : entry + 10] = struct.pack("<H", 1)
+    path = tmp_path / "associated.tif"
+    path.write_bytes(bytes(data))
+    photo = read_photo(path)
+    assert photo.alpha is not None and photo.alpha[0, 0, 0, 0] == 0
+    away = photo.pixels[0].permute(1, 2, 0) - torch.from_numpy(straight[..., :3] / 65535)
+    assert away.abs().flatten(0, 1)[1:].max() < 3 / 65535
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("profile", [None, b"x" * 16 + b"RGB " + b"x" * 100])
+def test_lossless_webp_stays_lossless(tmp_path: Path, mode: str, profile: bytes | None):
+    noise = np.random.default_rng(0).integers(0, 256, (9, 8, len(mode)), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.webp", lossless=True, exact=True, icc_profile=profile)
+    write_photo(tmp_path / "b.webp", read_photo(tmp_path / "a.webp"))
+    with Image.open(tmp_path / "b.webp") as image:
+        assert np.array_equal(np.asarray(image), noise)
+    Image.fromarray(noise).save(tmp_path / "lossy.webp")
+    assert not read_photo(tmp_path / "lossy.webp").extras.lossless
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_the_resolution_is_kept(tmp_path: Path, suffix: str, depth: int):
+    photo = Photo(torch.rand(1, 3, 5, 6), depth=depth, extras=Extras(dpi=(600.0, 300.0)))
+    write_photo(tmp_path / f"a{suffix}", photo)
+    again = read_photo(tmp_path / f"a{suffix}").extras.dpi
+    assert again is not None
+    assert again == pytest.approx((600, 300), abs=0.1)
+
+
+def test_a_photograph_on_its_side_exchanges_its_resolutions(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (6, 5)).save(tmp_path / "a.jpg", dpi=(600, 300), exif=exif)
+    assert read_photo(tmp_path / "a.jpg").extras.dpi == (300, 600)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_gamma_and_primaries_of_a_png_are_kept(tmp_path: Path, depth: int):
+    primaries = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+    said = Extras(gamma=0.55555, chromaticity=primaries)
+    write_photo(tmp_path / "a.png", Photo(torch.rand(1, 3, 5, 6), depth=depth, extras=said))
+    read = read_photo(tmp_path / "a.png").extras
+    assert read.gamma == 0.55555 and read.chromaticity == primaries
+
+
+@pytest.mark.parametrize("suffix", [".avif", ".heic", ".jp2", ".jpe"])
+def test_rarer_formats_are_read_and_written(tmp_path: Path, suffix: str):
+    if suffix == ".avif" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif")
+    ramp = torch.linspace(0.1, 0.9, 64).expand(1, 3, 64, 64).clone()
+    write_photo(tmp_path / f"a{suffix}", Photo(ramp))
+    photo = read_photo(tmp_path / f"a{suffix}")
+    assert photo.pixels.shape == ramp.shape and (photo.pixels - ramp).abs().max() < 0.03
+
+
+def test_heic_without_its_package_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.heic").write_bytes(b"x")
+    with pytest.raises(MissingPackageError, match="pillow-heif"):
+        read_photo(tmp_path / "a.heic")
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    small = png_16(noise(2, 2, 3, dtype=np.uint16), 2)
+    head = struct.pack(">IIBBBBB", 17_300, 17_300, 8, 2, 0, 0, 0)
+    crc = struct.pack(">I", zlib.crc32(b"IHDR" + head))
+    (tmp_path / "bomb.png").write_bytes(small[:16] + head + crc + small[33:])
+    with pytest.raises(ImageError, match=r"17300×17300.*BFR_MEMORY_GB"):
+        read_photo(tmp_path / "bomb.png")
+    monkeypatch.setenv("BFR_MEMORY_GB", "much")
+    with pytest.raises(InputError, match="much"):
+        read_photo(tmp_path / "bomb.png")

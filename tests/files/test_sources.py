@@ -56,7 +56,7 @@ def test_a_file_of_any_suffix_is_tried_when_named(tmp_path: Path):
 def test_missing_paths_and_folders_without_images_are_refused(tmp_path: Path):
     with pytest.raises(InputError, match="absent"):
         find_sources([tmp_path / "absent.jpg"])
-    with pytest.raises(InputError, match="no image"):
+    with pytest.raises(InputError, match="got none"):
         find_sources([tmp_path])
 
 
@@ -71,19 +71,19 @@ def test_targets_keep_names_and_sub_folders(tmp_path: Path):
 @pytest.mark.parametrize("existing", ["refuse", "overwrite", "skip"])
 def test_originals_are_never_replaced(tmp_path: Path, existing: str):
     touch(tmp_path / "a.jpg")
-    with pytest.raises(InputError, match="replace"):
+    with pytest.raises(InputError, match="another folder"):
         plan_targets(find_sources([tmp_path / "a.jpg"]), tmp_path, existing)
-    with pytest.raises(InputError, match="replace"):
+    with pytest.raises(InputError, match="another folder"):
         find_sources([tmp_path], tmp_path)
     (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
-    with pytest.raises(InputError, match="replace"):
+    with pytest.raises(InputError, match="another folder"):
         plan_targets(find_sources([tmp_path / "a.jpg"]), tmp_path / "link", existing)
 
 
 def test_two_results_of_one_name_are_refused(tmp_path: Path):
     touch(tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.jpg")
     sources = find_sources([tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.jpg"])
-    with pytest.raises(InputError, match="both become"):
+    with pytest.raises(InputError, match=r"a\.jpg"):
         plan_targets(sources, tmp_path / "out", "overwrite")
 
 

@@ -16,7 +16,7 @@ from bfr.pairs.folder import (
     Photograph,
     pair_name,
     pair_seed,
-    read_list,
+    read_lists,
     read_pairs,
     same_parameters,
 )
@@ -81,7 +81,7 @@ def test_what_is_written_is_read(tmp_path: Path):
     ]
     assert [each.name for each in read_pairs(tmp_path).pairs] == ["c", "a", "b"]
     assert read_pairs(tmp_path).pairs[0].flags == ["grainy"]
-    (known,) = read_list(tmp_path, "sources").values()
+    (known,) = read_lists(tmp_path)[1].values()
     assert known.path == photograph.path and list(known.size) == [3, 4]
 
 
@@ -108,5 +108,5 @@ def test_lines_of_another_version_are_told(tmp_path: Path):
     manifest = tmp_path / "manifest.jsonl"
     line = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**line, "mood": "glad"}) + "\n")
-    with pytest.raises(InputError, match=r"Line 1 .* another version"):
+    with pytest.raises(InputError, match=r"Line 1 of .*mood"):
         read_pairs(tmp_path)

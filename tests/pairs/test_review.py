@@ -12,22 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from bfr.errors import InputError
-from bfr.files.photos import Photo, read_photo, write_photo
 from bfr.files.sources import find_sources
 from bfr.image import sheets
 from bfr.image.sheets import Sheet
-from bfr.pairs.folder import Pair, PairSet, read_pairs
+from bfr.pairs.contact_sheet import lay_out_pairs
+from bfr.pairs.folder import Pair, PairSet, read_image, read_pairs
 from bfr.pairs.review import (
     BY_HAND,
     NO_FACE,
     RULES,
     check_pairs,
     choose_pairs,
-    contact_sheet,
     find_flags,
-    lay_out_pairs,
     mark_pairs,
 )
+from bfr.pairs.writer import PairWriter
 from bfr.quality import metrics
 from tests.pair_sets import SAMPLE, SETTINGS, build, detector, files, photograph, stand_in
 
@@ -147,8 +146,9 @@ def out(
         photograph(tmp_path / "photos" / f"{number}.png", seed=number)
     folder = tmp_path / "pairs"
     pairs = build(tmp_path / "photos", folder).pairs
-    path = pairs.path("target", pairs.pairs[2])
-    write_photo(path, Photo(torch.full_like(read_photo(path).pixels, 0.4)))
+    grey = torch.full_like(read_image(folder, "target", pairs.pairs[2]), 0.4)
+    with PairWriter(folder) as writer:
+        writer.put([writer.write_image(pairs.pairs[2], "target", grey)])
     return folder
 
 
@@ -218,12 +218,12 @@ def test_a_new_target_is_judged_anew(out: Path, tmp_path: Path):
 def test_pairs_that_do_not_exist_are_told(out: Path, tmp_path: Path):
     pairs = read_pairs(out)
     for word in ("0", "10", "8-10", "5-3", "nobody", ""):
-        with pytest.raises(InputError, match="no pair"):
+        with pytest.raises(InputError, match="1 to"):
             choose_pairs(pairs, [word])
     with pytest.raises(InputError, match="both"):
         mark_pairs(out, reject=["1-3"], keep=["2"])
     for use in (lambda: mark_pairs(tmp_path), lambda: check_pairs(tmp_path, detector())):
-        with pytest.raises(InputError, match="no pairs folder"):
+        with pytest.raises(InputError, match="manifest"):
             use()
     assert not list(tmp_path.glob("*.jsonl"))
 
@@ -240,7 +240,7 @@ def test_the_contact_sheet_shows_all_three(out: Path, monkeypatch: pytest.Monkey
         return real(images, labels, **options)
 
     monkeypatch.setattr(sheets, "lay_out", lay_out)
-    drawn = contact_sheet(pairs, cell=32)
+    drawn = lay_out_pairs(pairs, cell=32).picture
     assert drawn.shape[:2] == (1, 3) and drawn.min() >= 0 and drawn.max() <= 1
     assert given["count"] == 27 and given["column_labels"][:3] == given["column_labels"][3:]
     assert given["labels"][0] == f"1: rejected by hand\n{pairs.pairs[0].name}"
@@ -252,19 +252,19 @@ def test_the_contact_sheet_shows_all_three(out: Path, monkeypatch: pytest.Monkey
     assert laid.boxes[1][0] > laid.boxes[0][2] > 3 * 32 and laid.boxes[2][1] > laid.boxes[0][3]
     assert "rejected" not in given["labels"][0] and given["frames"][2] != sheets.REJECTED
     assert given["frames"][8] == sheets.FLAGGED, "flags are told all the same"
-    few = contact_sheet(pairs, pairs.pairs[:1], cell=32)
+    few = lay_out_pairs(pairs, pairs.pairs[:1], cell=32).picture
     assert few.shape[2] < drawn.shape[2] and few.shape[3] < drawn.shape[3]
 
 
 def test_unfinished_pairs_are_left_out_of_sheets(out: Path, tmp_path: Path):
     shutil.rmtree(tmp_path / "photos")
     photograph(tmp_path / "photos" / "only.png")
-    with pytest.raises(InputError, match="no finished pair"):
-        contact_sheet(PairSet(out, ()))
+    with pytest.raises(InputError, match="finished pairs"):
+        lay_out_pairs(PairSet(out, ()))
     guesses = photograph(tmp_path / "guesses" / "unrelated.png").parent
     folder = tmp_path / "other"
     pairs = build(tmp_path / "photos", folder, guesses=guesses).pairs
     assert len(pairs.pairs) == 1 and find_sources([folder / "lq"])
-    with pytest.raises(InputError, match="no finished pair"):
-        contact_sheet(pairs)
+    with pytest.raises(InputError, match="finished pairs"):
+        lay_out_pairs(pairs)
     assert not check_pairs(folder, detector()).pairs[0].measures

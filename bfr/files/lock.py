@@ -1,0 +1,78 @@
+"""One folder, one writer."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import BusyError, OutputError
+
+LOCK = ".lock"
+_HOLDER = ".lock.holder"  # a file of its own: taking a lock may empty the lock's file
+
+
+@contextmanager
+def only_writer(folder: Path, wait: float = 0.0) -> Iterator[None]:
+    """Holds a folder while the block runs, so that nobody else writes there.
+
+    The system releases the lock when the process ends, however it ends. Readers need no lock.
+
+    Args:
+        folder: an existing folder.
+        wait: seconds to wait for another writer, of this process or of another.
+
+    Raises:
+        BusyError: if another writer holds the folder; the message says who.
+        OutputError: if the lock cannot be made there.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK, timeout=wait, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise BusyError(
+            f"{folder} must have one writer at a time, got a second: {_holder(folder)} is writing "
+            "there. Wait until it has finished or stop it, or choose another folder."
+        ) from error
+    except OSError as error:
+        raise OutputError(
+            f"Cannot lock {folder}: {error.strerror or error}. Choose a folder that you may "
+            "write to."
+        ) from error
+    try:
+        _sign(folder)
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / _HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _sign(folder: Path) -> None:
+    """Leaves word of who holds the lock; without it the lock holds as well."""
+    facts = {
+        "process": os.getpid(),
+        "machine": platform.node(),
+        "command": Path(sys.argv[0]).name,
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+    with suppress(OSError):
+        (folder / _HOLDER).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _holder(folder: Path) -> str:
+    try:
+        facts = json.loads((folder / _HOLDER).read_bytes())
+        return (
+            f"process {int(facts['process'])} ({facts['command']!s:.80}) on "
+            f"{facts['machine']!s:.80}, since {facts['since']!s:.40},"
+        )
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return "another process"

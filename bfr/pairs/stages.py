@@ -1,0 +1,95 @@
+"""The second half of a pseudo-target set: guesses and targets, each only where it is to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ..errors import ImageError, InputError
+from ..prior.prior import Prior
+from ..prior.sample import sample_targets
+from ..prior.settings import SampleSettings, fingerprint
+from ..runtime.progress import SCALE
+from .crops import FOUND
+from .folder import KEPT, Pair, pair_seed, read_image, same_parameters
+from .guesses import Guesses
+from .run import Run
+
+_GUESSED = SCALE // 10  # where the guesses end, of all the progress
+
+
+def make_guesses(run: Run, pairs: Sequence[Pair], guesses: Guesses) -> None:
+    """Makes the guesses that are missing or out of date."""
+    writer = run.writer
+    stale: list[tuple[Pair, dict[str, Any]]] = []
+    for pair in writer.share.of(pairs):
+        try:
+            wanted = {"lq": pair.sha256["lq"], **guesses.parameters(pair)}
+            if not (same_parameters(pair.guess, wanted) and writer.has_image(pair, "guess")):
+                stale.append((pair, wanted))
+        except (ImageError, InputError) as error:
+            run.fail(pair.name, error)
+    run.progress.begin("guesses made", len(stale), (FOUND, _GUESSED))
+    for start in range(0, len(stale), guesses.at_once):
+        part = stale[start : start + guesses.at_once]
+        batch = writer.forget([pair for pair, _ in part], "guess")
+        try:
+            images = guesses.make(batch)
+        except (ImageError, InputError) as error:
+            for pair in batch:
+                run.fail(pair.name, error)
+            continue
+        writer.put(
+            replace(writer.write_image(pair, "guess", images[i : i + 1]), guess=wanted)
+            for i, (pair, (_, wanted)) in enumerate(zip(batch, part, strict=True))
+        )
+        run.report.guessed += len(batch)
+        run.progress.tell(start + len(batch))
+    writer.sync()
+
+
+def make_targets(run: Run, pairs: Sequence[Pair], prior: Prior, sample: SampleSettings) -> None:
+    """Samples the targets that are missing or out of date."""
+    writer, parameters = run.writer, fingerprint(prior, sample)
+
+    def wanted(pair: Pair) -> dict[str, Any]:
+        seed = pair_seed(sample.seed, pair.source_sha256, pair.face)
+        return {"guess": pair.sha256["guess"], "seed": seed, **parameters}
+
+    def is_current(pair: Pair) -> bool:
+        return same_parameters(pair.target, wanted(pair)) and writer.has_image(pair, "target")
+
+    stale: list[Pair] = []
+    for pair in pairs:
+        try:
+            if pair.guessed and not is_current(pair) and writer.has_image(pair, "guess"):
+                stale.append(pair)
+        except ImageError as error:  # an image that was exchanged stays, and is reported
+            run.fail(pair.name, error)
+    mine = writer.share.of(stale)
+    run.progress.begin("targets sampled", len(mine), (_GUESSED, SCALE))
+    for start in range(0, len(mine), sample.batch_size):
+        batch = writer.forget(mine[start : start + sample.batch_size], "target")
+        guesses = torch.cat([read_image(writer.folder, "guess", pair) for pair in batch])
+        images = sample_targets(
+            guesses,
+            prior,
+            sample,
+            seeds=[wanted(pair)["seed"] for pair in batch],
+            on_step=run.progress.within(start, start + len(batch)),
+        ).targets
+        writer.put(
+            replace(
+                writer.write_image(pair, "target", images[i : i + 1]),
+                target=wanted(pair),
+                status=KEPT,
+                reason="",
+                flags=(),
+                measures={},
+            )
+            for i, pair in enumerate(batch)
+        )
+        run.report.sampled += len(batch)

@@ -1,0 +1,52 @@
+"""One folder, one writer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bfr.errors import BusyError
+from bfr.files.lock import only_writer
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from bfr.files.lock import only_writer
+with only_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path):
+    with only_writer(tmp_path):
+        with pytest.raises(BusyError, match=rf"process {os.getpid()} "), only_writer(tmp_path):
+            pass
+        with pytest.raises(BusyError), only_writer(tmp_path, wait=0.2):
+            pass
+    with only_writer(tmp_path):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_killed_process_holds_no_folder(tmp_path: Path, root: Path):
+    words = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(words, cwd=root, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        with pytest.raises(BusyError, match=rf"process {process.pid} "), only_writer(tmp_path):
+            pass
+        process.send_signal(signal.SIGKILL)
+    with only_writer(tmp_path):
+        pass
+
+
+def test_a_holder_that_is_no_text_is_not_believed(tmp_path: Path):
+    with only_writer(tmp_path):
+        (tmp_path / ".lock.holder").write_bytes(b"\xff[[")
+        with pytest.raises(BusyError, match="another process"), only_writer(tmp_path):
+            pass

@@ -1,0 +1,71 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bfr.errors import OutputError
+from bfr.files.whole import atomic_path, prepare_folders, remove_leftovers
+
+WRITE_AND_DIE = """
+import os, sys
+from pathlib import Path
+from bfr.files.whole import atomic_path
+with atomic_path(Path(sys.argv[1])) as partial:
+    partial.write_bytes(b"half")
+    os._exit(9)
+"""
+
+
+def parts(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.endswith(".part")]
+
+
+def test_a_failure_leaves_what_was_there(tmp_path: Path):
+    path = tmp_path / "file"
+    path.write_text("before")
+    with pytest.raises(ZeroDivisionError), atomic_path(path) as partial:
+        partial.write_text("after")
+        raise ZeroDivisionError
+    with pytest.raises(OutputError), atomic_path(tmp_path / "gone" / "file") as partial:
+        partial.write_text("after")
+    assert path.read_text() == "before" and not parts(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 300])
+def test_a_name_that_cannot_be_is_named(tmp_path: Path, name: str):
+    with pytest.raises(OutputError), atomic_path(tmp_path / name) as partial:
+        partial.write_text("after")
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path, root: Path):
+    out = tmp_path / "out" / "below"
+    out.mkdir(parents=True)
+    words = [sys.executable, "-c", WRITE_AND_DIE, str(out / "file")]
+    assert subprocess.run(words, cwd=root).returncode == 9
+    (out / ".mine.part").write_text("a user's")
+    assert len(parts(out)) == 2
+    with atomic_path(out / "other") as partial:
+        partial.write_text("being written")
+        prepare_folders(out.parent, [out / "file"])
+        assert partial.exists()
+    assert parts(out) == [".mine.part"] and (out / "other").read_text() == "being written"
+
+
+def test_what_is_left_by_an_earlier_version_or_another_machine_waits_a_day(tmp_path: Path):
+    old, new = tmp_path / f".{'0' * 32}.part", tmp_path / f".01234567-1-{'0' * 32}.part"
+    for path in (old, new):
+        path.touch()
+    remove_leftovers(tmp_path)
+    assert len(parts(tmp_path)) == 2
+    os.utime(old, (0, 0))
+    remove_leftovers(tmp_path)
+    assert parts(tmp_path) == [new.name]
+    remove_leftovers(tmp_path, locked=True)
+    assert not parts(tmp_path)
+    remove_leftovers(tmp_path / "nowhere")
