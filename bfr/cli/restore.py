@@ -106,11 +106,14 @@ def restore(options: argparse.Namespace) -> int:
     def work(source: Source) -> Faces:
         photo = read_photo(source.path)
         restored = restore_photo(photo.pixels, detector, restorer, settings, parser)
-        if restored.faces.count:
-            write_photo(targets[source], replace(photo, pixels=restored.images))
+        (faces,) = restored.faces.faces
+        photo = replace(photo, pixels=restored.images)
+        del restored  # and the original with it: writing a large photograph needs the room
+        if faces:
+            write_photo(targets[source], photo)
         else:
             copy_file(source.path, targets[source])
-        return restored.faces.faces[0]
+        return faces
 
     return _exit_code(process(list(targets), work, say, options.report, earlier))
 

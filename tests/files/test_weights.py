@@ -524,7 +524,8 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path):
 
 
 def test_the_recorded_checksums_are_those_of_the_embedded_weights():
-    lines = dict(reversed(line.split()) for line in CHECKSUMS.read_text().splitlines())
+    pairs = (line.split() for line in CHECKSUMS.read_text().splitlines())
+    lines = {name: sha256 for sha256, name in pairs}
     found = {p.name: file_sha256(p) for p in manifest.EMBEDDED_DIR.glob("*.safetensors")}
     assert lines == found
 
