@@ -31,7 +31,8 @@ from bfr.cli.main import main as bfr
 from bfr.pairs.folder import read_pairs
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
-_IN_A_ROW = 5  # kills before the command may run to its end
+_IN_A_ROW = 6  # kills before the command may run to its end
+_LATEST = 0.5  # of the unbroken run's time, for a kill
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ COMMANDS = {
         ),
         Command(
             "video",
-            lambda data, out: [*f"{data} -o {out} --existing skip --chunk 3".split()],
+            lambda data, out: [*f"{data} -o {out} --existing skip --chunk 2".split()],
             images_of,
             same_files,
         ),
@@ -124,8 +125,8 @@ COMMANDS = {
         Command(
             "finetune",
             lambda data, out: [
-                *f"{data} -o {out} --steps 10 --patch 32 --batch 2 --micro-batch 2".split(),
-                *"--validate-every 4 --save-every 2 --keep-worse".split(),
+                *f"{data} -o {out} --steps 6 --patch 32 --batch 2 --micro-batch 2".split(),
+                *"--validate-every 3 --save-every 1 --keep-worse".split(),
             ],
             lambda out: [],
             same_run,
@@ -157,6 +158,18 @@ def to_its_end(command: Command, data: Path, out: Path) -> float:
     return time.monotonic() - began
 
 
+def kill_after(seconds: float, child: int) -> bool:
+    """Kills a child after some time; False if it had ended before."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return False
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+
+
 def identities(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
     """What changes when a file is written anew."""
     found = {path: path.stat() for path in paths}
@@ -176,12 +189,8 @@ def torment(command: Command, data: Path, folder: Path, kills: int, dice: random
         out, rounds, before = folder / f"round {rounds}", rounds + 1, {}
         out = out.with_name(out.name.replace(" ", "-"))
         for _ in range(min(_IN_A_ROW, kills - killed)):
-            child = start(command, data, out)
-            time.sleep(dice.uniform(0.05, 1.0) * seconds)
-            os.kill(child, signal.SIGKILL)
-            _, status = os.waitpid(child, 0)
-            killed += os.waitstatus_to_exitcode(status) == -signal.SIGKILL
-            ended += os.waitstatus_to_exitcode(status) != -signal.SIGKILL
+            hit = kill_after(dice.uniform(0.02, _LATEST) * seconds, start(command, data, out))
+            killed, ended = killed + hit, ended + (not hit)
             now = identities(command.finished(out)) if out.is_dir() else {}
             check(command, "lost or done twice", before.items() <= now.items(), out)
             before = now
@@ -217,7 +226,7 @@ def main() -> None:
     dice = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data = {"restore": (6, 200), "video": (9, 160), "targets": (4, 200)}
+        data = {"restore": (4, 160), "video": (5, 140), "targets": (3, 160)}
         for command, (count, side) in data.items():
             photographs(folder / command / "data", count, side)
         if "finetune" in args.only:
