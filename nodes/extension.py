@@ -20,6 +20,7 @@ from . import (
     review,
     routes,
     sampling,
+    save,
     video,
 )
 
@@ -51,7 +52,7 @@ class FaceRestorationExtension(ComfyExtension):
             review.ReviewTrainingPairs,
             consistency.ApplyConsistency,
             finetune.FinetuneRestorer,
-            finetune.SaveRestorer,
+            save.SaveRestorer,
             degrade.DegradeFaces,
             measure.MeasureFaces,
             video.RestoreVideo,

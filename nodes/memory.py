@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import comfy.model_management as model_management
 import comfy.utils
-import torch
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
 from PIL import Image
 from torch import Tensor, nn
@@ -21,7 +20,6 @@ from ..bfr.faces.identity import load_identity as read_identity
 from ..bfr.faces.parsing import Parser
 from ..bfr.faces.retinaface import Detector
 from ..bfr.files.handles import NetworkHandle
-from ..bfr.finetune.settings import FinetuneSettings
 from ..bfr.image.tensors import to_uint8
 from ..bfr.prior.prior import Prior
 from ..bfr.records import OnStep
@@ -54,11 +52,13 @@ class ManagedRestorer(Restorer):
     The core's upscale node asks for ``patcher`` and ``scale`` and calls it with an image.
 
     Attributes:
-        about: where a tuned restorer is from, see `bfr.finetune.save.provenance`.
+        about: where a tuned restorer comes from, see `bfr.finetune.save.provenance`.
+        unsaved: why Save Restorer must not write it; empty if it may.
     """
 
     patcher: ModelPatcher
     about: Mapping[str, str] = field(default_factory=dict)
+    unsaved: str = ""
 
 
 def patcher(network: nn.Module) -> ModelPatcher:
@@ -80,13 +80,16 @@ def manage_parser(parser: Parser) -> ManagedParser:
     return ManagedParser(**_fields(parser, Parser), patcher=patcher(parser.network))
 
 
-def manage_restorer(model: object, about: Mapping[str, str] | None = None) -> ManagedRestorer:
+def manage_restorer(
+    model: object, about: Mapping[str, str] | None = None, unsaved: str = ""
+) -> ManagedRestorer:
     """The restorer on an UPSCALE_MODEL socket, its network handed to ComfyUI.
 
     Args:
         model: a restorer of ours, managed or not, or a spandrel descriptor of the core's own
             loader, which has a patcher already.
-        about: where a tuned restorer is from.
+        about: where a tuned restorer comes from.
+        unsaved: why it must not be saved; empty if it may.
 
     Raises:
         WrongArchitectureError: if it is no face restorer.
@@ -96,7 +99,9 @@ def manage_restorer(model: object, about: Mapping[str, str] | None = None) -> Ma
     restorer = model if isinstance(model, Restorer) else from_spandrel(model)
     given = getattr(model, "patcher", None)
     given = patcher(restorer.network) if given is None else given
-    return ManagedRestorer(**_fields(restorer, Restorer), patcher=given, about=about or {})
+    return ManagedRestorer(
+        **_fields(restorer, Restorer), patcher=given, about=about or {}, unsaved=unsaved
+    )
 
 
 def unmanaged(restorer: Restorer) -> Restorer:
@@ -106,11 +111,6 @@ def unmanaged(restorer: Restorer) -> Restorer:
 
 def _fields(handle: NetworkHandle, kind: type[NetworkHandle]) -> dict[str, Any]:
     return {item.name: getattr(handle, item.name) for item in fields(kind)}
-
-
-_PAPER_SIDE = 512  # of faces for a restorer that takes any
-_CRITIC_LAYERS = {"unet": 16, "detail": 4}  # of a discriminator, as large as its first one
-_DISTANCE_LAYERS = 512  # values a pixel that a perceptual distance keeps; of VGG's layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,39 +172,6 @@ def sampling_bytes(prior: Prior, faces: int) -> int:
     first = next(m for m in prior.network.modules() if isinstance(m, nn.Conv2d))
     channels = 3 * first.out_channels / first.in_channels  # a pixel, if pixels are folded or not
     return int(4 * faces * prior.size**2 * channels * _PRIOR_LAYERS)
-
-
-def training_bytes(restorer: Restorer, settings: FinetuneSettings) -> int:
-    """The memory that fine-tuning takes beside the caller's own restorer, about.
-
-    The copy's parameters, gradients, both moments of Adam and the average; what a forward pass
-    of a micro-batch keeps for the backward pass, which is counted on a network without memory;
-    and the same of the discriminator and the perceptual distance, by their layers.
-    """
-    side = settings.patch or restorer.size or _PAPER_SIDE
-    kept = 0
-
-    def count(tensor: Tensor) -> Tensor:
-        nonlocal kept
-        kept += tensor.nbytes
-        return tensor
-
-    with torch.inference_mode(False), torch.enable_grad():
-        ghost = unmanaged(restorer).copy().to("meta", torch.float32)
-        ghost.network.requires_grad_(True)
-        faces = torch.empty(1, 3, side, side, device="meta", requires_grad=True)
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-            ghost(faces)
-    layers = _DISTANCE_LAYERS * (settings.perceptual > 0)
-    layers += (
-        _CRITIC_LAYERS[settings.discriminator]
-        * settings.discriminator_channels
-        * (settings.adversarial > 0)
-    )
-    if settings.checkpointing:
-        kept //= 4
-    weights = sum(parameter.numel() for parameter in restorer.network.parameters())
-    return 4 * 5 * weights + settings.micro_batch * (kept + 4 * layers * side**2)
 
 
 @contextlib.contextmanager

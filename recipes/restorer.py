@@ -34,7 +34,7 @@ from bfr.faces.detect import detect_faces
 from bfr.faces.retinaface import Detector, load_detector
 from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
-from bfr.finetune.discriminator import DetailDiscriminator, held
+from bfr.finetune.discriminator import DetailDiscriminator, balanced
 from bfr.quality.likeness import psnr
 from bfr.quality.niqe import niqe
 from bfr.quality.perceptual import pyramid_distance
@@ -152,7 +152,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None =
         if len(learned) % 50 == 0:
             log.info("critic %.3f", sum(learned[-50:]) / 50)
         share = args.share * min(1.0, (step + len(learned)) / CRITIC_FIRST)
-        return finishing_loss(restored, clean) + held(
+        return finishing_loss(restored, clean) + balanced(
             restored, lambda x: finishing_loss(x, clean), lambda x: -critic(x).mean(), share
         )
 

@@ -64,10 +64,17 @@ def pairs_folder(
     folder: Path, count: int = 6, damage: Callable[[Tensor], Tensor] = darker, size: int = SIZE
 ) -> PairSet:
     """A finished pairs folder; ``damage`` makes the degraded faces of the targets."""
+    targets = faces(count, size=size)
+    damaged = torch.cat([damage(target) for target in targets.split(1)])
+    return write_pairs(folder, damaged, damaged, targets)
+
+
+def write_pairs(folder: Path, lq: Tensor, guess: Tensor, target: Tensor) -> PairSet:
+    """A finished pairs folder of these images, each N×3×S×S RGB in [0, 1]."""
     with PairWriter(folder) as writer:
-        for number, target in enumerate(faces(count, size=size).split(1)):
-            name, worse = f"face-{number}", damage(target)
-            write_pair(
-                writer, name, worse, worse, target, source=f"{name}.jpg", source_sha256="0" * 64
-            )
+        for number, images in enumerate(
+            zip(*(x.split(1) for x in (lq, guess, target)), strict=True)
+        ):
+            name = f"face-{number}"
+            write_pair(writer, name, *images, source=f"{name}.jpg", source_sha256="0" * 64)
     return read_pairs(folder)

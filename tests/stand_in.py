@@ -131,7 +131,7 @@ def comfyui(base: Path) -> Iterator[Callable[[str], Any]]:
             "get_filename_list": lambda key: [],
             "get_full_path": lambda key, name: None,
         },
-        "server": {},
+        "server": {"PromptServer": mock.MagicMock()},
         "aiohttp": {},
         "comfy.utils": {},
     }

@@ -21,6 +21,7 @@ import torch
 from spandrel import ImageModelDescriptor, ModelLoader
 from spandrel.architectures.NAFNet import NAFNet
 
+from bfr.files.weights import write_state_dict
 from bfr.finetune.settings import PRESETS, FinetuneSettings, adjusted
 from bfr.records import Face, FaceSet
 from tests import stand_in
@@ -91,7 +92,8 @@ def test_execute_takes_the_recorded_inputs(node_id: str):
         if isinstance(item, ast.FunctionDef) and item.name == "execute"
     )
     names = [argument.arg for argument in execute.args.args[1:]]
-    shared = sampling_parameters() if execute.args.kwarg else []
+    kwarg = execute.args.kwarg.arg if execute.args.kwarg else None
+    shared = {None: [], "guidance": sampling_parameters(), "recipe": list(AS_THE_PRESET)}[kwarg]
     assert sorted(names + shared) == sorted(slot.id for slot in SCHEMAS[node_id].inputs)
     optional = names[len(names) - len(execute.args.defaults) :]
     assert set(optional) == set(INFO[node_id]["input"].get("optional", {}))
@@ -281,7 +283,7 @@ def test_auto_goes_by_the_architecture(tuning):
     ("changes", "message"),
     [
         ({"preset": "slow"}, "preset must be auto or one of"),
-        ({"batch": 6, "micro_batch": 4}, "4 does not divide 6"),
+        ({"batch": 6, "micro_batch": 4}, "4 for 6"),
         ({"distance": "none"}, "distance must be one of"),
         ({"pixel": 0, "perceptual": 0, "adversarial": 0}, "must be above 0"),
     ],
@@ -291,23 +293,34 @@ def test_settings_that_cannot_be_are_refused(tuning, changes: dict, message: str
         tuning.make_settings(described(architecture="NAFNet"), **{**AS_THE_PRESET, **changes})
 
 
-def test_a_result_never_takes_the_place_of_another_unasked(tuning, tmp_path: Path):
-    folder = tmp_path / "models" / "facerestore_models"
-    assert tuning.result_file("mine", False) == folder / "mine.safetensors"
-    folder.mkdir(parents=True)
+@pytest.fixture
+def saving(load):
+    return load("save")
+
+
+def tuned_file(path: Path, run: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_state_dict(path, {"a": torch.zeros(1)}, {"base_sha256": "0", "run": run})
+
+
+def test_a_result_takes_no_place_but_that_of_its_own_run(saving, tmp_path: Path):
+    folder = tmp_path / "models" / "upscale_models"
+    assert saving.result_file("mine", False, {}) == folder / "mine.safetensors"
     for name in ("mine", "mine_2"):
-        (folder / f"{name}.safetensors").touch()
-    assert tuning.result_file("mine.safetensors", False) == folder / "mine_3.safetensors"
-    assert tuning.result_file("mine", True) == folder / "mine.safetensors"
+        tuned_file(folder / f"{name}.safetensors", run=name)
+    assert saving.result_file("mine.safetensors", False, {}) == folder / "mine_3.safetensors"
+    for name in ("mine", "mine_2"):
+        assert saving.result_file("mine", False, {"run": name}) == folder / f"{name}.safetensors"
+    assert saving.result_file("tuned/mine", False, {}) == folder / "tuned" / "mine.safetensors"
 
 
-def test_names_that_lead_elsewhere_are_refused(tuning):
-    for name in ("", " ", "..", "../mine", "/mine", ".safetensors", "more/"):
-        with pytest.raises(Exception, match="needs a file name such as"):
-            tuning.result_file(name, False)
-    for name in ("", " ", "..", "../mine", "/mine", "more/.."):
-        with pytest.raises(Exception, match="needs a name such as"):
-            tuning.run_folder(name)
+def test_only_fine_tuned_restorers_are_overwritten(saving, tmp_path: Path):
+    folder = tmp_path / "models" / "upscale_models"
+    tuned_file(folder / "mine.safetensors", run="other")
+    assert saving.result_file("mine", True, {"run": "x"}) == folder / "mine.safetensors"
+    (folder / "bought.safetensors").write_bytes(b"precious")
+    with pytest.raises(Exception, match=r"bought\.safetensors"):
+        saving.result_file("bought", True, {"run": "x"})
 
 
 @pytest.fixture
@@ -356,19 +369,14 @@ def test_what_may_not_be_looked_at_does_not_stop_a_workflow(folders, tmp_path: P
     assert folders.stamp(tmp_path) == first != folders.stamp(tmp_path / "gone")
 
 
-def test_memory_for_training_grows_with_what_is_trained(load):
-    settings = replace(PRESETS["quick"], patch=64)
-    network = NAFNet(width=4, middle_blk_num=1, enc_blk_nums=[1], dec_blk_nums=[1])
-    restorer = replace(described(architecture="NAFNet"), network=network)
-    memory = load("memory")
-    whole = memory.training_bytes(restorer, settings)
-    weights = sum(parameter.numel() for parameter in restorer.network.parameters())
-    kept = whole - 20 * weights
-    twice = replace(settings, batch=8, micro_batch=8)
-    assert memory.training_bytes(restorer, twice) - 20 * weights == 2 * kept > 0
-    for less in ({"adversarial": 0}, {"perceptual": 0}, {"checkpointing": True}, {"patch": 32}):
-        assert memory.training_bytes(restorer, replace(settings, **less)) < whole
-    assert all(parameter.device.type == "cpu" for parameter in restorer.network.parameters())
+@pytest.mark.parametrize("name", ["", "..", "../mine", "/mine", "more/", "CON", "a:b", "a\\b"])
+def test_names_that_lead_elsewhere_or_that_windows_cannot_hold_are_refused(
+    saving, tuning, name: str
+):
+    with pytest.raises(Exception, match="Names must be"):
+        saving.result_file(name, False, {})
+    with pytest.raises(Exception, match="Names must be"):
+        tuning.run_folder(name)
 
 
 def test_a_network_that_comfyui_leaves_behind_is_moved_all_the_same(load, monkeypatch):

@@ -1,9 +1,11 @@
-"""The command line's command ``finetune``: a restorer, tuned to a set of pseudo targets."""
+"""The command ``finetune``: tunes a restorer to a set of pseudo targets."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
     from ..finetune.settings import FinetuneSettings
     from ..pairs.folder import PairSet
     from ..restore.restorer import Restorer
+    from ..runtime.processes import Share
 
 RECIPE_WORDS = {name.split()[0].lower(): name for name in RECIPES}
-RESULT = "restorer.safetensors"
+RESULT = "restorer.safetensors"  # as in bfr.finetune.run_folder, which is slow to import
+TERMINATED = 143
 WHOLE = "whole"
 
 _step = number(0, 10**7, int)
@@ -37,59 +41,68 @@ def _side(text: str) -> int | None:
 _side.__name__ = "number"  # argparse's "invalid number value: 'x'"
 
 _RECIPE: Sequence[tuple[str, Callable[[str], Any], str]] = (
-    ("batch", _pairs, "pairs a step, over all processes"),
+    ("batch", _pairs, "pairs per step, over all processes"),
     ("micro-batch", _pairs, "pairs at once, dividing the batch; fewer need less memory"),
     (
         "patch",
         _side,
-        "side in pixels of the squares that are cut from the pairs, or whole, as networks of one "
-        "size need",
+        "side in pixels of the squares cut from the pairs, or whole, as networks of one size need",
     ),
-    ("lr", number(0, 1), "learning rate; the rate at the end changes along"),
-    ("weight-decay", number(0, 1), "of the optimizer"),
-    ("clip", _weight, "greatest norm of the gradient, 0 for none"),
-    ("ema", number(0, 0.99999), "decay of the average of the weights that is kept, 0 for none"),
+    ("lr", number(0, 1), "learning rate; the rate at the end scales with it"),
+    ("weight-decay", number(0, 1), "weight decay of the optimizer"),
+    ("clip", _weight, "largest norm of the gradient, 0 for no limit"),
+    ("ema", number(0, 0.99999), "decay of the moving average that is kept, 0 for none"),
     ("pixel", _weight, "weight of the mean error"),
     ("perceptual", _weight, "weight of the perceptual distance"),
     (
         "adversarial",
         _weight,
-        "weight of the discriminator's judgement (quick: share of the gradient), 0 for none",
+        "weight of the discriminator (quick: share of the gradient), 0 for none",
     ),
-    ("code", _weight, "weight of the codes' cross-entropy; CodeFormer has it"),
-    ("feature", _weight, "weight of the features' distance to the codes; CodeFormer has it"),
+    ("code", _weight, "weight of the codes' cross-entropy, for CodeFormer"),
+    ("feature", _weight, "weight of the features' distance from the codes, for CodeFormer"),
     ("held-back", number(0, 0.5), "share of the pairs that is scored and not trained with"),
-    ("seed", number(0, 2**64 - 1, int), "another seed, another order"),
+    ("seed", number(0, 2**64 - 1, int), "another seed gives another order"),
 )
-"""Settings that stay as in the preset, unless they are named."""
+"""Settings that stay as in the preset unless they are given."""
 
 
 def add_finetune(parser: argparse.ArgumentParser) -> None:
     """The options of the command ``finetune``."""
     parser.set_defaults(command=finetune)
     add = parser.add_argument
-    add("pairs", type=Path, metavar="PAIRS", help="the set's folder, of the command targets")
+    add("pairs", type=Path, metavar="PAIRS", help="the set's folder, made by the command targets")
     add(
         "-o",
         "--out",
         type=Path,
         required=True,
         metavar="RUN",
-        help=f"the run's folder; the result is {RESULT} in it",
+        help=f"the run's own folder, empty at first; the result is {RESULT} in it",
     )
-    add("--restorer", default=EMBEDDED, metavar="NAME|FILE", help="what is tuned")
+    add(
+        "--restorer",
+        default=EMBEDDED,
+        metavar="NAME|FILE",
+        help="what to tune (%(default)s)",
+    )
     add(
         "--preset",
         choices=(AUTO, *RECIPE_WORDS),
         default=AUTO,
-        help="the recipe: quick is for small networks without a GPU, swinir and codeformer are "
-        "the paper's; auto suits the restorer (%(default)s)",
+        help="the recipe: quick suits small networks without a GPU, swinir and codeformer are the "
+        "paper's; auto suits the restorer (%(default)s)",
     )
-    add("--steps", type=_step, help="how long; milestones move along (the preset's)")
+    add("--steps", type=_step, help="how long; milestones scale with it (the preset's)")
+    add(
+        "--minutes",
+        type=number(0.1, 1e5),
+        help="how long in minutes instead: the steps that fit are timed first",
+    )
     add(
         "--resume",
         action=argparse.BooleanOptionalAction,
-        help="continue the run in RUN, or begin anew in its place (continue where there is one)",
+        help="resume the run in RUN, or start again in its place (resume where there is one)",
     )
     add(
         "--evaluation",
@@ -97,7 +110,7 @@ def add_finetune(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=[],
         metavar="PATH",
-        help="damaged photographs, or folders of them, whose faces are scored beside the pairs "
+        help="damaged photographs, or folders of them, whose faces are scored along with the pairs "
         "held back",
     )
     add(
@@ -120,7 +133,7 @@ def add_finetune(parser: argparse.ArgumentParser) -> None:
             metavar="STEPS",
             help=f"how often it is {what} (%(default)s)",
         )
-    add("--tensorboard", action="store_true", help="write the log for TensorBoard, too")
+    add("--tensorboard", action="store_true", help="also write the log for TensorBoard")
     for name, kind, help in _RECIPE:
         add(f"--{name}", type=kind, default=argparse.SUPPRESS, help=f"{help} (the preset's)")
     add(
@@ -146,20 +159,26 @@ def add_finetune(parser: argparse.ArgumentParser) -> None:
     add(
         "--checkpointing",
         action="store_true",
-        help="take much less memory and a third more time",
+        help="need much less memory and a third more time",
     )
-    add("--detector", default=EMBEDDED, metavar="NAME|FILE", help="what finds the faces")
-    add("--score", type=fraction, default=0.5, help="a face's least confidence (%(default)s)")
+    add(
+        "--detector",
+        default=EMBEDDED,
+        metavar="NAME|FILE",
+        help="finds the faces (%(default)s)",
+    )
+    add("--score", type=fraction, default=0.5, help="lowest confidence of a face (%(default)s)")
     add("--device", default=AUTO, help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
 
 
 def finetune(options: argparse.Namespace) -> int:
-    """Tunes a restorer, or continues to, and writes it if it became better."""
+    """Tunes a restorer, or resumes tuning it, and writes it if it became better."""
     from ..pairs.folder import read_pairs
 
-    pairs = read_pairs(options.pairs)  # tells a wrong folder before anything is loaded
+    pairs = read_pairs(options.pairs)  # refuses a wrong folder before anything is loaded
 
     from ..finetune.loop import finetune as run
+    from ..finetune.plan import check_memory, training_bytes
     from ..restore.restorer import load_restorer
     from ..runtime.processes import launched_share
 
@@ -167,36 +186,56 @@ def finetune(options: argparse.Namespace) -> int:
     device = pick_device((share.device if options.device == AUTO else None) or options.device)
     restorer = load_restorer(find_weights("restorer", options.restorer))
     settings = _settings(options, restorer)
+    if options.minutes is not None:
+        settings = _timed(options, restorer, pairs, settings, device, share)
+    needed = check_memory(training_bytes(restorer, settings), device)
+    if share.rank == 0:
+        say(f"{settings.steps} steps, {needed}")
     evaluation = _evaluation(options, restorer, pairs, device) if options.evaluation else None
     try:
-        tuned = run(
-            restorer,
-            pairs,
-            options.out,
-            settings,
-            clean=options.clean,
-            evaluation=evaluation,
-            device=device,
-            resume=options.resume,
-            keep_worse=options.keep_worse,
-            validate_every=options.validate_every,
-            save_every=options.save_every,
-            share=share,
-            say=say if share.rank == 0 else None,
-            tensorboard=options.tensorboard,
-        )
-    except KeyboardInterrupt:
+        with _stopped_by_sigterm():
+            tuned = run(
+                restorer,
+                pairs,
+                options.out,
+                settings,
+                clean=options.clean,
+                evaluation=evaluation,
+                device=device,
+                resume=options.resume,
+                keep_worse=options.keep_worse,
+                validate_every=options.validate_every,
+                save_every=options.save_every,
+                share=share,
+                say=say if share.rank == 0 else None,
+                tensorboard=options.tensorboard,
+            )
+    except (KeyboardInterrupt, SystemExit):
         if share.rank == 0:
-            say(f"The state is saved in {options.out}: the same command goes on from there.")
+            say(f"The state is saved in {options.out}: run the same again to resume.")
         raise
+    accepted = tuned.improved or options.keep_worse
     if share.rank == 0:
-        tell(tuned.report)
-        _write(options, tuned)
-    return DONE if tuned.improved or options.keep_worse else SOME_FAILED
+        _write(options, tuned, accepted)
+    return DONE if accepted and tuned.finished else SOME_FAILED
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Makes SIGTERM, as job schedulers send it, stop the work like Ctrl-C: the state is saved."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _settings(options: argparse.Namespace, restorer: Restorer) -> FinetuneSettings:
-    """The preset's, but for what the words change."""
+    """The preset's, with the changes that the options ask for."""
     from ..finetune.settings import PRESETS, adjusted, preset_for
 
     name = preset_for(restorer) if options.preset == AUTO else RECIPE_WORDS[options.preset]
@@ -214,13 +253,48 @@ def _settings(options: argparse.Namespace, restorer: Restorer) -> FinetuneSettin
     )
 
 
+def _timed(
+    options: argparse.Namespace,
+    restorer: Restorer,
+    pairs: PairSet,
+    settings: FinetuneSettings,
+    device: torch.device,
+    share: Share,
+) -> FinetuneSettings:
+    """The settings with the steps that fit the minutes, or those of the run to be resumed."""
+    from ..finetune.plan import steps_within
+    from ..finetune.run_folder import RunFolder
+    from ..finetune.settings import adjusted
+
+    if options.steps is not None:
+        raise InputError("One of --steps and --minutes must be given, got both. Leave one out.")
+    if share.count > 1:
+        raise InputError(
+            f"--minutes must be used with one process, got {share.count}, each of which would "
+            "time other steps. Give --steps."
+        )
+    state = None if options.resume is False else RunFolder(options.out, writes=False).read()
+    if state is not None:
+        return adjusted(settings, steps=state["run"]["settings"]["steps"])
+    steps = steps_within(
+        options.minutes,
+        restorer,
+        pairs,
+        settings,
+        clean=options.clean,
+        device=device,
+        validate_every=options.validate_every,
+    )
+    return adjusted(settings, steps=steps)
+
+
 def _evaluation(
     options: argparse.Namespace,
     restorer: Restorer,
     pairs: PairSet,
     device: torch.device,
 ) -> Tensor:
-    """The faces of damaged photographs, at the size of the pairs."""
+    """The faces of the photographs to evaluate, at the size of the pairs."""
     import torch
 
     from ..faces.align import align_faces
@@ -233,7 +307,9 @@ def _evaluation(
     size = restorer.size
     if size is None:
         if not pairs.kept:
-            raise InputError(f"{pairs.folder} has no finished pair. Finish it: bfr targets")
+            raise InputError(
+                f"{pairs.folder} must have finished pairs, got none. Finish it: bfr targets"
+            )
         size = read_image(pairs.folder, "lq", pairs.kept[0]).shape[-1]
     detector = load_detector(find_weights("detector", options.detector)).to(device)
     crops: list[Tensor] = []
@@ -250,19 +326,24 @@ def _evaluation(
         crops.append(align_faces(pixels, found, size)[0])
     faces = torch.cat(crops) if crops else torch.empty(0, 3, size, size)
     if not len(faces):
-        raise InputError(f"None of the {len(sources)} photographs to evaluate shows a face.")
+        raise InputError(
+            f"Photographs to evaluate must show faces, got none in {len(sources)}. Choose others."
+        )
     say(f"{len(faces)} faces to evaluate in {len(sources)} photographs")
     return faces
 
 
-def _write(options: argparse.Namespace, tuned: Finetuned) -> None:
-    """Writes the result; where the base is better, none, nor leaves an earlier one."""
+def _write(options: argparse.Namespace, tuned: Finetuned, accepted: bool) -> None:
+    """Writes the result, or deletes an earlier one of this run if the base is better."""
     from ..finetune.save import save_restorer
 
-    path = options.out / RESULT
-    if not tuned.improved and not options.keep_worse:
+    path = options.out / RESULT  # the run made sure that what lies there is its own
+    if accepted:
+        save_restorer(path, tuned.restorer, tuned.about, half=options.half)
+    else:
         path.unlink(missing_ok=True)
-        say(f"No {RESULT} is written: go on with the base, or choose --keep-worse.")
-        return
-    save_restorer(path, tuned.restorer, tuned.about, half=options.half)
-    tell(path)
+    tell(tuned.report)
+    if accepted:
+        tell(path)
+    else:
+        say(f"No {RESULT} is written: keep using the base, or choose --keep-worse.")

@@ -1,7 +1,7 @@
-"""The pairs as the training sees them: which are held back, and what each step's batch is.
+"""The dataset: which pairs are held back, and the batch of each step.
 
-A batch is a pure function of the seed and the step. So a run that goes on after an interruption
-sees what an unbroken one sees, and several processes agree on who reads what without talking.
+A batch is a pure function of the seed and the step. So a resumed run sees what an unbroken one
+sees, and several processes agree on who reads what without talking.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from .losses import Batch
 from .settings import FinetuneSettings
 
 MOST_HELD = 32
-"""The most pairs that are held back: they bound what a validation costs."""
+"""The most pairs to hold back, which bounds the cost of a validation."""
 
 
 class TrainingSet:
-    """The pairs to train with, those to score with, and the batches of all steps.
+    """The pairs to train with, the pairs to score with, and the batches of all steps.
 
     Attributes:
         pairs: the folder.
         settings: the recipe.
-        clean: files of clean aligned faces, or none.
+        clean: files of clean aligned faces; may be empty.
         train: the pairs to train with.
-        held: the pairs held back; empty if the settings say so.
+        held: the pairs held back to be scored; empty if the settings say so.
         size: side in pixels of all images.
 
     Args:
-        pairs: the folder; its ``kept`` pairs count.
+        pairs: the folder, of which the ``kept`` pairs are used.
         settings: the recipe.
         clean: a folder of clean aligned faces, searched with its sub-folders; None for none.
         size: side in pixels that the restorer needs; None for any.
@@ -62,20 +62,20 @@ class TrainingSet:
         self.size = _common_size(pairs, size)
         if settings.patch is not None and settings.patch > self.size:
             raise InputError(
-                f"patch is the side of squares cut from the pairs, and {settings.patch} came for "
-                f"pairs of {self.size} pixels. Make it at most that, or None for whole pairs."
+                f"patch must be at most the pairs' side of {self.size} pixels, got "
+                f"{settings.patch}. Lower it, or train on whole pairs."
             )
         self.clean = () if clean is None else _faces_in(clean)
 
     def names(self, step: int) -> list[str]:
-        """The pairs of a step's batch, in their order."""
+        """The names of the pairs in a step's batch."""
         numbers = self._numbers(step, range(self.settings.batch))
         return [self.train[self._drawn("pairs", n, len(self.train))].name for n in numbers]
 
     def micro(self, step: int, index: int) -> Batch:
         """Micro-batch number ``index`` of a step, from the disk.
 
-        Each image is B×3×S×S RGB in [0, 1] on the CPU, with S the patch or the pairs' size. A
+        Each image is B×3×S×S RGB in [0, 1] on the CPU, S being the patch or the pairs' size. A
         degraded face and its target are cut and mirrored alike.
 
         Raises:
@@ -93,7 +93,7 @@ class TrainingSet:
         return Batch(torch.cat(lq), torch.cat(target), torch.cat(real) if real else None)
 
     def batches(self, steps: Iterable[int], micros: Sequence[int]) -> Generator[list[Batch]]:
-        """The micro-batches ``micros`` of each step; the next is read while one is used."""
+        """The micro-batches ``micros`` of each step; the next step's are read meanwhile."""
         with ThreadPoolExecutor(1) as reader:
             coming = None
             for step in steps:
@@ -111,13 +111,13 @@ class TrainingSet:
         return [step * self.settings.batch + place for place in places]
 
     def _drawn(self, what: str, n: int, count: int) -> int:
-        """Which of ``count`` is number n: all of them once, in random order, then all again."""
+        """The index of sample n among ``count``: each once, in random order, then all again."""
         around, place = divmod(n, count)
         order = torch.randperm(count, generator=self._random(f"{what} {around}"))
         return int(order[place])
 
     def _cut(self, image: Tensor, what: str, n: int) -> Tensor:
-        """Patch and mirror image of number n."""
+        """Sample n's patch of an image, mirrored or not."""
         random, side = self._random(f"{what} {n}"), self.settings.patch or self.size
         y, x = torch.randint(self.size - side + 1, (2,), generator=random).tolist()
         mirrored = self.settings.flips and bool(torch.rand((), generator=random) < 0.5)
@@ -133,35 +133,34 @@ class TrainingSet:
 
 
 def split(pairs: PairSet, held_back: float) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """The pairs to train with and those to score with.
+    """Divides pairs into those to train with and those to score with.
 
-    Which they are follows from each pair's name, and as a set grows, no pair that was trained
-    with comes to be held back.
+    The choice follows from each pair's name; as a set grows, no pair that was trained with is
+    ever held back.
 
     Args:
         pairs: the folder; its ``kept`` pairs count.
-        held_back: share in [0, 0.5] that is held back: at least one pair, at most `MOST_HELD`;
-            none if it is 0.
+        held_back: share in [0, 0.5] to hold back: at least one pair, at most `MOST_HELD`; none
+            if it is 0.
 
     Raises:
         InputError: if there are no pairs, or one alone and it would be held back.
     """
     kept = pairs.kept
     if not kept:
+        total = len(pairs.pairs)
         unfinished = sum(not pair.complete for pair in pairs.pairs)
-        why = (
-            f"{len(pairs.pairs)} pairs, of which {unfinished} are not finished and the others "
-            "rejected. Finish the set or take pairs back into it"
-            if pairs.pairs
-            else "no pairs. Build them"
+        raise InputError(
+            f"{pairs.folder} must have pairs to train with, got {total}, of which {unfinished} "
+            f"are not finished and {total - unfinished} rejected. Build the set, finish it, or "
+            "take pairs back into it."
         )
-        raise InputError(f"{pairs.folder} has {why}: python -m bfr targets, or review.")
     if held_back == 0:
         return kept, ()
     if len(kept) == 1:
         raise InputError(
-            f"{pairs.folder} has one pair, and fine-tuning needs one to learn from and another to "
-            "be scored with. Add photographs, or set held_back to 0 to score with the same pair."
+            f"{pairs.folder} must have a pair to learn from and another to be scored with, got "
+            "one. Add photographs, or set held_back to 0 to score with the same pair."
         )
     places = {pair.name: _place(pair.name) for pair in kept}
     wanted = sum(place < held_back for place in places.values())
@@ -174,36 +173,36 @@ def split(pairs: PairSet, held_back: float) -> tuple[tuple[Pair, ...], tuple[Pai
 
 
 def _place(name: str) -> float:
-    """A number in [0, 1) that follows from a name."""
+    """A number in [0, 1) that depends on a name only."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48
 
 
 def _common_size(pairs: PairSet, wanted: int | None) -> int:
-    """The side of all images of the kept pairs, from the heads of their files."""
+    """The side of all images of the kept pairs, from their files' headers."""
     first = pairs.kept[0]
     size = wanted or _size(pairs.path("lq", first))[0]
     for pair in pairs.kept:
         for kind in ("lq", "target"):
             found = _size(pairs.path(kind, pair))
             if found != (size, size):
-                needed = "the restorer takes" if wanted else f"{first.name} has"
+                needs = "the restorer needs" if wanted else f"{first.name} has"
                 raise InputError(
-                    f"{needed.capitalize()} faces of {size}×{size} pixels, and the {kind} image "
-                    f"of {pair.name} has {found[1]}×{found[0]}. Build the set with --size {size}, "
-                    "or choose another restorer."
+                    f"All faces must be of {size}×{size} pixels, which {needs}, got "
+                    f"{found[1]}×{found[0]} for the {kind} image of {pair.name}. Build the set "
+                    f"at {size} pixels, or choose another restorer."
                 )
     return size
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """(height, width) in pixels, from a file's head."""
+    """(height, width) in pixels, from a file's header."""
     try:
         with Image.open(path) as image:
             return image.height, image.width
     except OSError as error:
         raise ImageError(
-            f"{path} cannot be read as an image ({error}). Delete it, and build the set again: "
-            "it is re-made."
+            f"{path} must be an image, got something that cannot be read ({error}). Delete it "
+            "and build the set again: it is made again."
         ) from error
 
 
@@ -211,7 +210,7 @@ def _faces_in(folder: Path) -> tuple[Path, ...]:
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise InputError(
-            f"{folder} holds no image of a clean face. Name a folder of aligned faces, or none: "
-            "the pseudo targets then serve instead."
+            f"{folder} must hold images of clean aligned faces, got none. Choose another folder, "
+            "or none: the pseudo targets then serve instead."
         )
     return tuple(found)

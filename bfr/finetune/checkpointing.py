@@ -1,9 +1,9 @@
-"""Less memory for more time: activations that the backward pass computes again."""
+"""Gradient checkpointing: less memory for more time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,23 +14,32 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 
 def checkpoint_blocks(network: nn.Module) -> int:
-    """Lets a network's repeated blocks forget their activations, in place.
+    """Makes a network's repeated blocks recompute their activations in the backward pass.
 
     Blocks are the members of its lists and sequences that consist of several layers, the
     outermost of nested ones: a NAFNet's blocks, a SwinIR's stages, CodeFormer's residual blocks
-    and attention layers. Results, gradients, the names of tensors and copies are as without;
-    random drops are drawn again alike. Without gradients nothing is computed twice.
+    and attention layers. Results, gradients and the names of tensors stay the same; random drops
+    are repeated. Without gradients nothing is computed twice.
+
+    The network is changed in place and must not be copied afterwards: a copy's blocks would
+    still call the original's.
 
     Args:
         network: the network to train.
 
     Returns:
-        How many blocks there are.
+        The number of blocks.
     """
     blocks = list(_blocks(network))
     for block in blocks:
-        block.__class__ = _forgetful(type(block))
+        block.forward = partial(_recomputed, block.forward)
     return len(blocks)
+
+
+def _recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
@@ -48,21 +57,3 @@ def _is_block(module: nn.Module) -> bool:
 
 def _is_trained(module: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in module.parameters())
-
-
-@lru_cache(maxsize=64)
-def _forgetful(kind: type[nn.Module]) -> Any:
-    """The class with a forward pass that is checkpointed.
-
-    A class instead of a wrapper: a wrapper would rename the tensors, and a function set on the
-    block would still belong to it in a copy.
-    """
-
-    class Forgetful(kind):
-        def forward(self, *args: Any, **kwargs: Any) -> Any:
-            if not torch.is_grad_enabled():
-                return super().forward(*args, **kwargs)
-            return checkpoint(super().forward, *args, use_reentrant=False, **kwargs)
-
-    Forgetful.__name__ = Forgetful.__qualname__ = kind.__name__
-    return Forgetful

@@ -1,4 +1,4 @@
-"""What tells restored faces from real ones: the published U-Net, and a small network of details."""
+"""Discriminators: the published U-Net, and a small network that sees details."""
 
 from __future__ import annotations
 
@@ -12,27 +12,25 @@ from torch.nn.utils.spectral_norm import SpectralNorm, spectral_norm
 from ..errors import InputError
 
 _SETTLING = 20  # power iterations of a new discriminator
-_GAIN = 10.0  # of the detail in `DetailDiscriminator`, which is faint beside what it lies on
+_GAIN = 10.0  # of the detail in `DetailDiscriminator`, which is faint compared with the image
 
 
 class UNetDiscriminator(nn.Module):
     """The discriminator of Wang et al., "Real-ESRGAN" (ICCV Workshops 2021), section 3.3.
 
     A U-Net with spectral normalisation (Miyato et al., ICLR 2018), whose tensors have the names
-    of the published files. It never is in training mode: there each forward pass would change it
-    by a power iteration, and the figures would depend on how a batch is split into micro-batches
-    and over processes. Call `refresh` once a step instead.
+    of the published files. It is never in training mode: there each forward pass would change it
+    by a power iteration, and results would depend on how a batch is split into micro-batches and
+    over processes. Call `refresh` once per step instead.
     """
 
-    def __init__(self, channels: int = 64, skip: bool = True) -> None:
-        """Makes one with random weights, of PyTorch's own generator.
+    def __init__(self, channels: int = 64) -> None:
+        """Draws random weights from PyTorch's own generator.
 
         Args:
             channels: features at full size; eight times as many at an eighth of it.
-            skip: whether the way up adds the features of the way down.
         """
         super().__init__()
-        self.skip = skip
 
         def down(wide: int) -> nn.Module:
             return spectral_norm(nn.Conv2d(wide, 2 * wide, 4, 2, 1, bias=False))
@@ -55,12 +53,12 @@ class UNetDiscriminator(nn.Module):
             refresh(self)
 
     def train(self, mode: bool = True) -> UNetDiscriminator:
-        """Leaves it in evaluation mode, whatever is asked for."""
+        """Stays in evaluation mode, whatever is asked for."""
         super().train(False)
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """How real each place looks.
+        """Returns how real each place looks.
 
         Args:
             images: B×3×H×W RGB in [0, 1]; both sides are multiples of 8.
@@ -73,8 +71,8 @@ class UNetDiscriminator(nn.Module):
         """
         if images.shape[-2] % 8 or images.shape[-1] % 8:
             raise InputError(
-                "The discriminator takes images whose sides are multiples of 8, and "
-                f"{images.shape[-1]}×{images.shape[-2]} pixels came. Choose another patch size."
+                "The discriminator's images must have sides that are multiples of 8, got "
+                f"{images.shape[-1]}×{images.shape[-2]} pixels. Choose another patch size."
             )
         full = _leaky(self.conv0(images))
         half = _leaky(self.conv1(full))
@@ -86,23 +84,21 @@ class UNetDiscriminator(nn.Module):
             (self.conv6, full),
         ):
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-            x = _leaky(convolution(x))
-            if self.skip:
-                x = x + beside
+            x = _leaky(convolution(x)) + beside
         return self.conv9(_leaky(self.conv8(_leaky(self.conv7(x)))))
 
 
 class DetailDiscriminator(nn.Module):
-    """A small network that judges texture and edges, in squares of some 30 pixels.
+    """A small network that judges texture and edges, in squares of about 30 pixels.
 
-    Shown the detail alone and amplified, and without normalisation, it knows restored faces from
-    clean ones after some forty steps of four faces. The U-Net with spectral normalisation needs
-    thousands, and heads on the features of the embedded prior were hardly faster. Nothing bounds
-    its gradients: use them through `held`.
+    It sees the detail by itself, amplified, and has no normalisation, so it tells restored faces
+    from clean ones after about forty steps of four faces. The U-Net with spectral normalisation
+    needs thousands, and heads on the features of the embedded prior were hardly faster. Nothing
+    bounds its gradients: use them through `balanced`.
     """
 
     def __init__(self, channels: int = 32) -> None:
-        """Makes one with random weights, of PyTorch's own generator.
+        """Draws random weights from PyTorch's own generator.
 
         Args:
             channels: features at full size; three times as many at an eighth of it.
@@ -122,7 +118,7 @@ class DetailDiscriminator(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """How real each place looks.
+        """Returns how real each place looks.
 
         Args:
             images: B×3×H×W RGB in [0, 1].
@@ -134,20 +130,20 @@ class DetailDiscriminator(nn.Module):
         return self.layers(torch.cat([images, _GAIN * (images - smooth)], 1))
 
 
-def held(
+def balanced(
     images: Tensor,
     others: Callable[[Tensor], Tensor],
     adversarial: Callable[[Tensor], Tensor],
     share: float,
 ) -> Tensor:
-    """An adversarial loss whose gradient has a share of the norm of the other losses' gradient.
+    """An adversarial loss whose gradient norm is a fixed share of the other losses' gradient norm.
 
-    So it pulls as strongly in the end as in the beginning, whatever the discriminator learned;
-    on each image by itself, so that the splitting of a batch does not matter. After the adaptive
-    weight of Esser et al., "Taming Transformers" (CVPR 2021, eq. 7).
+    So it pulls as strongly at the end as at the beginning, whatever the discriminator learned.
+    The norms are taken per image, so that it does not matter how a batch is split. After the
+    adaptive weight of Esser et al., "Taming Transformers" (CVPR 2021, eq. 7).
 
     Args:
-        images: B×3×H×W, what the losses are of.
+        images: B×3×H×W, of which the losses are taken.
         others: the sum of the other losses of images, a mean over them.
         adversarial: the adversarial loss of images, a mean over them.
         share: of the norms.
@@ -168,7 +164,7 @@ def held(
 
 @torch.no_grad()
 def refresh(discriminator: nn.Module) -> None:
-    """One power iteration of every spectral norm, if any, in place: once a step, before forwards.
+    """Does one power iteration of every spectral norm, in place; call it once per step.
 
     It depends on nothing but the weights, so it is the same in all processes.
     """

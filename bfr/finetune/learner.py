@@ -1,26 +1,31 @@
-"""The learner: all that changes while a restorer is tuned, and goes into a run's state."""
+"""The learner: all that changes while a restorer is tuned, and how one step changes it."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 
+from ..errors import LossError
 from ..quality.perceptual import Distance
 from ..restore.restorer import Restorer
+from ..runtime.processes import Share
 from .checkpointing import checkpoint_blocks
 from .discriminator import refresh
-from .losses import Objective, make_objective
-from .run_folder import State, pack, part_of, unpack
+from .guard import Figures, Verdict, judge
+from .losses import Batch, Objective, make_objective
 from .settings import FinetuneSettings
-from .validate import Figures, gain
+
+_LOWER = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(slots=True, eq=False)
@@ -33,11 +38,13 @@ class Learner:
         objective: its losses, with the discriminator.
         optimizers: the restorer's, and the discriminator's.
         scaler: of the losses, for float16.
+        settings: the recipe.
+        device: where it learns.
         step: steps done.
-        validations: the step of each, its figures, and their gain; None for -∞.
+        validations: each one's step, figures and verdict, the base's first.
         best: the weights of the best restorer; empty while that is the base.
         faces: the panel's first faces by the "base" and by the "best" restorer.
-        whole: whether no step is half done.
+        whole: False while a step is half done.
     """
 
     training: Restorer
@@ -45,31 +52,85 @@ class Learner:
     objective: Objective
     optimizers: dict[str, AdamW]
     scaler: GradScaler
+    settings: FinetuneSettings
+    device: torch.device
     step: int = 0
     validations: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
     faces: dict[str, Tensor] = field(default_factory=dict)
     whole: bool = True
 
-    @property
-    def validated(self) -> int:
-        """The step of the last validation."""
-        return self.validations[-1]["step"] if self.validations else -1
+    def learn(
+        self, batches: Iterable[tuple[int, Batch]], share: Share, between: Callable[[], None]
+    ) -> dict[str, float]:
+        """Takes one step of the optimizers.
 
-    @property
-    def best_validation(self) -> dict[str, Any]:
-        """That of the greatest gain: the base's, if no step's is above 0."""
-        return max(self.validations, key=lambda entry: _or_least(entry["gain"]))
+        Args:
+            batches: this process's micro-batches, with their numbers in the step's batch.
+            share: this process's part of the work.
+            between: is called after each micro-batch; raising from it stops the step, which then
+                has changed nothing.
 
-    def modules(self) -> dict[str, nn.Module]:
-        found: dict[str, nn.Module | None] = {
-            "network": self.training.network,
-            "average": None if self.scored is self.training else self.scored.network,
-            "discriminator": self.objective.discriminator,
-        }
-        return {name: module for name, module in found.items() if module is not None}
+        Returns:
+            The losses by name, means over the whole batch.
 
-    def gradients(self) -> list[Tensor]:
+        Raises:
+            LossError: if a loss or the gradient is not finite; nothing is changed then.
+        """
+        losses = self._accumulate(batches, share, between)
+        share.average([*self._gradients(), *losses.values()])
+        for optimizer in self.optimizers.values():
+            self.scaler.unscale_(optimizer)
+        norm = clip_grad_norm_(self.objective.parameters(), self.settings.clip or math.inf)
+        self._check_finite(losses, norm)
+        with self.changing():
+            self._set_rates()
+            for optimizer in self.optimizers.values():
+                self.scaler.step(optimizer)
+                optimizer.zero_grad(set_to_none=True)
+            self.scaler.update()
+            if self.settings.ema:
+                follow(self.scored.network, self.training.network, self.settings.ema)
+            if self.objective.discriminator is not None:
+                refresh(self.objective.discriminator)
+            self.step += 1
+        return {name: float(loss) for name, loss in losses.items()}
+
+    def _accumulate(
+        self, batches: Iterable[tuple[int, Batch]], share: Share, between: Callable[[], None]
+    ) -> dict[str, Tensor]:
+        """Adds up the gradients of all micro-batches; returns the losses."""
+        self.training.network.train()
+        part = share.count / self.settings.micro_batches
+        losses: dict[str, Tensor] = {}
+        for number, batch in batches:
+            batch = batch.to(self.device)
+            with _randomness(self.device, self.settings.seed, self.step, number):
+                with self._autocast():
+                    terms, restored = self.objective.terms(batch)
+                self.scaler.scale(part * _sum(terms)).backward()
+                if self.objective.discriminator is not None and restored is not None:
+                    with self._autocast():
+                        critic = self.objective.critic_terms(batch, restored.detach())
+                    self.scaler.scale(part * _sum(critic)).backward()
+                    terms |= critic
+            for name, term in terms.items():
+                losses[name] = losses.get(name, 0.0) + part * term.detach()
+            between()
+        return losses
+
+    def _check_finite(self, losses: Mapping[str, Tensor], norm: Tensor) -> None:
+        astray = [name for name, loss in losses.items() if not math.isfinite(loss)]
+        # In float16 gradients overflow now and then: the scaler skips that step and scales less.
+        overflows = self.scaler.is_enabled() and self.scaler.get_scale() >= 1
+        if not math.isfinite(norm) and not overflows:
+            astray.append("gradient")
+        if astray:
+            for optimizer in self.optimizers.values():
+                optimizer.zero_grad(set_to_none=True)
+            raise LossError(f"Losses must be finite; at step {self.step + 1} {astray} are not.")
+
+    def _gradients(self) -> list[Tensor]:
         """The gradients of all that is trained, in one order in all processes."""
         return [
             parameter.grad
@@ -79,65 +140,113 @@ class Learner:
             if parameter.grad is not None
         ]
 
-    def set_rates(self, settings: FinetuneSettings) -> None:
-        """Gives the optimizers the learning rates of the next step."""
-        rates = {"optimizer": settings.rate(self.step), "critic": settings.critic_rate(self.step)}
+    def _set_rates(self) -> None:
+        rates = {
+            "optimizer": self.settings.rate(self.step),
+            "critic": self.settings.critic_rate(self.step),
+        }
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = rates[name]
 
+    def _autocast(self) -> torch.autocast:
+        lower = _LOWER.get(self.settings.precision)
+        return torch.autocast(self.device.type, lower, enabled=lower is not None)
+
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """While this lasts, what is changed belongs to no step, and is not saved."""
+        """Marks a step as half done.
+
+        If the block raises, the mark stays, and the state is not saved: there is no ``finally``
+        on purpose.
+        """
         self.whole = False
         yield
         self.whole = True
 
-    def judge(self, figures: Figures, faces: Tensor) -> bool:
-        """Takes down a validation; whether these are the best weights so far, and not the base."""
+    @property
+    def validated(self) -> int:
+        """The step of the last validation; -1 before the first."""
+        return self.validations[-1]["step"] if self.validations else -1
+
+    @property
+    def best_validation(self) -> dict[str, Any]:
+        """The one with the greatest gain of those that beat the base; else the base's."""
+        better = [entry for entry in self.validations if entry["verdict"]["better"]]
+        return max(better or self.validations[:1], key=lambda entry: entry["verdict"]["gain"])
+
+    def judge(self, figures: Figures, faces: Tensor) -> Verdict:
+        """Records a validation, and keeps the weights if it is the best so far.
+
+        Args:
+            figures: of `measure`.
+            faces: the panel's first restored faces.
+        """
         base = self.validations[0]["figures"] if self.validations else figures
-        gained = gain(figures, base)
-        gained = gained if math.isfinite(gained) else None
-        self.validations.append({"step": self.step, "gain": gained, "figures": figures})
-        if self.best_validation["step"] != self.step:
-            return False
-        if self.step == 0:
+        verdict = judge(figures, base)
+        entry = {"step": self.step, "verdict": asdict(verdict), "figures": figures}
+        self.validations.append(entry)
+        if len(self.validations) == 1:
             self.faces["base"] = faces
-            return False
-        self.faces["best"] = faces
-        self.best = {
-            name: tensor.detach().to("cpu", copy=True).contiguous()
-            for name, tensor in self.scored.network.state_dict().items()
-        }
-        return True
+        elif self.best_validation is entry:
+            self.faces["best"] = faces
+            self.best = _copied(self.scored.network)
+        return verdict
 
-    def state(self, identity: dict[str, Any]) -> State:
-        """All of it, as a run's folder keeps it."""
-        tensors = pack(self.modules(), self.optimizers)
-        tensors |= {f"best {name}": tensor for name, tensor in self.best.items()}
-        tensors |= {f"faces {name}": tensor for name, tensor in self.faces.items()}
-        facts = {
+    def state(self, finished: bool) -> dict[str, Any]:
+        """All of it, for `load`; once finished only the result, which takes a fifth of the room."""
+        last = _copied(self.scored.network) if finished and not self.best else {}
+        modules = {} if finished else self._modules()
+        optimizers = {} if finished else self.optimizers
+        return {
             "step": self.step,
-            "run": identity,
-            "validations": self.validations,
+            "validations": list(self.validations),
             "scaler": self.scaler.state_dict(),
+            "modules": {name: module.state_dict() for name, module in modules.items()},
+            "optimizers": {name: each.state_dict() for name, each in optimizers.items()},
+            "best": self.best,
+            "last": last,
+            "faces": self.faces,
         }
-        return State(tensors, facts)
 
-    def load(self, state: State) -> None:
-        """Becomes what `state` was."""
-        unpack(state.tensors, self.modules(), self.optimizers)
-        self.best, self.faces = (part_of(state.tensors, part) for part in ("best", "faces"))
-        self.step, self.validations = state.facts["step"], state.facts["validations"]
-        self.scaler.load_state_dict(state.facts["scaler"])
+    def load(self, state: Mapping[str, Any], *, from_best: bool = False) -> None:
+        """Becomes what `state` was.
+
+        Args:
+            state: of `state`.
+            from_best: go back to the best weights, or the base's, with optimizers and
+                discriminator as new: they led astray.
+        """
+        self.step, self.validations = state["step"], list(state["validations"])
+        self.best, self.faces = dict(state["best"]), dict(state["faces"])
+        if from_best:
+            for restorer in (self.training, self.scored) if self.best else ():
+                restorer.network.load_state_dict(self.best)
+            return
+        if not state["modules"]:  # it is finished
+            self.scored.network.load_state_dict(state["last"] or self.best)
+            return
+        for name, module in self._modules().items():
+            module.load_state_dict(state["modules"][name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.scaler.load_state_dict(state["scaler"])
 
     def release(self) -> None:
         """Leaves nothing on the device."""
-        for module in self.modules().values():
+        for module in self._modules().values():
             module.zero_grad(set_to_none=True)
             module.to("cpu")
         for optimizer in self.optimizers.values():
             optimizer.state.clear()
+
+    def _modules(self) -> dict[str, nn.Module]:
+        found: dict[str, nn.Module | None] = {
+            "network": self.training.network,
+            "average": None if self.scored is self.training else self.scored.network,
+            "discriminator": self.objective.discriminator,
+        }
+        return {name: module for name, module in found.items() if module is not None}
 
 
 def make_learner(
@@ -163,7 +272,7 @@ def make_learner(
     scored = training.copy() if settings.ema else training
     objective = make_objective(training, settings, distance, device, settings.seed)
     if settings.checkpointing:
-        checkpoint_blocks(training.network)
+        checkpoint_blocks(training.network)  # after the copies: a copied block calls the original's
     trained = {"optimizer": objective.parameters()}
     if objective.discriminator is not None:
         refresh(objective.discriminator)
@@ -178,7 +287,7 @@ def make_learner(
         for name, parameters in trained.items()
     }
     scaler = GradScaler(device.type, enabled=settings.precision == "float16")
-    return Learner(training, scored, objective, optimizers, scaler)
+    return Learner(training, scored, objective, optimizers, scaler, settings, device)
 
 
 @torch.no_grad()
@@ -193,5 +302,21 @@ def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
             mean.copy_(value)
 
 
-def _or_least(gained: float | None) -> float:
-    return -math.inf if gained is None else gained
+@contextmanager
+def _randomness(device: torch.device, *words: object) -> Iterator[None]:
+    """Lets PyTorch's own random numbers, which dropout draws, follow from the words."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        digest = hashlib.sha256(" ".join(map(str, words)).encode()).hexdigest()
+        torch.manual_seed(int(digest[:15], 16))
+        yield
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def _sum(terms: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum()

@@ -1,8 +1,8 @@
-"""What fine-tuning makes small: the losses of the paper's two recipes.
+"""The losses of the paper's two recipes.
 
 Regression, for any network from image to image: the mean absolute error to the pseudo target, a
-perceptual distance, and an adversarial loss. Codebook, for CodeFormer: the codes of the pseudo
-target are predicted, and the encoder's features drawn to them; no image is made.
+perceptual distance, and an adversarial loss. Codebook, for CodeFormer: it learns to predict the
+codes of the pseudo target, and to bring the encoder's features close to them; no image is made.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..errors import InputError, WrongArchitectureError
 from ..quality.perceptual import Distance
 from ..restore.restorer import CONVENTIONS, Restorer
-from .discriminator import DetailDiscriminator, UNetDiscriminator, held
+from .discriminator import DetailDiscriminator, UNetDiscriminator, balanced
 from .settings import CODEBOOK, DETAIL, REGRESSION, FinetuneSettings
 
 _WHOLE = ("GFPGAN", "RestoreFormer", "CodeFormer")  # take faces of their own size only
@@ -29,8 +29,8 @@ _FROZEN = {
     "RestoreFormer": ("quantize.*", "encoder.*attn*.norm2.*"),
     "GFPGAN": ("toRGB.*", "stylegan_decoder.style_mlp.*"),
 }
-"""Parameters that are not trained, by architecture: CodeFormer's by the recipe, the others because
-the restored face does not depend on them, or only in steps."""
+"""Parameters that are not trained, by architecture: CodeFormer's because the recipe freezes them,
+the others because the restored face does not depend on them, or not smoothly."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,9 +48,14 @@ class Batch:
     target: Tensor
     real: Tensor | None = None
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        real = None if self.real is None else self.real.to(device)
+        return Batch(self.lq.to(device), self.target.to(device), real)
+
 
 class Objective(ABC):
-    """The losses of one restorer, whose trainable parameters have ``requires_grad``.
+    """The losses of one restorer. Its trainable parameters get ``requires_grad``.
 
     Attributes:
         discriminator: the adversary, or None.
@@ -66,14 +71,14 @@ class Objective(ABC):
             parameter.requires_grad_(not frozen)
 
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained of the restorer, in the network's order."""
+        """The restorer's trainable parameters, in the network's order."""
         return [p for p in self.restorer.network.parameters() if p.requires_grad]
 
     @abstractmethod
     def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
-        """The restorer's losses, each a mean over the batch and weighted; their sum is the loss.
+        """The restorer's losses, weighted means over the batch; their sum is the loss.
 
-        The discriminator gets no gradient from them.
+        They give the discriminator no gradient.
 
         Returns:
             The scalars by name, and the restored faces, B×3×S×S, not clamped; None where the
@@ -84,14 +89,14 @@ class Objective(ABC):
         """The discriminator's losses, each a mean over the batch; empty without one.
 
         Args:
-            batch: what ``restored`` was made of.
-            restored: B×3×S×S of `terms`; no gradient goes through it.
+            batch: the one that ``restored`` was made from.
+            restored: B×3×S×S of `terms`; gets no gradient.
         """
         return {}
 
     @abstractmethod
     def describe(self) -> str:
-        """The losses in words, with the distance that was chosen and what is frozen."""
+        """The losses in words, including the distance that was chosen and what is frozen."""
 
 
 class Regression(Objective):
@@ -126,13 +131,13 @@ class Regression(Objective):
                 def errors(images: Tensor) -> Tensor:
                     return torch.stack(list(self._errors(images, batch.target).values())).sum()
 
-                terms["adversarial"] = held(restored, errors, self._fooled, weight)
+                terms["adversarial"] = balanced(restored, errors, self._fooled, weight)
             else:
                 terms["adversarial"] = weight * self._fooled(restored)
         return terms, restored
 
     def _fooled(self, restored: Tensor) -> Tensor:
-        """The adversarial loss: how little the discriminator takes them for real."""
+        """The adversarial loss: small if the discriminator takes the faces for real."""
         assert self.discriminator is not None
         return _bce(self.discriminator(restored), 1.0)
 
@@ -170,9 +175,8 @@ class Regression(Objective):
 class Codebook(Objective):
     """CodeFormer's second stage (Zhou et al., NeurIPS 2022, eq. 3 and 4) on pseudo targets.
 
-    The codes to predict are those that the restorer's own encoder, as it was in the beginning,
-    finds nearest to the pseudo target: ``weight_code·CE(s, ŝ) + weight_feature·‖z - sg(z_q)‖²``,
-    the latter a mean over all elements.
+    The codes to predict are those that the base's own encoder finds nearest to the pseudo target:
+    ``weight_code·CE(s, ŝ) + weight_feature·‖z - sg(z_q)‖²``, the latter a mean over all elements.
     """
 
     def __init__(self, restorer: Restorer, settings: FinetuneSettings) -> None:
@@ -212,13 +216,13 @@ def make_objective(
     device: torch.device | str,
     seed: int,
 ) -> Objective:
-    """Prepares a restorer for training and gives its losses.
+    """Prepares a restorer for training and returns its losses.
 
-    Its ``requires_grad`` are set; its mode is left alone. Call it with the base, before a run's
-    weights are loaded into it: the codebook recipe keeps a copy of the encoder as it is now.
+    Sets ``requires_grad`` of its parameters. Call it with the base's weights, before those of a
+    run are loaded: the codebook recipe keeps a copy of the encoder as it is now.
 
     Args:
-        restorer: the copy that is trained, on ``device``, made outside of inference mode.
+        restorer: the copy to train, on ``device``, made outside of inference mode.
         settings: the recipe.
         distance: of `load_distance`; the codebook recipe does not use it.
         device: where the discriminator is put.
@@ -231,25 +235,25 @@ def make_objective(
     kind, name = restorer.architecture, restorer.architecture
     if kind not in CONVENTIONS:
         raise WrongArchitectureError(
-            f"This restorer ({name}) cannot be trained here. Choose one of these architectures: "
-            f"{', '.join(CONVENTIONS)}."
+            f"A restorer to tune must be one of {', '.join(CONVENTIONS)}, got {name}. Choose "
+            "another one."
         )
     if (kind == "CodeFormer") != (settings.objective == CODEBOOK):
         fitting = CODEBOOK if kind == "CodeFormer" else REGRESSION
         raise WrongArchitectureError(
-            f"{name} is trained with the objective {fitting!r}, and {settings.objective!r} came. "
-            "Choose another preset, or auto."
+            f"The objective for {name} must be {fitting!r}, got {settings.objective!r}. Choose "
+            "another preset, or auto."
         )
     if settings.patch is not None and kind in _WHOLE:
         raise InputError(
-            f"{name} takes whole faces of {CONVENTIONS[kind].size} px, and patches of "
-            f"{settings.patch} px came. Set patch to none."
+            f"{name} needs whole faces of {CONVENTIONS[kind].size} px, got patches of "
+            f"{settings.patch} px. Train on whole faces."
         )
     unet = settings.discriminator != DETAIL
     if settings.patch is not None and settings.adversarial and unet and settings.patch % 8:
         raise InputError(
-            "With the adversarial loss the patch must be a multiple of 8, and "
-            f"{settings.patch} came."
+            f"patch must be a multiple of 8 for the unet discriminator, got {settings.patch}. "
+            "Choose another, or set adversarial to 0."
         )
     if settings.objective == CODEBOOK:
         return Codebook(restorer, settings)
@@ -259,7 +263,7 @@ def make_objective(
 def _predict_codes(network: Any, faces: Tensor) -> tuple[Tensor, Tensor]:
     """CodeFormer up to its codes: features B×256×16×16 and logits B×256×codes.
 
-    The network's own call goes on to the picture, which the loss does not need: twice the work.
+    The network's own call also makes the picture, which the loss does not need: twice the work.
     """
     features = network.encoder(faces)
     places = network.position_emb[:, None].expand(-1, len(faces), -1)

@@ -1,70 +1,65 @@
-"""A run's folder: its state in one file, its log, its pictures and its best restorer.
+"""The folder of a run: its state in one file, its log, its pictures and its best restorer.
 
 ::
 
-    state.safetensors      all tensors; what identifies the run and how far it is, as metadata
-    state.json             that metadata again, to read
+    state.pt               all that is needed to resume
+    state.json             what identifies the run and how far it is, to read
     best.safetensors       the best restorer so far, where one is better than the base
-    log.jsonl              a line a step, and a line a validation
+    restorer.safetensors   the result, where the command line asked for it
+    log.jsonl              one line per step, and one per validation
     loss.png               the log, drawn
     samples/step_000100.png   the strip of each validation
 
-The state is one file, so it is replaced by one rename: whenever the run is killed, there is a
-whole state, and what is newer in the other files is cut off when the run goes on. The order,
-patches and dropout of a step follow from the seed and the step alone, so no state of random
-numbers is needed.
+A run begins in an empty folder and saves its state before anything else. So a folder with a
+state is a run's own, and nothing in any other folder is ever touched. Of the weights in it, only
+those that say they come from this run are replaced or deleted.
+
+The state is one file that is replaced by one rename: whenever the run is killed, a whole state
+is there, and what is newer in the other files is cut off on resuming. The order, patches and
+dropout of a step follow from the seed and the step alone, so no state of random numbers is kept.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
-from ..errors import CorruptWeightsError, InputError, OutputError
+from ..errors import FaceRestorationError, InputError, OutputError
+from ..files.checkpoint import read_checkpoint, write_checkpoint
 from ..files.photos import Photo, write_photo
-from ..files.weights import write_state_dict
 from ..files.whole import atomic_path, check_writable
 from ..restore.restorer import Restorer
-from .batches import TrainingSet
-from .save import pairs_sha256
+from .identity import check_same
+from .save import read_provenance, save_restorer
 
 log = logging.getLogger(__name__)
 
-STATE, BEST, LOG, LOSS, SAMPLES = (
-    "state.safetensors",
+STATE, FACTS, BEST, RESULT, LOG, LOSS, SAMPLES = (
+    "state.pt",
+    "state.json",
     "best.safetensors",
+    "restorer.safetensors",
     "log.jsonl",
     "loss.png",
     "samples",
 )
-_FREE = ("micro_batch", "checkpointing")  # settings that change no more than rounding
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class State:
-    """What a run's state file holds.
-
-    Attributes:
-        tensors: by part and name: "network conv.weight".
-        facts: what JSON can hold.
-    """
-
-    tensors: dict[str, Tensor]
-    facts: dict[str, Any]
+_EARLIER = "state.safetensors"  # the state as the first versions wrote it
+_SAMPLE = re.compile(r"step_(\d{6,})\.png")
+_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.part")  # what `atomic_path` leaves when it is killed
+_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+_TO_READ = ("step", "run", "diverged")  # what state.json shows of the state
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """A run's folder, as one of several processes uses it: the first one alone writes.
+    """A run's folder, as one of several processes uses it: only the first one writes.
 
     Attributes:
         folder: where it is.
@@ -76,68 +71,82 @@ class RunFolder:
 
     def open(
         self, identity: Mapping[str, Any], resume: bool | None, wait: Callable[[], None]
-    ) -> State | None:
-        """Makes the folder, or finds the run that it holds.
+    ) -> dict[str, Any] | None:
+        """Makes the folder, or finds the run in it.
 
         Args:
             identity: of `identify`.
-            resume: True goes on, False begins anew, None goes on where there is a run.
+            resume: True resumes, False starts again in its place, None resumes where there is a
+                run.
             wait: returns when all processes have called it.
 
         Returns:
-            The state to go on from; None to begin.
+            The state to resume from; None to begin.
 
         Raises:
-            InputError: if the folder holds another run, or none that could be resumed.
+            InputError: if the folder holds another run, something else, or nothing to resume.
             CorruptWeightsError: if its state was damaged.
             OutputError: if it cannot be written to; also of all methods that write.
         """
         if self.writes:
             check_writable(self.folder)
-            check_writable(self.folder / SAMPLES)
-        if resume is False:
-            self.clear()
-        wait()
         state = self.read()
-        wait()
-        if state is not None:
-            check_same(state.facts["run"], identity, self.folder)
-        elif resume:
-            raise InputError(f"{self.folder} holds no run to resume. Begin one there.")
-        elif (self.folder / BEST).exists():
-            raise InputError(
-                f"{self.folder} holds the {BEST} of an earlier run, whose state is gone. Move it "
-                "elsewhere, choose another folder, or begin anew in its place (no resume)."
-            )
+        wait()  # until all have read: now the first may write
+        if state is None:
+            if resume:
+                raise InputError(
+                    f"{self.folder} must hold a run to resume, got none. Start one there."
+                )
+            self._check_empty()
         else:
-            self.clear()
+            self._check_weights(state["run"], identity)
+            if resume is not False:
+                check_same(state["run"], identity, self.folder, bool(state["diverged"]))
+            else:
+                self.clear()
+                state = None
+        if self.writes:
+            check_writable(self.folder / SAMPLES)
+            self._sweep()
         return state
 
-    def read(self) -> State | None:
-        """The state; None where no run was begun.
+    def read(self) -> dict[str, Any] | None:
+        """The state; None where there is no run.
 
         Raises:
+            InputError: if it is the state of something else, or of an earlier version.
             CorruptWeightsError: if the file was damaged.
         """
         path = self.folder / STATE
         if not path.is_file():
+            if (self.folder / _EARLIER).is_file():
+                raise InputError(
+                    f"{self.folder} must hold a run of this version, got one of an earlier "
+                    f"version, which cannot be resumed. Choose another folder; {BEST} in this "
+                    "one, if there is one, is a restorer like any other."
+                )
             return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                return State(tensors, json.loads((file.metadata() or {})["state"]))
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise CorruptWeightsError(
-                f"{path} is no state of a run ({error}). Begin the run anew in another folder."
-            ) from error
+        state = read_checkpoint(path)
+        if not {"run", "step", "validations", "modules", "best"} <= state.keys():
+            raise InputError(
+                f"{path} must be the state of a fine-tuning run, got a checkpoint of something "
+                "else. Choose another folder."
+            )
+        return state
 
-    def save(self, state: State) -> None:
+    def save(self, state: Mapping[str, Any]) -> None:
         """Replaces the state as a whole."""
         if not self.writes:
             return
-        write_state_dict(self.folder / STATE, state.tensors, {"state": json.dumps(state.facts)})
-        with atomic_path(self.folder / "state.json") as partial:
-            partial.write_text(json.dumps(state.facts, indent=1) + "\n", encoding="utf-8")
+        write_checkpoint(self.folder / STATE, state)
+        facts = {name: state[name] for name in _TO_READ if name in state}
+        with atomic_path(self.folder / FACTS) as partial:
+            partial.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+    def keep_best(self, restorer: Restorer, about: Mapping[str, str]) -> None:
+        """Replaces the best restorer."""
+        if self.writes:
+            save_restorer(self.folder / BEST, restorer, about)
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Appends a line to the log."""
@@ -155,18 +164,23 @@ class RunFolder:
     def lines(self) -> Iterator[dict[str, Any]]:
         """The log's lines; one that was cut off in writing is left out."""
         path = self.folder / LOG
-        for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        if not path.is_file():
+            return
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                yield json.loads(text)
-            except ValueError:
-                log.warning("A line of %s was cut off and does not count.", path)
+                line = json.loads(text)
+                line["step"] = int(line["step"])
+            except (ValueError, TypeError, KeyError):
+                log.warning("A line of %s was cut off and is ignored.", path)
+            else:
+                yield line
 
     def rewind(self, step: int, validated: int) -> None:
-        """Cuts off what the log and the pictures have of later than the state.
+        """Removes log lines and pictures that are newer than the saved state.
 
         Args:
-            step: the last whose line stays.
-            validated: the last whose validation, a line with a "gain", stays.
+            step: the last one whose line stays.
+            validated: the last one whose validation, a line with a "gain", stays.
         """
         if not self.writes:
             return
@@ -177,126 +191,62 @@ class RunFolder:
         ]
         with atomic_path(self.folder / LOG) as partial:
             partial.write_text("".join(kept), encoding="utf-8")
-        for path in (self.folder / SAMPLES).glob("step_*.png"):
-            if int(path.stem.removeprefix("step_")) > validated:
+        for number, path in self._samples():
+            if number > validated:
                 path.unlink(missing_ok=True)
-
-    def clear(self) -> None:
-        """Deletes what an earlier run left."""
-        if not self.writes:
-            return
-        pictures = (self.folder / SAMPLES).glob("step_*.png")
-        files = (self.folder / name for name in (STATE, "state.json", BEST, LOG, LOSS))
-        for path in (*files, *pictures):
-            path.unlink(missing_ok=True)
 
     def draw(self, name: str, picture: Tensor) -> None:
         """Writes a picture, 1×3×H×W in [0, 1]."""
         if self.writes:
             write_photo(self.folder / name, Photo(picture))
 
+    def clear(self) -> None:
+        """Deletes the run, the state last: a folder without a state must be empty."""
+        if not self.writes:
+            return
+        files = (self.folder / name for name in (BEST, RESULT, LOG, LOSS, FACTS, STATE))
+        for path in (*(path for _, path in self._samples()), *files):
+            path.unlink(missing_ok=True)
 
-def identify(
-    restorer: Restorer, data: TrainingSet, evaluation: Tensor | None, distance: str
-) -> dict[str, Any]:
-    """What must stay as it is in a run: all that its numbers depend on, but for rounding.
+    def _samples(self) -> list[tuple[int, Path]]:
+        """The pictures of validations, with their steps."""
+        named = [(_SAMPLE.fullmatch(path.name), path) for path in (self.folder / SAMPLES).glob("*")]
+        return [(int(found[1]), path) for found, path in named if found]
 
-    Args:
-        restorer: the base.
-        data: pairs, settings and clean faces.
-        evaluation: N×3×S×S faces that are scored, or None.
-        distance: the name of the perceptual distance.
-    """
-    settings = data.settings.as_dict()
-    clean = "".join(f"{path.name} {path.stat().st_size}\n" for path in data.clean)
-    shown = None if evaluation is None else evaluation.detach().cpu().float().contiguous()
-    return {
-        "settings": {name: value for name, value in settings.items() if name not in _FREE},
-        "distance": distance,
-        "base": restorer.sha256,
-        "pairs": len(data.pairs.kept),
-        "pairs' checksum": pairs_sha256(data.pairs.kept),
-        "clean faces": _sha256(clean.encode()) if clean else None,
-        "evaluation": None if shown is None else _sha256(shown.numpy().tobytes()),
-    }
+    def _sweep(self) -> None:
+        """Deletes the temporary files of a process that was killed."""
+        for folder in (self.folder, self.folder / SAMPLES):
+            for path in folder.glob(".*.part"):
+                if _PARTIAL.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
+    def _check_empty(self) -> None:
+        """Refuses to begin a run where anything else is."""
+        for path in sorted(self.folder.iterdir()) if self.writes else ():
+            empty = path.name == SAMPLES and path.is_dir() and not any(path.iterdir())
+            if not (empty or path.name in _LITTER or _PARTIAL.fullmatch(path.name)):
+                raise InputError(
+                    f"A new run needs an empty folder, got {self.folder}, which has "
+                    f"{path.name!r} in it and is no run. Choose another folder."
+                )
 
-def check_same(stored: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
-    """Checks that a run that goes on is the one that was begun.
-
-    Raises:
-        InputError: naming all that differs.
-    """
-    stored, wanted = _flat(stored), _flat(json.loads(json.dumps(wanted)))
-    differing = [
-        f"{name} was {_short(stored.get(name))} and is {_short(wanted.get(name))}"
-        for name in sorted(stored.keys() | wanted.keys())
-        if stored.get(name) != wanted.get(name)
-    ]
-    if differing:
-        raise InputError(
-            f"{folder} holds another run, which cannot go on like this: {'; '.join(differing)}. "
-            "Give it what it was begun with, or choose a new folder (a new run may begin with "
-            f"this one's {BEST} as its restorer)."
-        )
-
-
-def pack(
-    modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]
-) -> dict[str, Tensor]:
-    """All tensors of networks and optimizers on the CPU, copied, by part and name."""
-    tensors = {
-        f"{part} {name}": tensor
-        for part, module in modules.items()
-        for name, tensor in module.state_dict().items()
-    }
-    for part, optimizer in optimizers.items():
-        for number, values in optimizer.state_dict()["state"].items():
-            tensors |= {f"{part} {number} {name}": value for name, value in values.items()}
-    return {
-        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
-    }
-
-
-def unpack(
-    tensors: Mapping[str, Tensor],
-    modules: Mapping[str, nn.Module],
-    optimizers: Mapping[str, Optimizer],
-) -> None:
-    """Puts back what `pack` took."""
-    for part, module in modules.items():
-        module.load_state_dict(part_of(tensors, part))
-    for part, optimizer in optimizers.items():
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in part_of(tensors, part).items():
-            number, value = name.split(" ")
-            state.setdefault(int(number), {})[value] = tensor
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The tensors of one part, by their own names."""
-    return {
-        name.removeprefix(f"{part} "): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(f"{part} ")
-    }
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in facts.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name} ")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _short(value: Any) -> str:
-    return value[:10] if isinstance(value, str) else "not given" if value is None else str(value)
+    def _check_weights(self, run: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        """Refuses to go on where weights would be replaced that are not this run's own."""
+        for name in (BEST, RESULT):
+            path = self.folder / name
+            if not path.is_file():
+                continue
+            try:
+                about = read_provenance(path)
+            except FaceRestorationError:
+                about = {}
+            if about.get("base_sha256") != run["base"]:
+                raise InputError(
+                    f"{path} must come from the run in this folder, got other weights. Move them "
+                    "away, or choose another folder."
+                )
+            if about.get("sha256") == wanted["base"]:
+                raise InputError(
+                    f"The restorer to tune must lie outside of its run, got {path}, which the run "
+                    "would replace. Copy it elsewhere, or choose another folder."
+                )

@@ -1,16 +1,19 @@
-"""Saving restorers: files that every loader reads as the published ones, with their provenance."""
+"""Saving restorers as files that every loader reads like the published ones, with provenance."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import InputError, WeightsError, WrongArchitectureError
+from ..errors import CorruptWeightsError, InputError, WeightsError, WrongArchitectureError
+from ..files.checksums import network_sha256
 from ..files.weights import write_state_dict
 from ..pairs.folder import Pair
 from ..restore.restorer import CONVENTIONS, Restorer
@@ -28,18 +31,18 @@ def save_restorer(
 ) -> None:
     """Writes a restorer as safetensors under the key names of its published checkpoint.
 
-    So it loads in `load_restorer`, in ComfyUI's Load Upscale Model and in whatever else reads
+    So it loads in `load_restorer`, in ComfyUI's Load Upscale Model, and in any program that reads
     such files through spandrel.
 
     Args:
-        path: of the file, ending in ``.safetensors``; whole or not at all.
+        path: of the file, ending in ``.safetensors``; written whole or not at all.
         restorer: of an architecture in `CONVENTIONS`, on any device; not changed.
-        metadata: more to write into it, as of `provenance`; its architecture and the size of
-            its faces are added.
-        half: write float16, a file of half the size; else the precision that the network has.
+        metadata: more to write into it, such as `provenance`; its architecture, the size of its
+            faces and its checksum (`network_sha256` of what will be loaded) are added.
+        half: write float16, a file of half the size; otherwise the network's own precision.
 
     Raises:
-        InputError: for a path with another suffix, or metadata that is no text.
+        InputError: for a path with another suffix, or metadata that is not text.
         WrongArchitectureError: for an architecture whose published names are not known.
         WeightsError: for weights that are not finite, or too large for float16.
         OutputError: if the file cannot be written.
@@ -47,14 +50,15 @@ def save_restorer(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise InputError(
-            f"A restorer is saved as .safetensors, and {path.name!r} came. Change its ending."
+            f"A restorer's file must end in .safetensors, got {path.name!r}. Change its ending."
         )
-    facts: dict[str, str] = {"architecture": restorer.architecture}
+    facts = {"architecture": restorer.architecture}
+    facts["sha256"] = _sha256_when_loaded(restorer, half)
     if size := restorer.size:
         facts["size"] = str(size)
     facts = {**(metadata or {}), **facts}
     if wrong := [name for name, text in facts.items() if not isinstance(text, str)]:
-        raise InputError(f"Metadata must be text, and {wrong[0]!r} is none. Write it as JSON.")
+        raise InputError(f"Metadata must be text, got other for {wrong[0]!r}. Write it as JSON.")
     state = published_state(restorer)
     for name, tensor in state.items():
         if not tensor.is_floating_point():
@@ -62,8 +66,8 @@ def save_restorer(
         state[name] = tensor = tensor.half() if half else tensor
         if not bool(torch.isfinite(tensor).all()):
             raise WeightsError(
-                f"The weights {name!r} hold NaN or infinity"
-                f"{' in float16. Save them in float32' if half else ', and are not saved'}."
+                f"Weights must be finite{' in float16' if half else ''}, got NaN or infinity in "
+                f"{name!r}. {'Save in float32' if half else 'Tune again with a lower rate'}."
             )
     write_state_dict(path, state, facts)
 
@@ -71,7 +75,7 @@ def save_restorer(
 def published_state(restorer: Restorer) -> dict[str, Tensor]:
     """A copy of a restorer's tensors on the CPU, by the names of its published checkpoint.
 
-    spandrel keeps these names, but for the first convolution of a SwinIR behind a pixel
+    spandrel keeps these names, except for the first convolution of a SwinIR behind a pixel
     unshuffle, which is the second module of a sequence in the published code.
 
     Raises:
@@ -79,8 +83,8 @@ def published_state(restorer: Restorer) -> dict[str, Tensor]:
     """
     if restorer.architecture not in CONVENTIONS:
         raise WrongArchitectureError(
-            f"The published names of the weights of a {restorer.architecture} are not known. "
-            f"Only {', '.join(CONVENTIONS)} can be saved; keep this network's own file."
+            f"A restorer to save must be one of {', '.join(CONVENTIONS)}, whose published names "
+            f"are known, got {restorer.architecture}. Keep this network's own file."
         )
     unshuffled = getattr(restorer.network, "start_unshuffle", 1) > 1
     return {
@@ -99,14 +103,14 @@ def provenance(
     step: int,
     **more: str,
 ) -> dict[str, str]:
-    """What a fine-tuned restorer's file says about where it is from.
+    """Metadata that says where a fine-tuned restorer comes from.
 
     Args:
         base_sha256: `network_sha256` of the restorer that it was tuned from.
         pairs: those it was trained with.
         settings: of the run.
-        step: the step at which these are the weights.
-        more: anything else that should be told, as the distance that was used.
+        step: the step that the weights are from.
+        more: anything else, such as the losses.
 
     Returns:
         ``provenance`` in words, ``licence``, ``base_sha256``, ``pairs`` (their count and
@@ -130,8 +134,30 @@ def provenance(
     }
 
 
+def read_provenance(path: Path) -> dict[str, str]:
+    """The metadata of a restorer's file; empty for a file without any.
+
+    Raises:
+        CorruptWeightsError: if it is no safetensors file, or a damaged one.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise CorruptWeightsError(
+            f"{path} must be a safetensors file, got something else or a damaged one ({error}). "
+            "Choose another file."
+        ) from error
+
+
+def _sha256_when_loaded(restorer: Restorer, half: bool) -> str:
+    """The checksum of the network that the file gives: loaders make it float32."""
+    network = deepcopy(restorer.network).cpu()
+    return network_sha256((network.half() if half else network).float())
+
+
 def pairs_sha256(pairs: Sequence[Pair]) -> str:
-    """The checksum of what pairs are to training: their names, damaged faces and targets."""
+    """The checksum of what training uses of pairs: their names, damaged faces and targets."""
     lines = sorted(
         f"{pair.name} {pair.sha256.get('lq')} {pair.sha256.get('target')}\n" for pair in pairs
     )

@@ -1,4 +1,4 @@
-"""How a restorer is fine-tuned: the settings of a run, and the paper's as presets."""
+"""Recipes: the settings of a run, and presets, the paper's among them."""
 
 from __future__ import annotations
 
@@ -21,42 +21,41 @@ DISCRIMINATORS = (UNET, DETAIL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneSettings:
-    """All that the numbers of a run depend on, beside the pairs and the restorer.
+    """All that the numbers of a run depend on, besides the pairs and the restorer.
 
     Attributes:
         objective: "regression" (any network from image to image) or "codebook" (CodeFormer).
         steps: steps of the optimizer.
-        batch: pairs a step, over all processes.
+        batch: pairs per step, over all processes.
         micro_batch: pairs that go through the network at once; divides ``batch``.
-        patch: side in pixels of the random squares that are cut from the pairs; None takes them
-            whole, as a network of a fixed size needs.
+        patch: side in pixels of the random squares cut from the pairs; None takes whole pairs, as
+            a network of a fixed size needs.
         lr: learning rate at the start.
         lr_end: learning rate at the end of "cosine".
         schedule: "cosine" from ``lr`` to ``lr_end``; "steps", which multiplies it by ``gamma``
             at each of ``milestones``; or "constant".
         milestones: steps, increasing.
         gamma: factor of each milestone.
-        warm_up: steps in which the rate rises from 0.
-        betas: of the optimizer.
-        weight_decay: of the optimizer (AdamW); 0 makes it Adam.
-        clip: greatest norm of the restorer's gradient; 0 for none.
+        betas: decay rates of AdamW's two moments.
+        weight_decay: AdamW's; 0 makes it Adam.
+        clip: largest norm of the restorer's gradient; 0 for no limit.
         ema: decay of the moving average that is scored and kept; 0 for none.
-        flips: whether every other pair is mirrored.
+        flips: mirror every other pair, at random.
         pixel: weight of the mean absolute error.
         perceptual: weight of the perceptual distance.
         distance: "lpips"; "pyramid", which needs no weights; or "auto", LPIPS where its
-            weights are on this machine. The report and the result say which it was.
-        discriminator: "unet", the published one, which needs many thousand steps; or "detail",
-            which learns in some dozens and holds its pull at a share of the other losses'.
-        adversarial: weight of the adversarial loss, with "detail" the share; 0 makes no
+            weights are on this machine. The report and the result name the one used.
+        discriminator: "unet", the published one, which needs thousands of steps; or "detail",
+            which learns in dozens and pulls at a fixed share of the other losses.
+        adversarial: weight of the adversarial loss, or with "detail" its share; 0 for no
             discriminator.
         discriminator_channels: width of the discriminator.
-        discriminator_lr: its learning rate, constant; None takes that of the restorer.
-        code: weight of the cross-entropy of the codes (codebook).
-        feature: weight of the distance of features to their codes (codebook).
-        precision: "float32", or the type to which autocast lowers the networks' work.
-        checkpointing: recompute activations in the backward pass; slower, with less memory.
-        held_back: share of the pairs in [0, 0.5] that is scored and not trained with.
+        discriminator_lr: its learning rate, constant; None for the restorer's.
+        code: weight of the codes' cross-entropy (codebook).
+        feature: weight of the features' distance from their codes (codebook).
+        precision: "float32", or the type that autocast computes in.
+        checkpointing: recompute activations in the backward pass: slower, with less memory.
+        held_back: share in [0, 0.5] of the pairs that is scored and not trained with.
         seed: of the order, patches, flips and the discriminator's weights.
     """
 
@@ -70,7 +69,6 @@ class FinetuneSettings:
     schedule: str = "cosine"
     milestones: Sequence[int] = ()
     gamma: float = 0.5
-    warm_up: int = 0
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     clip: float = 0.0
@@ -99,44 +97,47 @@ class FinetuneSettings:
             ("precision", PRECISIONS),
         ):
             if (value := getattr(self, name)) not in choices:
-                raise InputError(f"{name} must be one of {list(choices)}, and {value!r} came.")
+                raise InputError(f"{name} must be one of {list(choices)}, got {value!r}.")
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise InputError(f"{name} must lie in [{low:g}, {high:g}], and {value} came.")
+                raise InputError(f"{name} must be in [{low:g}, {high:g}], got {value}.")
         if self.batch % self.micro_batch:
             raise InputError(
-                f"micro_batch must divide batch, and {self.micro_batch} does not divide "
-                f"{self.batch}."
+                f"micro_batch must divide batch, got {self.micro_batch} for {self.batch}."
             )
         if list(self.milestones) != sorted(set(self.milestones)):
-            raise InputError(f"milestones must increase, and {list(self.milestones)} came.")
+            raise InputError(f"milestones must increase, got {list(self.milestones)}.")
         if self.objective == REGRESSION and not self.pixel + self.perceptual + self.adversarial:
-            raise InputError("Some of pixel, perceptual and adversarial must be above 0.")
+            raise InputError("One of pixel, perceptual and adversarial must be above 0, got none.")
         if self.discriminator == DETAIL and self.adversarial and not self.pixel + self.perceptual:
             raise InputError(
-                "The detail discriminator pulls at a share of the other losses: set pixel or "
-                "perceptual above 0, or choose the unet."
+                "pixel or perceptual must be above 0 for the detail discriminator, which pulls at "
+                "a share of them; got neither. Raise one, or choose the unet."
             )
         if self.objective == CODEBOOK and not self.code + self.feature:
-            raise InputError("One of code and feature must be above 0.")
+            raise InputError("One of code and feature must be above 0, got neither.")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
-        factor = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
         if self.schedule == "steps":
-            return factor * self.lr * self.gamma ** sum(step >= at for at in self.milestones)
+            return self.lr * self.gamma ** sum(step >= at for at in self.milestones)
         if self.schedule == "cosine":
             way = 0.5 * (1 - math.cos(math.pi * min(1.0, step / self.steps)))
-            return factor * (self.lr + (self.lr_end - self.lr) * way)
-        return factor * self.lr
+            return self.lr + (self.lr_end - self.lr) * way
+        return self.lr
 
     def critic_rate(self, step: int) -> float:
         """The learning rate of the discriminator at a step."""
         return self.rate(step) if self.discriminator_lr is None else self.discriminator_lr
 
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches per step, over all processes."""
+        return self.batch // self.micro_batch
+
     def as_dict(self) -> dict[str, Any]:
-        """The settings as JSON has them."""
+        """The settings as JSON stores them."""
         return {**asdict(self), "milestones": list(self.milestones), "betas": list(self.betas)}
 
 
@@ -148,7 +149,6 @@ _RANGES = (
     ("lr", 0, 1),
     ("lr_end", 0, 1),
     ("gamma", 0, 1),
-    ("warm_up", 0, 10**7),
     ("weight_decay", 0, 1),
     ("clip", 0, math.inf),
     ("ema", 0, 0.99999),
@@ -185,29 +185,28 @@ PRESETS: dict[str, FinetuneSettings] = {
         ema=0.995,
     ),
 }
-"""The recipes of Kuai et al., section 4 and their published configuration, and a quick one for
-small networks without a GPU."""
+"""A quick recipe for small networks without a GPU, and those of Kuai et al., from section 4 and
+their published configuration."""
 
 
 def preset_for(restorer: Restorer) -> str:
-    """The name of the preset that suits a restorer's architecture and size."""
+    """The name of the preset that suits a restorer's architecture."""
     if restorer.architecture == "CodeFormer":
         return "CodeFormer (paper)"
     return "quick" if restorer.architecture == "NAFNet" else "SwinIR (paper)"
 
 
 def adjusted(settings: FinetuneSettings, **changes: Any) -> FinetuneSettings:
-    """The same recipe with some settings changed, and with them what goes along.
+    """A copy with some settings changed, and dependent ones scaled with them.
 
-    Along with ``steps`` go the milestones and the warm-up, with ``lr`` its end, and with
-    ``batch`` the micro-batch, which becomes the largest that divides it and needs no more memory.
-    What is changed itself stays as it is given.
+    The milestones scale with ``steps`` and ``lr_end`` with ``lr``; for a new ``batch`` the
+    micro-batch becomes the largest one that divides it and needs no more memory. Values passed
+    explicitly are never adjusted.
     """
     along: dict[str, Any] = {}
     if "steps" in changes:
         scale = changes["steps"] / max(settings.steps, 1)
         along["milestones"] = tuple(sorted({round(at * scale) for at in settings.milestones}))
-        along["warm_up"] = round(settings.warm_up * scale)
     if "lr" in changes and settings.lr:
         along["lr_end"] = settings.lr_end * changes["lr"] / settings.lr
     if "batch" in changes:

@@ -1,48 +1,40 @@
-"""Whether a tuned restorer beats its base: figures of both, and one number that compares them."""
+"""Validation: the faces that restorers are scored on, and what is measured of them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..faces.identity import Identity
 from ..image.sheets import sheet
 from ..pairs.folder import Pair, PairSet, read_image
 from ..quality.likeness import consistency_psnr, likeness_factor
 from ..quality.metrics import METRICS, check_faces
-from ..quality.niqe import niqe
 from ..quality.perceptual import pyramid_distance
-from ..quality.texture import sharpness
 from ..records import OnStep, counted
 from ..restore.restorer import Restorer, restore_faces
-
-Figures = dict[str, float | None]
-"""Means over faces by name, as "pairs niqe"; None where a figure cannot be had."""
+from .guard import Figures, Look, average, compare, look
 
 SHOWN = 4
 """Faces in a strip."""
 
-DRIFT, ALIKE = 3.0, 30.0
-"""A restorer whose likeness to the input falls by more than `DRIFT` decibels, to below `ALIKE`,
-changes colours and shapes: it never counts as better."""
+ENOUGH = 16
+"""Faces to judge by: where fewer pairs are held back, some that are trained with are added."""
 
 _AT_ONCE = 8  # faces that are measured together: bounds the memory
 _EXACT = 100.0  # decibels that stand for equal images
-_FEW = 8  # faces: figures of fewer say little
 _CELL = 256  # pixels of a face in a strip, at most
-_TITLES = {key: metric.title for key, metric in METRICS.items()}
-_TITLES["distance"] = "distance to pseudo targets"
-_FIGURES = {
-    f"{where} {key}": (f"{called}: {_TITLES[key]}", 0 if key == "likeness" else METRICS[key].sign)
-    for where, called in (("pairs", "pairs"), ("faces", "evaluation"))
-    for key in ("distance", "niqe", "sharpness", "likeness")
+_TABLE = {
+    "niqe": (METRICS["niqe"].title, -1),
+    "sharpness": (METRICS["sharpness"].title, 1),
+    "distance": ("distance to pseudo targets", 0),
+    "likeness": (METRICS["likeness"].title, 0),
 }
-"""By a figure's name in the log: what it is called, and whether more (1) or less (-1) is better;
-0 only guards against drift."""
+"""The figures of the report: their titles, and whether more (1) or less (-1) is better; the others
+do not count."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,34 +42,45 @@ class Panel:
     """The faces that restorers are scored on.
 
     Attributes:
-        lq: N×3×S×S RGB in [0, 1], degraded faces.
+        lq: N×3×S×S RGB in [0, 1], degraded faces of pairs.
         target: N×3×S×S RGB in [0, 1], their pseudo targets.
         guess: the first guesses of the first `SHOWN` of them.
+        held: how many of them, the first ones, are not trained with.
         faces: M×3×T×T RGB in [0, 1], real degraded faces without targets; None for none.
     """
 
     lq: Tensor
     target: Tensor
     guess: Tensor
+    held: int
     faces: Tensor | None = None
 
-    def describe(self, held: bool) -> str:
-        """What the figures rest on; ``held`` says whether the pairs were held back."""
-        count, more = len(self.lq), 0 if self.faces is None else len(self.faces)
-        words = f"{counted(count, 'pair')} "
-        words += "held back" if held else "of these, which flatters"
-        words += f", and {counted(more, 'evaluation face')}" if more else ""
-        return f"{words}: so few say little" if count + more < _FEW else words
+    @property
+    def inputs(self) -> list[Tensor]:
+        """The degraded faces, in batches of one size."""
+        return [self.lq] if self.faces is None else [self.lq, self.faces]
+
+    def describe(self) -> str:
+        """The faces that the figures rest on, in words."""
+        numbers = {
+            "held back": self.held,
+            "trained with": len(self.lq) - self.held,
+            "to evaluate": 0 if self.faces is None else len(self.faces),
+        }
+        return ", ".join(f"{counted(n, 'face')} {kind}" for kind, n in numbers.items() if n)
 
 
-def make_panel(pairs: PairSet, scored: tuple[Pair, ...], faces: Tensor | None, most: int) -> Panel:
-    """Reads the pairs to score with.
+def make_panel(
+    pairs: PairSet, held: Sequence[Pair], train: Sequence[Pair], faces: Tensor | None, most: int
+) -> Panel:
+    """Reads the faces to score with.
 
     Args:
         pairs: their folder.
-        scored: which; at least one.
+        held: the pairs held back.
+        train: the others, some of which are added up to `ENOUGH`.
         faces: N×3×S×S RGB in [0, 1], real degraded faces, or None.
-        most: of the faces, only so many are taken.
+        most: of these faces, the most to take.
 
     Raises:
         InputError: if the faces are no images in [0, 1] or not square.
@@ -86,82 +89,66 @@ def make_panel(pairs: PairSet, scored: tuple[Pair, ...], faces: Tensor | None, m
     if faces is not None:
         check_faces(faces, "evaluation")
         faces = faces[:most].detach().to("cpu", torch.float32, copy=True)
+    scored = [*held, *train[: max(ENOUGH - len(held), 0)]]
     lq, target, guess = (
         torch.cat([read_image(pairs.folder, kind, pair) for pair in chosen])
         for kind, chosen in (("lq", scored), ("target", scored), ("guess", scored[:SHOWN]))
     )
-    return Panel(lq, target, guess, faces)
+    return Panel(lq, target, guess, len(held), faces)
 
 
-def score(
-    restorer: Restorer, panel: Panel, on_step: OnStep | None = None
-) -> tuple[Figures, Tensor]:
-    """Restores a panel's faces and measures them.
+def restore(restorer: Restorer, panel: Panel, on_step: OnStep | None = None) -> list[Tensor]:
+    """Restores a panel's `inputs`.
 
     Args:
         restorer: on its device, in evaluation mode after this; CodeFormer restores with w = 0.
         panel: the faces.
         on_step: progress in faces; raising from it stops the work.
 
-    Returns:
-        The figures, and the first `SHOWN` restored pairs, K×3×S×S RGB in [0, 1] on the CPU. With
-        N for `niqe` and so on: "pairs distance" (`pyramid_distance` to the pseudo targets),
-        "pairs niqe", "pairs sharpness", "pairs likeness" (`consistency_psnr` with the input, at a
-        32nd of the side, at most 100 dB), and for the panel's faces "faces niqe" and so on.
-
     Raises:
         WeightsError: if the restorer gives NaN.
         OutOfMemoryError: if there is not even memory for one face.
     """
-    restored = restore_faces(panel.lq, restorer, fidelity=0.0, on_step=on_step)
-    figures = {
-        "pairs distance": _mean(
-            torch.cat(
-                [
-                    pyramid_distance(part, target)
-                    for part, target in zip(
-                        restored.split(_AT_ONCE), panel.target.split(_AT_ONCE), strict=True
-                    )
-                ]
-            )
-        ),
-        **_without_reference("pairs", restored, panel.lq),
-    }
-    if panel.faces is not None:
-        faces = restore_faces(panel.faces, restorer, fidelity=0.0, on_step=on_step)
-        figures |= _without_reference("faces", faces, panel.faces)
-    return figures, restored[:SHOWN].clone()
+    return [restore_faces(faces, restorer, fidelity=0.0, on_step=on_step) for faces in panel.inputs]
 
 
-def gain(figures: Mapping[str, float | None], base: Mapping[str, float | None]) -> float:
-    """How much better a restorer is than its base, as one number.
+def measure(
+    restored: Sequence[Tensor], panel: Panel, base: Sequence[Look], identity: Identity
+) -> Figures:
+    """Measures a panel's restored faces.
 
-    The mean over all figures but the likeness of ``(f - b) / max(f, b)`` where more is better,
-    and of ``(b - f) / max(f, b)`` where less is: each in [-1, 1], and 0 for the base itself.
-    -∞ for a restorer that drifted from the input (`DRIFT`, `ALIKE`) or whose output cannot be
-    measured where the base's can.
+    Args:
+        restored: of `restore`.
+        panel: the faces.
+        base: of `look`, what the base makes of them.
+        identity: of `load_identity`.
+
+    Returns:
+        The figures of `compare`, of all faces one after the other; "likeness"
+        (`consistency_psnr` with the input, at a 32nd of the side, at most 100 dB); and for the
+        pairs "distance" (`pyramid_distance` to the pseudo targets).
     """
-    gains = []
-    for name, before in base.items():
-        after, (_, sign) = figures.get(name), _FIGURES[name]
-        if before is None:
-            continue
-        if after is None:
-            return -math.inf
-        if sign == 0 and after < min(before - DRIFT, ALIKE):
-            return -math.inf
-        if sign:
-            gains.append(sign * (after - before) / (max(after, before) or 1.0))
-    return sum(gains) / len(gains) if gains else 0.0
+    found: Figures = {}
+    for batch, before, given in zip(restored, base, panel.inputs, strict=True):
+        alike = consistency_psnr(batch, given, likeness_factor(given.shape[-1]))
+        figures = compare(before, look(batch, identity))
+        for name, values in {**figures, "likeness": alike.clamp(max=_EXACT).tolist()}.items():
+            found[name] = found.get(name, []) + values
+    parts = zip(restored[0].split(_AT_ONCE), panel.target.split(_AT_ONCE), strict=True)
+    found["distance"] = torch.cat([pyramid_distance(*part).double() for part in parts]).tolist()
+    return found
+
+
+def means(figures: Figures) -> dict[str, float | None]:
+    """The means over faces, as the log stores them."""
+    return {name: average(values) for name, values in figures.items()}
 
 
 def table(base: Mapping[str, float | None], tuned: Mapping[str, float | None]) -> str:
-    """The figures of base and tuned restorer, a line each, and whether they are better."""
+    """The `means` of base and tuned restorer, one per line, and which are better."""
     rows = [("", "base", "tuned", "")]
-    for name, before in base.items():
-        title, sign = _FIGURES[name]
-        after = tuned.get(name)
-        verdict = ""
+    for name, (title, sign) in _TABLE.items():
+        before, after, verdict = base.get(name), tuned.get(name), ""
         if sign and before is not None and after is not None:
             better = sign * (after - before)
             verdict = "better" if better > 0 else "worse" if better < 0 else "equal"
@@ -173,35 +160,8 @@ def table(base: Mapping[str, float | None], tuned: Mapping[str, float | None]) -
     )
 
 
-def report(validations: Sequence[Mapping[str, Any]], best: Mapping[str, Any], last: bool) -> str:
-    """Whether and how the best restorer of a run beats its base, in words and a table.
-
-    Args:
-        validations: the "step", "figures" and "gain" of each, the base's first.
-        best: which of them is the best.
-        last: whether the last one is returned even if the base scored better.
-    """
-    if not validations:
-        return "Stopped before the base was scored: the base is returned."
-    base, shown = validations[0], best
-    if best is not base:
-        words = (
-            f"Better than the base: {best['gain']:+.1%} over the figures on average, at step "
-            f"{best['step']}."
-        )
-    else:
-        shown = validations[-1]
-        returned = "the last one is returned, as asked" if last else "the base is returned"
-        words = f"WARNING: no step scored better than the base; {returned}."
-        if shown is not base and shown["gain"] is None:
-            words += " The last one drifted from its input, or gives pictures without content."
-        elif shown is not base:
-            words += f" The last one: {shown['gain']:+.1%} over the figures on average."
-    return f"{words}\n{table(base['figures'], shown['figures'])}"
-
-
 def strip(panel: Panel, **restored: Tensor) -> Tensor:
-    """A sheet of a panel's first faces: input, guess, pseudo target and what came of them.
+    """A sheet of a panel's first faces: input, guess, pseudo target, and restored.
 
     Args:
         panel: the faces.
@@ -219,20 +179,6 @@ def strip(panel: Panel, **restored: Tensor) -> Tensor:
     rows = [faces[number] for number in range(len(panel.guess)) for faces in columns.values()]
     cell = max(16, min(_CELL, panel.lq.shape[-1]))
     return sheet(rows, columns=len(columns), column_labels=list(columns), cell_size=cell)
-
-
-def _without_reference(where: str, restored: Tensor, given: Tensor) -> Figures:
-    alike = consistency_psnr(restored, given, likeness_factor(given.shape[-1]))
-    return {
-        f"{where} niqe": _mean(niqe(restored)),
-        f"{where} sharpness": _mean(sharpness(restored)),
-        f"{where} likeness": _mean(alike.clamp(max=_EXACT)),
-    }
-
-
-def _mean(values: Tensor) -> float | None:
-    mean = float(values.double().mean())
-    return mean if math.isfinite(mean) else None
 
 
 def _number(value: float | None) -> str:

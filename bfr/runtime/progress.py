@@ -10,7 +10,7 @@ from torch import Tensor
 from ..records import OnStep
 
 SCALE = 1000
-"""The total that `Progress` reports to ``on_step``, over all stages."""
+"""The usual total that `Progress` reports to ``on_step``, over all stages."""
 
 _PAUSE = 10.0  # seconds between two lines
 
@@ -41,35 +41,45 @@ class Progress:
     Args:
         say: takes a line of words, at most every few seconds; None for none.
         on_step: takes the figures at every step; raising from it stops the work.
+        scale: the total that is reported to ``on_step``, over all stages.
     """
 
-    def __init__(self, say: Callable[[str], None] | None, on_step: OnStep | None):
+    def __init__(
+        self, say: Callable[[str], None] | None, on_step: OnStep | None, scale: int = SCALE
+    ):
         self.say = say or (lambda line: None)
-        self._on_step = on_step
+        self._on_step, self._scale = on_step, scale
         self.begin("", 0, (0, 0))
 
-    def begin(self, what: str, total: int, span: tuple[int, int]) -> None:
+    def begin(self, what: str, total: int, span: tuple[int, int], first: int = 0) -> None:
         """Begins a stage.
 
         Args:
             what: the things that are counted, in words.
             total: their number.
-            span: the part of `SCALE` that the stage takes.
+            span: the part of the scale that the stage takes.
+            first: how many were done before.
         """
-        self._what, self._total, self._span = what, total, span
+        self._what, self._total, self._span, self._first = what, total, span, first
         self._began = self._spoke = time.monotonic()
+        self._last = first
+        if first:
+            self.say(f"resuming after {first} of {total} {what}")
 
-    def tell(self, done: float, preview: Tensor | None = None) -> None:
-        """Reports that ``done`` of the stage's total are done."""
+    def tell(self, done: float, preview: Tensor | None = None, note: str = "") -> None:
+        """Reports that ``done`` of the stage's total are done; a note is added to the words."""
         now, share = time.monotonic(), done / max(self._total, 1)
         if self._on_step is not None:
             first, last = self._span
-            self._on_step(round(first + (last - first) * share), SCALE, preview)
-        if share > 0 and (now - self._spoke >= _PAUSE or done == self._total):
+            self._on_step(round(first + (last - first) * share), self._scale, preview)
+        new, self._last = done - self._last, done
+        if new > 0 and (now - self._spoke >= _PAUSE or done == self._total):
             self._spoke = now
-            left = (now - self._began) * (1 / share - 1)
-            rest = f"about {in_words(left)} left" if share < 1 else in_words(now - self._began)
-            self.say(f"{int(done)} of {self._total} {self._what}, {rest}")
+            spent = now - self._began
+            left = spent / (done - self._first) * (self._total - done)
+            rest = f"about {in_words(left)} left" if share < 1 else in_words(spent)
+            words = f"{int(done)} of {self._total} {self._what}"
+            self.say(", ".join(part for part in (words, note, rest) if part))
 
     def within(self, start: float, stop: float) -> OnStep:
         """Progress of the part of this stage between two numbers of its total."""

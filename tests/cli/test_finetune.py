@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from bfr.errors import InputError
 from bfr.faces import detect, retinaface
 from bfr.files.checksums import network_sha256
 from bfr.files.photos import Photo, write_photo
-from bfr.finetune import loop
+from bfr.finetune import learner, loop, plan
 from bfr.finetune.batches import split
 from bfr.finetune.loop import Finetuned
 from bfr.finetune.save import provenance, save_restorer
@@ -28,6 +31,7 @@ from bfr.pairs.folder import PairSet
 from bfr.records import FaceSet
 from bfr.restore.restorer import load_restorer
 from bfr.runtime import processes
+from tests.finetune.test_loop import by_distance
 from tests.finetune_sets import SIZE, faces, pairs_folder, tiny_restorer
 from tests.portraits import face_at
 
@@ -63,6 +67,9 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen.update(options, restorer=restorer, pairs=pairs, out=out, settings=settings)
         if "raise" in seen:
             raise seen["raise"]
+        if "terminate" in seen:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)  # until the handler raises
         picture = torch.zeros(1, 3, 8, 8)
         out.mkdir(parents=True, exist_ok=True)
         about = provenance("0", split(pairs, settings.held_back)[0], settings, step=0)
@@ -73,15 +80,20 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_a_run_from_end_to_end(
-    pairs: PairSet, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pairs: PairSet,
+    base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """The result is the best one, whole, with its provenance; once more there is nothing to do."""
+    monkeypatch.setattr(learner, "judge", by_distance)
     out = tmp_path / "run"
     words = [pairs.folder, "-o", out, "--restorer", base, *TINY, "--steps", 30, "--lr", 0.01]
     assert run(*words, "--validate-every", 15) == 0
     told = capsys.readouterr()
     path = out / training.RESULT
-    assert told.out.splitlines()[-1] == str(path) and "Better than the base" in told.out
+    assert told.out.splitlines()[-1] == str(path) and "BETTER than the base" in told.out
     tuned = load_restorer(path)
     assert network_sha256(tuned.network) == network_sha256(
         load_restorer(out / "best.safetensors").network
@@ -102,7 +114,7 @@ def test_a_base_that_nothing_beats_is_not_written_again(
     pairs: PairSet, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     path = tmp_path / training.RESULT
-    path.write_bytes(b"of an earlier run")
+    path.write_bytes(b"of an earlier part of this run")
     words = [pairs.folder, "-o", tmp_path, "--restorer", base, *TINY]
     assert run(*words) == 1 and not path.exists()
     told = capsys.readouterr()
@@ -154,6 +166,15 @@ def test_presets(pairs: PairSet, base: Path, tmp_path: Path, given: dict[str, An
     assert (odd.batch, odd.micro_batch) == (6, 3)
 
 
+def test_the_steps_can_follow_from_the_time(
+    pairs: PairSet, base: Path, tmp_path: Path, given: dict[str, Any], monkeypatch: Any
+):
+    monkeypatch.setattr(plan, "steps_within", lambda minutes, *_, **__: round(7 * minutes))
+    words = [pairs.folder, "-o", tmp_path / "run", "--restorer", base, "--minutes", 3]
+    assert settings_of(given, *words).steps == 21
+    assert run(*words, "--steps", 3) == 2
+
+
 def test_interrupting_tells_how_to_go_on(
     pairs: PairSet,
     base: Path,
@@ -164,7 +185,13 @@ def test_interrupting_tells_how_to_go_on(
     given["raise"] = KeyboardInterrupt()
     assert run(pairs.folder, "-o", tmp_path / "run", "--restorer", base) == 130
     told = capsys.readouterr().err
-    assert "the same command goes on" in told and str(tmp_path / "run") in told
+    assert "run the same again" in told and str(tmp_path / "run") in told
+    del given["raise"]
+    given["terminate"] = True
+    before = signal.getsignal(signal.SIGTERM)
+    assert run(pairs.folder, "-o", tmp_path / "run", "--restorer", base) == 143
+    assert "run the same again" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
     given["raise"] = InputError("no such thing")
     assert run(pairs.folder, "-o", tmp_path / "run", "--restorer", base) == 2
 
@@ -199,7 +226,7 @@ def test_photographs_to_evaluate(
     assert "3 faces to evaluate in 4 photographs" in told
     assert "b.png: no faces" in told and "d.png: failed" in told
     assert run(*words, photos / "b.png") == 2
-    assert "shows a face" in capsys.readouterr().err
+    assert "must show faces, got none in 1" in capsys.readouterr().err
 
 
 def test_one_of_several_processes(

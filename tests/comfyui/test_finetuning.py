@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -185,7 +184,9 @@ def test_only_a_change_trains_again(server: Server):
 
 def test_interrupt_keeps_the_run_and_it_goes_on(server: Server):
     steps: dict = {"steps": 60, "save_every": 1000, "validate_every": 1000, "seed": 3}
-    prompt_id = server.queue(tuning("stopped", **steps))
+    prompt = tuning("stopped", **steps) | {"save": prompts.save_restorer("tune", "stopped")}
+    prompt["path"] = prompts.show("save")
+    prompt_id = server.queue(prompt)
     log = server.base / "output" / RUNS / "stopped" / "log.jsonl"
     end = time.monotonic() + 60
     while time.monotonic() < end and not (log.exists() and log.read_text("utf-8").count("\n") > 3):
@@ -193,11 +194,15 @@ def test_interrupt_keeps_the_run_and_it_goes_on(server: Server):
     server.post("/interrupt", {})
     result = server.wait(prompt_id, seconds=60)
     assert result.succeeded, "what is behind goes on with the best so far"
-    assert "It was interrupted" in result.output("report")["text"][0]
+    assert result.output("report")["text"][0].startswith("INTERRUPTED")
+    assert result.output("path")["text"][0].startswith("NOT SAVED")
+    saved = server.base / "models" / "upscale_models" / "stopped.safetensors"
+    assert not saved.exists(), "no base under a tuned name"
     assert 0 < len(log_of(server, "stopped")) < 60
-    resumed = run(server, tuning("stopped", **steps))
+    resumed = run(server, prompt)
     assert "tune" not in resumed.cached
-    assert "interrupted" not in resumed.output("report")["text"][0]
+    assert "INTERRUPTED" not in resumed.output("report")["text"][0]
+    assert resumed.output("path")["text"][0] == str(saved) and saved.is_file()
     unbroken = run(server, tuning("unbroken", **steps))
     (one,), (other,) = server.images(resumed, "face"), server.images(unbroken, "face")
     assert (one == other).all()
@@ -208,17 +213,14 @@ def test_a_saved_restorer_loads_everywhere_and_says_where_it_is_from(server: Ser
     prompt["path"] = prompts.show("save")
     result = run(server, prompt)
     path = Path(result.output("path")["text"][0])
-    folder = server.base / "models" / "facerestore_models"
+    folder = server.base / "models" / "upscale_models"
     assert path == folder / "tuned" / "mine.safetensors"
     with safe_open(path, "np") as file:
         about = file.metadata()
     assert about["size"] == str(SIZE) and about["base_sha256"] and json.loads(about["settings"])
-    upscalers = server.base / "models" / "upscale_models"
-    upscalers.mkdir(exist_ok=True)
-    shutil.copy(path, upscalers / "tuned.safetensors")
     again = damaged(seed=9) | {
         "ours": node("BFR_LoadRestorer", restorer_name="tuned/mine.safetensors", download=False),
-        "stock": node("UpscaleModelLoader", model_name="tuned.safetensors"),
+        "stock": node("UpscaleModelLoader", model_name="tuned/mine.safetensors"),
         "restore": prompts.restore_faces("damaged", "ours"),
         "upscale": node("ImageUpscaleWithModel", upscale_model=["stock", 0], image=["damaged", 0]),
         "face": prompts.save("restore"),
@@ -231,11 +233,11 @@ def test_a_saved_restorer_loads_everywhere_and_says_where_it_is_from(server: Ser
     size = path.stat().st_size
     prompt["save"]["inputs"] |= {"half": True}
     second = Path(run(server, prompt).output("path")["text"][0])
-    assert second.name == "mine_2.safetensors" and second.stat().st_size < 0.7 * size
-    assert path.stat().st_size == size
-    prompt["save"]["inputs"] |= {"overwrite": True}
-    assert Path(run(server, prompt).output("path")["text"][0]) == path
-    assert path.stat().st_size < size
+    assert second == path and path.stat().st_size < 0.7 * size, "a run replaces its own file"
+    other = tuning("saved too", seed=5) | {"save": prompts.save_restorer("tune", "tuned/mine")}
+    other["path"] = prompts.show("save")
+    third = Path(run(server, other).output("path")["text"][0])
+    assert third.name == "mine_2.safetensors", "and no other's"
 
 
 def test_nothing_stays_in_memory(server: Server):
@@ -248,8 +250,8 @@ def test_nothing_stays_in_memory(server: Server):
 
 # What is done wrong to Fine-tune Restorer, and what is said.
 MISTAKES = {
-    "name": ({"run_name": "../elsewhere"}, "needs a name such as family_album"),
-    "micro-batch": ({"micro_batch": 3}, "3 does not divide 2"),
+    "name": ({"run_name": "../elsewhere"}, "Names must be such as family_album"),
+    "micro-batch": ({"micro_batch": 3}, "3 for 2"),
     "patch": ({"patch": 128}, "patch"),
     "clean faces": ({"clean_folder": "no such"}, "no such"),
 }

@@ -103,7 +103,7 @@ def test_clean_faces_come_at_the_size_of_the_pairs(pairs: PairSet, tmp_path: Pat
     assert real.min() >= 0 and real.max() <= 1
     assert len({float(face.mean()) for face in real}) > 3
     (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match="no image of a clean face"):
+    with pytest.raises(InputError, match="clean aligned faces, got none"):
         TrainingSet(pairs, QUICK, clean=tmp_path / "none")
 
 
@@ -144,10 +144,10 @@ def test_rejected_pairs_do_not_count(pairs: PairSet):
 
 
 def test_too_few_pairs(pairs: PairSet):
-    with pytest.raises(InputError, match="no pairs"):
+    with pytest.raises(InputError, match="got 0"):
         split(PairSet(pairs.folder, ()), 0.1)
     unfinished = tuple(replace(pair, target={}) for pair in pairs.pairs)
-    with pytest.raises(InputError, match="10 pairs, of which 10 are not finished"):
+    with pytest.raises(InputError, match="got 10, of which 10"):
         split(PairSet(pairs.folder, unfinished), 0.1)
     alone = PairSet(pairs.folder, pairs.pairs[:1])
     with pytest.raises(InputError, match="held_back to 0"):
@@ -156,17 +156,17 @@ def test_too_few_pairs(pairs: PairSet):
 
 
 def test_sizes_that_do_not_fit(pairs: PairSet, tmp_path: Path):
-    with pytest.raises(InputError, match=r"restorer takes faces of 64×64 pixels.*face-0 has 32×32"):
+    with pytest.raises(InputError, match=r"64×64 pixels.*32×32.*face-0"):
         TrainingSet(pairs, PLAIN, size=64)
     with pytest.raises(InputError, match="patch"):
         TrainingSet(pairs, replace(PLAIN, patch=64))
     mixed = pairs_folder(tmp_path, 3)
     write_photo(mixed.path("target", mixed.pairs[1]), Photo(faces(1, size=40)))
-    with pytest.raises(InputError, match=r"target image of face-1 has 40×40"):
+    with pytest.raises(InputError, match=r"40×40 for the target image of face-1"):
         TrainingSet(mixed, PLAIN)
     mixed.path("target", mixed.pairs[1]).write_bytes(b"\x89PNG")
-    with pytest.raises(ImageError, match=r"face-1.*re-made"):
+    with pytest.raises(ImageError, match=r"face-1"):
         TrainingSet(mixed, PLAIN)
     mixed.path("target", mixed.pairs[1]).unlink()
-    with pytest.raises(ImageError, match=r"face-1.*re-made"):
+    with pytest.raises(ImageError, match=r"face-1"):
         TrainingSet(read_pairs(tmp_path), PLAIN)

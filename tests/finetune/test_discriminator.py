@@ -11,13 +11,13 @@ from torch import Tensor
 
 from bfr.errors import InputError
 from bfr.files.photos import read_photo
-from bfr.finetune.discriminator import DetailDiscriminator, UNetDiscriminator, held, refresh
+from bfr.finetune.discriminator import DetailDiscriminator, UNetDiscriminator, balanced, refresh
 
 
-def make(skip: bool = True) -> UNetDiscriminator:
+def make() -> UNetDiscriminator:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return UNetDiscriminator(4, skip)
+        return UNetDiscriminator(4)
 
 
 def spectra(network: UNetDiscriminator) -> dict[str, float]:
@@ -116,11 +116,6 @@ def test_a_state_gives_the_same_network_back():
     assert torch.equal(first(images), second(images))
 
 
-def test_skip_connections_matter():
-    images = torch.rand(1, 3, 16, 16)
-    assert not torch.allclose(make()(images), make(skip=False)(images))
-
-
 @pytest.mark.parametrize("size", [(20, 16), (16, 20)])
 def test_sides_that_do_not_fit(size: tuple[int, int]):
     with pytest.raises(InputError, match="multiples of 8"):
@@ -155,7 +150,7 @@ def test_an_adversary_is_held_at_its_share():
     images = torch.zeros(2, 3, 4, 4, requires_grad=True)
     sizes = torch.tensor([1.0, 5.0])[:, None, None]
     for size in (1e-3, 1e3):
-        loss = held(
+        loss = balanced(
             images,
             lambda x: (2 * sizes * x[:, 0]).sum(),
             lambda x, size=size: size * (x[:, 1].sum() + 1),

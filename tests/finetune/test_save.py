@@ -188,7 +188,7 @@ def test_bad_words(restorer: Restorer, tmp_path: Path):
         save_restorer(tmp_path / "absent" / "saved.safetensors", restorer)
     compact = Compact(num_feat=8, num_conv=1, upscale=1)
     other = from_spandrel(ModelLoader().load_from_state_dict(compact.state_dict()))
-    with pytest.raises(WrongArchitectureError, match=r"Compact.*SwinIR"):
+    with pytest.raises(WrongArchitectureError, match=r"SwinIR.*Compact"):
         save_restorer(tmp_path / "saved.safetensors", other)
 
 

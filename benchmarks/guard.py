@@ -1,0 +1,291 @@
+"""Is a worse restorer ever praised? Sabotaged targets, and the guard's verdict on each.
+
+    python -m benchmarks.guard DATA OUT                 simulated: a minute, once faces are made
+    python -m benchmarks.guard DATA OUT --train 120     really trained: minutes a case
+    python -m benchmarks.guard DATA OUT --only warp dark
+
+DATA is the folder that the training recipes take. Faces are aligned, damaged and restored by the
+embedded restorer; then each case makes targets of them, good or bad. Simulated, a tuned restorer
+gives half the way from the base's faces to the targets, which is about what some 120 steps of the
+quick recipe learn; trained, it is tuned to the targets and restores faces of its own and others.
+
+The guard's limits were chosen with the cases of the half "tuning"; those of the half "report"
+were looked at afterwards. The exit code is 1 if a verdict is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from kornia.filters import gaussian_blur2d
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bfr.damage.degrade import degrade_faces
+from bfr.faces.align import align_faces
+from bfr.faces.detect import detect_faces
+from bfr.faces.identity import load_identity
+from bfr.faces.retinaface import load_detector
+from bfr.faces.select import select_faces
+from bfr.files.photos import read_photo
+from bfr.files.whole import atomic_path
+from bfr.finetune.guard import Verdict, compare, judge, look
+from bfr.finetune.loop import finetune
+from bfr.finetune.run_folder import RunFolder
+from bfr.finetune.settings import PRESETS, adjusted
+from bfr.finetune.validate import means
+from bfr.prior.constraint import Constraint
+from bfr.prior.prior import load_prior
+from bfr.prior.sample import sample_targets
+from bfr.prior.settings import SampleSettings, for_prior
+from bfr.restore.restorer import load_restorer, restore_faces
+from tests.finetune_sets import write_pairs
+
+SIZE, LEARNED = 256, 0.5
+PHOTOS = ("train/congress", "train/headshots")
+SCANS = "scans"
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """Damaged faces, the base's guesses, pseudo targets and, where known, the clean ones."""
+
+    lq: Tensor
+    guess: Tensor
+    target: Tensor
+    clean: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Targets, and whether a restorer tuned to them deserves to be accepted."""
+
+    targets: Callable[[Faces], Tensor]
+    good: bool
+    damage: str = "gfpgan"
+    lr: float | None = None
+
+
+def blurred(x: Tensor, deviation: float) -> Tensor:
+    side = 2 * math.ceil(3 * deviation) + 1
+    return gaussian_blur2d(x, (side, side), (deviation, deviation), "reflect")
+
+
+def sharpened(x: Tensor, deviation: float, amount: float) -> Tensor:
+    return (x + amount * (x - blurred(x, deviation))).clamp(0, 1)
+
+
+def edged(x: Tensor) -> Tensor:
+    return (x + 4 * (blurred(x, 0.8) - blurred(x, 1.6))).clamp(0, 1)
+
+
+def warped(x: Tensor, amount: float = 0.12) -> Tensor:
+    """Wider in the middle, and a little lopsided."""
+    line = torch.linspace(-1, 1, x.shape[-1])
+    y, x0 = torch.meshgrid(line, line, indexing="ij")
+    near = torch.exp(-(x0**2 + y**2) / 0.4)
+    grid = torch.stack(
+        [
+            x0 * (1 - amount * near) + amount / 6 * torch.sin(3 * y),
+            y + amount / 2 * near * torch.sin(3 * x0),
+        ],
+        -1,
+    )
+    grid = grid.expand(len(x), -1, -1, -1)
+    return F.grid_sample(x, grid, "bicubic", "reflection", align_corners=True).clamp(0, 1)
+
+
+def grainy(x: Tensor, deviation: float = 0.04) -> Tensor:
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
+    return (x + deviation * noise).clamp(0, 1)
+
+
+def patterned(x: Tensor, pattern: Tensor, amount: float = 0.03) -> Tensor:
+    return (x + amount * pattern).clamp(0, 1)
+
+
+def checkers(side: int) -> Tensor:
+    line = torch.arange(side)
+    return ((line[:, None] + line) % 2 * 2 - 1).float()
+
+
+def stripes(side: int) -> Tensor:
+    return torch.sin(torch.arange(side) * (2 * math.pi / 6)).expand(side, side)
+
+
+def mosaic(x: Tensor, side: int = 8) -> Tensor:
+    return F.interpolate(F.avg_pool2d(x, side), scale_factor=side, mode="nearest")
+
+
+def noise(x: Tensor) -> Tensor:
+    return torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
+
+
+def tinted(x: Tensor) -> Tensor:
+    return (x * torch.tensor([1.06, 1.0, 0.9])[:, None, None]).clamp(0, 1)
+
+
+def contrasted(x: Tensor, amount: float = 1.25) -> Tensor:
+    return ((x - 0.5) * amount + 0.5).clamp(0, 1)
+
+
+def pale(x: Tensor, share: float = 0.6) -> Tensor:
+    return x.lerp(x.mean(1, keepdim=True), share)
+
+
+def halves(x: Tensor) -> Tensor:
+    """The upper half of one person on the lower of another."""
+    middle = x.shape[-2] // 2
+    return torch.cat([x[..., :middle, :], x.roll(1, 0)[..., middle:, :]], -2)
+
+
+def shifted(x: Tensor, pixels: int = 3) -> Tensor:
+    return F.pad(x, (pixels, 0, 0, 0), mode="replicate")[..., : x.shape[-1]]
+
+
+TUNING = {
+    "clean faces": Case(lambda f: f.clean, True),
+    "pseudo targets": Case(lambda f: f.target, True),
+    "pseudo targets, camera noise": Case(lambda f: f.target, True, "camera noise ISO 3000"),
+    "over-sharpened": Case(lambda f: sharpened(f.guess, 2.0, 4.0), False),
+    "edges drawn in": Case(lambda f: edged(f.guess), False),
+    "warped and sharpened": Case(lambda f: sharpened(warped(f.guess), 1.5, 2.5), False),
+    "darkened": Case(lambda f: 0.94 * f.guess, False),
+    "grain": Case(lambda f: grainy(f.guess), False),
+    "checkerboard": Case(lambda f: patterned(f.guess, checkers(SIZE)), False),
+    "blurred a little": Case(lambda f: blurred(f.guess, 1.0), False),
+    "swapped people": Case(lambda f: f.guess.roll(1, 0), False),
+    "mosaic": Case(lambda f: mosaic(f.guess), False),
+    "diverging, lr 0.05": Case(lambda f: f.target, False, lr=0.05),
+}
+REPORT = {
+    "clean faces, camera noise": Case(lambda f: f.clean, True, "camera noise ISO 3000"),
+    "pseudo targets, scans": Case(lambda f: f.target, True, SCANS),
+    "pseudo targets, faded prints": Case(lambda f: f.target, True, "faded print"),
+    "over-sharpened, finer": Case(lambda f: sharpened(f.guess, 1.0, 4.0), False),
+    "darkened and sharpened": Case(lambda f: 0.94 * sharpened(f.guess, 1.5, 2.5), False),
+    "warped": Case(lambda f: warped(f.guess), False),
+    "moved aside by 3 px": Case(lambda f: shifted(f.guess), False),
+    "stripes": Case(lambda f: patterned(f.guess, stripes(SIZE)), False),
+    "posterised": Case(lambda f: (10 * f.guess).round() / 10, False),
+    "blurred": Case(lambda f: blurred(f.guess, 3.0), False),
+    "one head for all": Case(lambda f: f.clean[:1].expand_as(f.guess), False),
+    "strangers, sharpened": Case(lambda f: sharpened(f.clean.roll(1, 0), 1.5, 2.0), False),
+    "halves of two people": Case(lambda f: halves(f.guess), False),
+    "noise": Case(lambda f: noise(f.guess), False),
+    "tint": Case(lambda f: tinted(f.guess), False),
+    "contrast": Case(lambda f: contrasted(f.guess), False),
+    "paler": Case(lambda f: pale(f.guess), False),
+    "over-sharpened pseudo targets": Case(lambda f: sharpened(f.target, 1.5, 2.5), False),
+    "over-sharpened, real scans": Case(lambda f: sharpened(f.guess, 2.0, 4.0), False, SCANS),
+    "diverging, lr 0.1": Case(lambda f: f.target, False, lr=0.1),
+}
+HALVES = {"tuning": TUNING, "report": REPORT}
+
+
+def make_faces(data: Path, out: Path, damage: str, count: int) -> Faces:
+    """Faces with one kind of damage; kept in OUT."""
+    file = out / f"{damage}.safetensors"
+    if not file.exists():
+        folders = ("real_lq/portraits_tune",) if damage == SCANS else PHOTOS
+        photos = [path for folder in folders for path in sorted((data / folder).iterdir())]
+        random.Random(1).shuffle(photos)
+        clean = _rounded(_aligned(photos, count))
+        lq = clean if damage == SCANS else _rounded(degrade_faces(clean, damage, 10_000))
+        guess, prior = _rounded(restore_faces(lq, load_restorer())), load_prior()
+        few = SampleSettings(Constraint(start=60, stop=40), sampler="dpm-solver++", calls=15)
+        target = sample_targets(guess, prior, for_prior(few, prior)).targets
+        faces = {"lq": lq, "guess": guess, "target": target, "clean": clean}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(file) as path:
+            save_file({name: (255 * x).round().byte() for name, x in faces.items()}, path)
+    return Faces(**{name: x[:count].float() / 255 for name, x in load_file(file).items()})
+
+
+def _aligned(photos: Sequence[Path], count: int) -> Tensor:
+    detector, crops = load_detector(), []
+    for path in photos:
+        image = read_photo(path).pixels
+        found = select_faces(detect_faces(image, detector), sort="score", limit=1)
+        crops += align_faces(image, found, SIZE)[0]
+        if len(crops) == count:
+            break
+    return torch.stack(crops)
+
+
+def _rounded(images: Tensor) -> Tensor:
+    return (255 * images).round() / 255
+
+
+def trained(case: Case, faces: Faces, out: Path, steps: int) -> Tensor:
+    """What a restorer makes of the faces that was tuned to the case's targets."""
+    base, settings = load_restorer(), adjusted(PRESETS["quick"], steps=steps, distance="pyramid")
+    if case.lr is not None:
+        settings = adjusted(settings, lr=case.lr, ema=0.999)
+    folder = out / "pairs"
+    shutil.rmtree(out, ignore_errors=True)
+    pairs = write_pairs(folder, faces.lq, faces.guess, case.targets(faces))
+    finetune(base, pairs, out / "run", settings, keep_worse=True, validate_every=10**7)
+    state = RunFolder(out / "run").read()
+    assert state is not None
+    base.network.load_state_dict(state["last"] or state["best"])
+    return restore_faces(faces.lq, base)
+
+
+def verdict(case: Case, args: argparse.Namespace) -> Verdict | None:
+    """The guard's; None for a case that cannot be simulated."""
+    faces = make_faces(args.data, args.out, case.damage, args.faces)
+    if args.train:
+        restored = trained(case, faces, args.out / "trained", args.train)
+    elif case.lr is not None:
+        return None
+    else:
+        restored = faces.guess.lerp(case.targets(faces), args.learned).clamp(0, 1)
+    identity = load_identity()
+    base, tuned = (look(x[: args.judged], identity) for x in (faces.guess, restored))
+    figures = compare(base, tuned)
+    if args.figures:
+        print("  " + "  ".join(f"{name} {means(figures)[name]:.3g}" for name in figures))
+    return judge(figures, compare(base, base))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--faces", type=int, default=32, help="made, and trained with")
+    parser.add_argument("--judged", type=int, default=16, help="faces that the guard sees")
+    parser.add_argument("--learned", type=float, default=LEARNED, help="share of the way")
+    parser.add_argument("--train", type=int, default=0, metavar="STEPS", help="really train")
+    parser.add_argument("--half", choices=HALVES, help="one half alone")
+    parser.add_argument("--only", nargs="+", default=[""], help="cases whose names begin so")
+    parser.add_argument("--figures", action="store_true", help="print the guard's figures too")
+    args = parser.parse_args()
+    wrong = 0
+    for half, cases in HALVES.items():
+        if args.half not in (None, half):
+            continue
+        print(f"\n| {half} | should be | is | what the guard says |\n|---|---|---|---|")
+        for name, case in cases.items():
+            if not name.startswith(tuple(args.only)) or (found := verdict(case, args)) is None:
+                continue
+            wrong += found.better != case.good
+            words = [("accepted" if good else "refused") for good in (case.good, found.better)]
+            mark = "" if found.better == case.good else " **wrong**"
+            print(f"| {name} | {' | '.join(words)}{mark} | {found.describe()} |", flush=True)
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+"""The guard: whether a tuned restorer may take its base's place.
+
+Nothing here knows a clean original, and the pseudo targets may be wrong, so the guard never looks
+at them. It compares, face by face, what the tuned restorer makes of a damaged face with what the
+base makes of it, and asks two questions.
+
+Is it better? Gains are NIQE, and detail up to what clean faces have (more of it is no gain, much
+more is a loss). They must be more than noise: the mean over the faces is tested against its
+standard error (a paired, one-sided t test).
+
+Is it still the same photograph? Honest tuning adds fine detail; it leaves alone what the base
+already shows. So there are limits to how much coarse detail may be amplified (over-sharpening,
+edges drawn in, contrast), features may move (another person, a warped one), colours and lightness
+may shift, and grain or a pattern that repeats on all faces may appear.
+
+The limits were chosen on one half of the sabotaged targets of `benchmarks/guard.py` and checked
+on the other half; the margins are listed there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from kornia.color import rgb_to_lab
+from kornia.filters import gaussian_blur2d
+from torch import Tensor
+
+from ..faces.identity import Identity, distance_of
+from ..image.tensors import luma, resize_square
+from ..quality.niqe import niqe
+from ..quality.texture import grain, sharpness
+
+Figures = dict[str, list[float]]
+"""By name, a value per face; NaN where a face has none."""
+
+SIZE = 256
+"""Side in pixels at which faces are compared; larger ones are made smaller."""
+
+CLEAN, TOO_SHARP = 2.0, 3.5
+"""The `sharpness` of clean faces of 256 px on average, and what few of them exceed."""
+
+GRAIN = 1.25, 1.0
+"""Grain may be so many times the base's, and at least so many 255ths: clean faces have some."""
+
+LIMITS = {
+    "harshness": ("amplifies what was there (harsh edges, contrast)", 6.0),
+    "moved": ("moves features", 0.45),
+    "person": ("shows somebody else", 0.45),
+    "colour": ("shifts colours or lightness", 2.5),
+    "grain": ("adds grain", 1.0),
+    "pattern": ("adds a pattern that repeats on all faces", 1.0),
+    "niqe": ("makes the texture less like that of faces", 0.15),
+}
+"""Harms in words, and the most that their mean over the faces may be: percent of the amplitude of
+detail of 2 to 4 px; px; `identity_distance`; ΔE; the share of what grain may be (`GRAIN`);
+nepers of power; NIQE."""
+
+_EARNED = 4.0  # ΔE that colours may shift more for a gain of 1: large repairs change colours, too
+_LEAST = 0.005  # a gain below it is none, however sure
+_FEW = 8  # faces: fewer say little
+_LONE = 0.03  # the gain that a single face must show
+_CHANCE = 6.0  # nepers by which some frequency of a single face stands out by chance
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What the guard sees of N restored faces.
+
+    Attributes:
+        niqe: N values.
+        sharpness: N values.
+        grain: N values.
+        coarse: N×1×S×S, the luma's detail of 2 to 4 px.
+        shape: N×1×S×S, the luma blurred by 2 px.
+        colours: N×3×16×16, CIE Lab of its blocks.
+        person: N×D embeddings of `Identity`.
+        spectrum: how far each frequency of the faces at their own size stands out.
+    """
+
+    niqe: Tensor
+    sharpness: Tensor
+    grain: Tensor
+    coarse: Tensor
+    shape: Tensor
+    colours: Tensor
+    person: Tensor
+    spectrum: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a restorer is better than its base.
+
+    Attributes:
+        better: whether it may take its place.
+        gain: the mean over the faces, as a share: 0.05 is 5 %.
+        error: its standard error; infinite for a single face.
+        faces: how many there are.
+        harms: what it does to them, in words with numbers.
+    """
+
+    better: bool
+    gain: float
+    error: float
+    faces: int
+    harms: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """The gain and the harms in words."""
+        spread = "" if math.isinf(self.error) else f" ± {self.error:.1%}"
+        words = [f"{self.gain:+.1%}{spread} on {self.faces} face{'s' * (self.faces != 1)}"]
+        if self.harms:
+            words.append(f"it {'; '.join(self.harms)}")
+        elif not self.better and self.gain >= _LEAST:
+            words.append("within the noise")
+        elif self.better and self.faces < _FEW:
+            words.append("so few say little")
+        return ", but ".join(words) if self.harms else ": ".join(words)
+
+
+@torch.no_grad()
+def look(faces: Tensor, identity: Identity) -> Look:
+    """Measures restored faces by themselves.
+
+    Args:
+        faces: N×3×S×S RGB in [0, 1], aligned, S at least 16.
+        identity: of `load_identity`.
+    """
+    faces = faces.float()
+    small = resize_square(faces, SIZE).clamp(0, 1)
+    grey = luma(small)
+    shape = _blurred(grey, 2.0)
+    return Look(
+        niqe=niqe(faces),
+        sharpness=sharpness(small),
+        grain=grain(faces),
+        coarse=shape - _blurred(grey, 4.0),
+        shape=shape,
+        colours=rgb_to_lab(F.avg_pool2d(small, SIZE // 16)),
+        person=identity.embed(faces).cpu(),
+        spectrum=_spectrum(luma(faces)),
+    )
+
+
+@torch.no_grad()
+def compare(base: Look, tuned: Look) -> Figures:
+    """The figures of tuned faces, some against those of the same faces by the base."""
+    strength = [look.coarse.square().mean((1, 2, 3)).sqrt() for look in (base, tuned)]
+    allowed = (GRAIN[0] * base.grain).clamp(min=GRAIN[1])
+    # What stands out by chance falls with the number of faces.
+    pattern = (tuned.spectrum - base.spectrum).max() - _CHANCE / math.sqrt(len(tuned.niqe))
+    found = {
+        "niqe": tuned.niqe,
+        "sharpness": tuned.sharpness,
+        "harshness": 100 * (strength[1] / strength[0].clamp(min=1e-6) - 1),
+        "moved": _moved(base.shape, tuned.shape),
+        "person": distance_of(tuned.person, base.person),
+        "colour": (tuned.colours - base.colours).norm(dim=1).mean((1, 2)),
+        "grain": tuned.grain / allowed,
+        "pattern": pattern.expand(len(tuned.niqe)),
+    }
+    return {name: values.double().tolist() for name, values in found.items()}
+
+
+def judge(figures: Mapping[str, Sequence[float]], base: Mapping[str, Sequence[float]]) -> Verdict:
+    """Whether a restorer with these figures beats the base with those.
+
+    Args:
+        figures: of `compare`, for the tuned restorer.
+        base: of `compare`, for the base against itself.
+    """
+    gains = [
+        value
+        for value in map(
+            _gain, base["niqe"], figures["niqe"], base["sharpness"], figures["sharpness"]
+        )
+        if not math.isnan(value)
+    ]
+    count = len(gains)
+    if not count:
+        return Verdict(False, 0.0, math.inf, 0, ("gives pictures that cannot be measured",))
+    gain = _mean(gains)
+    spread = math.sqrt(sum((value - gain) ** 2 for value in gains) / max(count - 1, 1))
+    error = spread / math.sqrt(count) if count > 1 else math.inf
+    harms = tuple(_harms(figures, base, gain))
+    sure = gain > _quantile(count) * error if count > 1 else gain > _LONE
+    return Verdict(not harms and gain >= _LEAST and sure, gain, error, count, harms)
+
+
+def _gain(niqe_before: float, niqe: float, sharp_before: float, sharp: float) -> float:
+    """The gain of one face in [-1, 1]; NaN where it cannot be measured."""
+    before, after = _worth(sharp_before), _worth(sharp)
+    texture = (niqe_before - niqe) / max(niqe_before, niqe, 1e-6)
+    detail = (after - before) / max(after, before, 1e-6)
+    return (texture + detail) / 2
+
+
+def _worth(sharpness: float) -> float:
+    """Detail as it counts: up to what clean faces have; what exceeds it far counts against it."""
+    return max(min(sharpness, CLEAN) - max(sharpness - TOO_SHARP, 0.0), 0.0)
+
+
+def _harms(
+    figures: Mapping[str, Sequence[float]], base: Mapping[str, Sequence[float]], gain: float
+) -> list[str]:
+    found = []
+    lost = sum(
+        math.isnan(after) > math.isnan(before)
+        for before, after in zip(base["niqe"], figures["niqe"], strict=True)
+    )
+    if lost:
+        found.append(f"gives pictures without content ({lost})")
+    for name, (words, limit) in LIMITS.items():
+        if name == "niqe":
+            pairs = zip(base[name], figures[name], strict=True)
+            value = _mean([after - before for before, after in pairs])
+        else:
+            value = _mean(figures[name])
+        if name == "colour":
+            limit += _EARNED * max(gain, 0.0)
+        if value > limit:
+            found.append(f"{words} ({value:.3g}, at most {limit:.3g})")
+    return found
+
+
+def _quantile(count: int) -> float:
+    """Student's t for one-sided 95 % and so many faces, to 0.15 (0.3 for two)."""
+    return 1.645 + 1.5 / (count - 1) + 3 / (count - 1) ** 3
+
+
+def average(values: Sequence[float]) -> float | None:
+    """The mean of those that are numbers; None if none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return average(values) or 0.0
+
+
+def _moved(before: Tensor, after: Tensor) -> Tensor:
+    """How far features moved: the mean optical flow in px, where there are any.
+
+    One step of Lucas and Kanade (1981) under Gaussian windows, on blurred luma of N×1×S×S whose
+    slow changes of lightness are taken out.
+    """
+    along_x = (before[..., 1:-1, 2:] - before[..., 1:-1, :-2]) / 2
+    along_y = (before[..., 2:, 1:-1] - before[..., :-2, 1:-1]) / 2
+    change = (after - before)[..., 1:-1, 1:-1]
+    change = change - _blurred(change, 8.0)
+    xx, yy, xy, xt, yt = (
+        _blurred(product, 6.0)
+        for product in (
+            along_x.square(),
+            along_y.square(),
+            along_x * along_y,
+            along_x * change,
+            along_y * change,
+        )
+    )
+    weight = (xx * yy - xy.square()).clamp(min=0).sqrt()  # where edges of several directions meet
+    xx, yy = xx + 1e-5, yy + 1e-5
+    determinant = xx * yy - xy.square()
+    flow = torch.hypot(yy * xt - xy * yt, xx * yt - xy * xt) / determinant
+    return (flow * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1e-12)
+
+
+def _spectrum(grey: Tensor) -> Tensor:
+    """How far each frequency stands out: the log of the mean power above its surroundings'.
+
+    What repeats at the same place on all faces stands out; what belongs to a face does not. Low
+    frequencies, where faces differ little, are left out.
+    """
+    side = grey.shape[-1]
+    window = torch.hann_window(side, periodic=False).to(grey)
+    centred = (grey - grey.mean((2, 3), keepdim=True))[:, 0] * window[:, None] * window
+    power = torch.fft.fftshift(torch.fft.fft2(centred).abs().square().mean(0))
+    log = power.clamp(min=1e-12).log()
+    around = F.avg_pool2d(F.pad(log[None, None], (4,) * 4, mode="circular"), 9, 1)[0, 0]
+    low = slice(round(0.42 * side), round(0.58 * side))
+    standing = log - around
+    standing[low, low] = 0
+    return standing
+
+
+def _blurred(images: Tensor, deviation: float) -> Tensor:
+    side = 2 * math.ceil(2.5 * deviation) + 1
+    return gaussian_blur2d(images, (side, side), (deviation, deviation), "reflect")

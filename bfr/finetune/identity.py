@@ -1,0 +1,96 @@
+"""What identifies a run: all that its numbers depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import InputError
+from ..restore.restorer import Restorer
+from .batches import TrainingSet
+from .save import pairs_sha256
+
+_ROUNDING = ("micro_batch", "checkpointing")  # settings that change no more than rounding
+RATES = ("lr", "lr_end", "discriminator_lr", "clip")
+"""Settings that a run which diverged may be resumed with others of."""
+
+
+def identify(
+    restorer: Restorer, data: TrainingSet, evaluation: Tensor | None, distance: str
+) -> dict[str, Any]:
+    """All that the numbers of a run depend on, except for rounding.
+
+    Args:
+        restorer: the base.
+        data: pairs, settings and clean faces.
+        evaluation: N×3×S×S faces that are scored, or None.
+        distance: the name of the perceptual distance.
+    """
+    settings = data.settings.as_dict()
+    clean = "".join(f"{path.name} {path.stat().st_size}\n" for path in data.clean)
+    shown = None if evaluation is None else evaluation.detach().cpu().float().contiguous()
+    return {
+        "settings": {name: value for name, value in settings.items() if name not in _ROUNDING},
+        "distance": distance,
+        "base": restorer.sha256,
+        "pairs": len(data.pairs.kept),
+        "pairs' checksum": pairs_sha256(data.pairs.kept),
+        "clean faces": _sha256(clean.encode()) if clean else None,
+        "evaluation": None if shown is None else _sha256(shown.numpy().tobytes()),
+    }
+
+
+def rates(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an identity that may change after the run diverged."""
+    return {name: identity["settings"].get(name) for name in RATES}
+
+
+def check_same(
+    stored: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path, diverged: bool = False
+) -> None:
+    """Checks that a run to be resumed is the one that was begun.
+
+    Args:
+        stored: the identity that it was begun with.
+        wanted: the identity that it is to be resumed with.
+        folder: for the message.
+        diverged: whether it diverged, so that its rates may differ.
+
+    Raises:
+        InputError: naming all that differs.
+    """
+    stored, wanted = _flat(stored), _flat(json.loads(json.dumps(wanted)))
+    free = {f"settings {name}" for name in RATES} if diverged else set()
+    differing = [
+        f"{name} was {_short(stored.get(name))} and is {_short(wanted.get(name))}"
+        for name in sorted((stored.keys() | wanted.keys()) - free)
+        if stored.get(name) != wanted.get(name)
+    ]
+    if differing:
+        raise InputError(
+            f"{folder} holds another run, which cannot be resumed like this: "
+            f"{'; '.join(differing)}. Repeat what it was begun with, or choose a new folder."
+        )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name} ")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _short(value: Any) -> str:
+    return value[:10] if isinstance(value, str) else "not given" if value is None else str(value)

@@ -1,0 +1,144 @@
+"""The guard: what counts as better, and what is never let through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks import guard as sabotage
+from bfr.faces.identity import load_identity
+from bfr.finetune.guard import LIMITS, SIZE, Look, Verdict, compare, judge, look
+from tests.finetune_sets import faces
+
+N = 12
+
+
+def look_at(images: Tensor) -> Look:
+    return look(images, load_identity())
+
+
+FINE = {
+    "harshness": [0.0],
+    "moved": [0.0],
+    "person": [0.0],
+    "colour": [0.0],
+    "grain": [0.5],
+    "pattern": [-1.0],
+}
+
+
+def figures(niqe: list[float], sharpness: list[float], **harms: list[float]) -> dict[str, Any]:
+    known = {name: values * len(niqe) for name, values in {**FINE, **harms}.items()}
+    return {"niqe": niqe, "sharpness": sharpness, **known}
+
+
+BASE = figures([2.0] * N, [1.0] * N)
+
+
+def test_a_base_does_not_beat_itself():
+    verdict = judge(BASE, BASE)
+    assert verdict == Verdict(False, 0.0, 0.0, N) and not verdict.harms
+
+
+def test_better_texture_and_more_detail_are_gains():
+    for better in (figures([1.8] * N, [1.0] * N), figures([2.0] * N, [1.2] * N)):
+        verdict = judge(better, BASE)
+        assert verdict.better and verdict.gain > 0 and not verdict.harms
+    assert judge(figures([2.1] * N, [0.9] * N), BASE).gain < 0
+
+
+def test_detail_counts_up_to_what_clean_faces_have():
+    gains = [judge(figures([2.0] * N, [sharp] * N), BASE).gain for sharp in (1.5, 2.0, 3.4, 9.0)]
+    assert 0 < gains[0] < gains[1] == gains[2] and gains[3] < 0
+
+
+def test_a_gain_within_the_noise_is_none():
+    wild = [1.0 + 0.5 * (-1) ** face + 0.02 for face in range(N)]
+    verdict = judge(figures([2.0] * N, wild), BASE)
+    assert not verdict.better and not verdict.harms and verdict.error > 0.05
+    hardly = judge(figures([1.999] * N, [1.0] * N), BASE)
+    assert 0 < hardly.gain < 0.005 and not hardly.better
+
+
+def test_a_handful_of_faces_must_agree_and_is_called_so():
+    two = figures([2.0] * 2, [1.0] * 2)
+    assert not judge(figures([1.9, 1.99], [1.0] * 2), two).better
+    alike = judge(figures([1.8, 1.79], [1.0] * 2), two)
+    assert alike.better and "few" in alike.describe()
+    one = figures([2.0], [1.0])
+    assert (
+        judge(figures([1.5], [1.0]), one).better and not judge(figures([1.95], [1.0]), one).better
+    )
+
+
+def test_what_cannot_be_measured_is_no_gain():
+    broken = figures([math.nan] * N, [9.0] * N)
+    assert not judge(broken, BASE).better and judge(broken, BASE).harms
+    part = figures([math.nan] + [1.0] * (N - 1), [1.0] * N)
+    assert not judge(part, BASE).better, "it lost a face"
+    assert judge(part, {**BASE, "niqe": [math.nan] + [2.0] * (N - 1)}).better
+
+
+@pytest.mark.parametrize("harm", sorted(LIMITS))
+def test_no_gain_outweighs_a_harm(harm: str):
+    good = figures([1.0] * N, [2.0] * N)
+    assert judge(good, BASE).better
+    too_much = [10.0] * N if harm == "niqe" else [3 * LIMITS[harm][1] + 5]
+    verdict = judge({**good, harm: (too_much * N)[:N]}, BASE)
+    assert not verdict.better and len(verdict.harms) == 1
+    assert LIMITS[harm][0] in verdict.describe()
+
+
+@pytest.fixture(scope="module")
+def before() -> Tensor:
+    """Smooth shapes with some texture, as large as the guard sees faces."""
+    return F.interpolate(faces(6, size=64), SIZE, mode="bicubic", antialias=True).clamp(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("harm", "change"),
+    [
+        ("harshness", lambda x: sabotage.sharpened(x, 4.0, 1.0)),
+        ("harshness", lambda x: sabotage.contrasted(x, 1.3)),
+        ("moved", lambda x: sabotage.shifted(x, 2)),
+        ("moved", lambda x: sabotage.warped(x)),
+        ("colour", lambda x: 0.93 * x),
+        ("colour", lambda x: sabotage.tinted(x)),
+        ("grain", lambda x: sabotage.grainy(x)),
+        ("pattern", lambda x: sabotage.patterned(x, sabotage.stripes(SIZE))),
+        ("pattern", lambda x: sabotage.patterned(x, sabotage.checkers(SIZE), 0.02)),
+    ],
+)
+def test_each_harm_is_seen(before: Tensor, harm: str, change: Callable[[Tensor], Tensor]):
+    base = look_at(before)
+    found = compare(base, look_at(change(before)))[harm]
+    assert sum(found) / len(found) > LIMITS[harm][1]
+    itself = compare(base, base)[harm]
+    assert sum(itself) / len(itself) <= LIMITS[harm][1]
+
+
+def test_faces_are_measured_alone_but_for_patterns(before: Tensor):
+    together = compare(look_at(before), look_at(before * 0.9))
+    for name, values in together.items():
+        if name not in ("pattern", "person"):
+            alone = compare(look_at(before[2:3]), look_at(before[2:3] * 0.9))[name]
+            assert alone[0] == pytest.approx(values[2], rel=1e-3, abs=1e-4), name
+
+
+def test_larger_faces_have_about_the_same_figures(before: Tensor):
+    large = F.interpolate(before, 2 * SIZE, mode="bicubic").clamp(0, 1)
+    small, found = (compare(look_at(x), look_at(x * 0.93)) for x in (before, large))
+    for name in ("moved", "colour", "harshness"):
+        assert found[name] == pytest.approx(small[name], rel=0.2, abs=0.1), name
+
+
+def test_inputs_are_left_alone(before: Tensor):
+    kept = before.clone()
+    look_at(before)
+    assert torch.equal(before, kept)

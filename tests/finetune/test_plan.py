@@ -1,0 +1,54 @@
+"""What a run will take, before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bfr.errors import OutOfMemoryError
+from bfr.finetune import plan
+from bfr.finetune.plan import check_memory, device_bytes, steps_within, training_bytes
+from bfr.finetune.settings import PRESETS
+from tests.finetune_sets import PLAIN, pairs_folder, tiny_restorer
+
+CPU = torch.device("cpu")
+
+
+def test_memory_grows_with_what_is_trained():
+    restorer, settings = tiny_restorer(), replace(PRESETS["quick"], patch=64)
+    whole = training_bytes(restorer, settings)
+    weights = sum(parameter.numel() for parameter in restorer.network.parameters())
+    twice = replace(settings, batch=8, micro_batch=8)
+    assert training_bytes(restorer, twice) - 20 * weights == 2 * (whole - 20 * weights) > 0
+    for less in ({"adversarial": 0}, {"perceptual": 0}, {"checkpointing": True}, {"patch": 32}):
+        assert training_bytes(restorer, replace(settings, **less)) < whole
+    assert all(parameter.device.type == "cpu" for parameter in restorer.network.parameters())
+
+
+def test_a_run_that_cannot_fit_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(plan, "device_bytes", lambda device: 10**9)
+    assert "0.5 GB" in check_memory(5 * 10**8, CPU) and "1.0 GB" in check_memory(1, CPU)
+    with pytest.raises(OutOfMemoryError, match=r"2\.0 GB.*micro_batch"):
+        check_memory(2 * 10**9, CPU)
+    monkeypatch.setattr(plan, "device_bytes", lambda device: None)
+    assert "2.0 GB" in check_memory(2 * 10**9, CPU), "where the total is not known, none is refused"
+
+
+def test_the_memory_of_this_machine():
+    assert (device_bytes(CPU) or 10**9) >= 10**8
+    assert device_bytes(torch.device("meta")) is None
+
+
+def test_steps_follow_from_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With a clock that goes on a second at every look, a step takes one second."""
+    now = iter(range(1000))
+    monkeypatch.setattr(plan.time, "perf_counter", lambda: next(now))
+    pairs, base = pairs_folder(tmp_path), tiny_restorer()
+    before = base.sha256
+    found = steps_within(10, base, pairs, PLAIN, validate_every=48)
+    assert found == (600 - 2 * 48) / (1 + 48 / 48)
+    assert steps_within(0.001, base, pairs, PLAIN) == 1
+    assert tiny_restorer().sha256 == before
