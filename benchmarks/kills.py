@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +83,7 @@ def small_networks(folder: Path) -> tuple[Path, Path]:
     network = NAFNet(width=4, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1], img_channel=3)
     descriptor = ModelLoader().load_from_state_dict(network.state_dict())
     restorer, prior = folder / "restorer.safetensors", folder / "prior.safetensors"
-    save_restorer(restorer, from_spandrel(descriptor))
+    save_restorer(restorer, replace(from_spandrel(descriptor), size=64))
     config = UNetConfig(32, (32, 32), (0, 1), (False, False), head_channels=32, patch=4)
     facts = {"licence": "none", "provenance": "random"}
     untrained = Prior(UNet(config), 64, Schedule(), prediction="sample", variance="fixed_small")
