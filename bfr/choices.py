@@ -38,3 +38,6 @@ RECIPES: Final = ("quick", "SwinIR (paper)", "CodeFormer (paper)")
 
 SCHEDULES: Final = ("cosine", "steps", "constant")
 """How the learning rate changes while tuning."""
+
+HOLDS: Final = ("auto", "soft", "paper")
+"""How a pseudo target is held to its guess; "auto" is paper where start or stop is set."""

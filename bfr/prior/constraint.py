@@ -16,6 +16,9 @@ from ..errors import InputError
 from ..image.lowpass import lowpass
 from .schedule import Respaced, noised
 
+PAPER_SIZE = 512
+"""Side in pixels of the faces that the paper's start, stop and factor are meant for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
@@ -39,20 +42,11 @@ class Constraint:
     stop: int = 90
 
     def __post_init__(self):
-        for name in ("factor", "start", "stop"):
-            value = getattr(self, name)
-            if not isinstance(value, int):
-                raise InputError(f"{name} must be a whole number, got {value!r}. Round it.")
-        if self.factor < 1:
+        check_hold(self.factor, self.strength, self.start)
+        if not isinstance(self.stop, int) or self.stop < 0:
             raise InputError(
-                f"factor must be at least 1, got {self.factor}. The paper takes 8 or 16."
+                f"stop must be a whole number from 0, got {self.stop!r}. 0 holds to the end."
             )
-        if not 0 <= self.strength <= 1:
-            raise InputError(f"strength must be in [0, 1], got {self.strength}. 1 holds fully.")
-        if self.start < 2:
-            raise InputError(f"start must be at least 2, got {self.start}. The paper takes 150.")
-        if self.stop < 0:
-            raise InputError(f"stop must be at least 0, got {self.stop}. 0 holds to the end.")
         if self.stop >= self.start:
             raise InputError(
                 f"stop must be below start, because sampling runs from start down to 0, got start "
@@ -64,66 +58,87 @@ class Constraint:
         """Returns True if the sample that has reached a step is constrained."""
         return self.strength > 0 and step >= self.stop
 
-    def check(self, size: int, steps: int) -> None:
-        """Checks that the constraint suits a prior.
+    def suited(self, size: int, steps: Respaced, meant_for: int = PAPER_SIZE) -> Constraint:
+        """Adapts a constraint for faces of another size, such that it forgets and keeps as much.
 
         Args:
             size: side in pixels of the prior's faces.
-            steps: into how many its noise is divided.
+            steps: all steps that the prior's noise is divided into.
+            meant_for: side in pixels of the faces that this constraint is for.
 
         Raises:
-            InputError: if ``factor`` does not divide ``size``, or ``start`` exceeds ``steps``.
+            InputError: if ``start`` exceeds the number of steps.
         """
-        lowpass(torch.empty(0, size, size), self.factor)
-        if self.start > steps:
-            raise InputError(
-                f"start must be at most {steps}, the number of steps, got {self.start}. "
-                "Lower start, or raise the number of steps."
-            )
+        if size == meant_for:
+            return self
+        start = max(suited_step(self.start, size / meant_for, steps), 2)
+        stop = self.stop and min(suited_step(self.stop, size / meant_for, steps), start - 1)
+        factor = suited_factor(self.factor, size, meant_for)
+        return replace(self, start=start, stop=stop, factor=factor)
 
 
-PAPER_SIZE = 512
-"""Side in pixels of the faces that the paper's start, stop and factor are for."""
-
-
-def suited(
-    constraint: Constraint, size: int, steps: Respaced, meant_for: int = PAPER_SIZE
-) -> Constraint:
-    """Adapts a constraint to a prior of another size, such that it forgets and keeps as much.
-
-    The same noise hides larger parts of a smaller picture. So start and stop become the steps
-    whose ratio of noise to signal is ``size / meant_for`` times theirs (Hoogeboom et al.,
-    "simple diffusion", ICML 2023, section 3.1), and the factor shrinks like the picture. Each
-    becomes the nearest possible value: a whole step, a divisor of the size.
-
-    Args:
-        constraint: for faces of ``meant_for`` pixels.
-        size: side in pixels of the prior's faces.
-        steps: all steps that the prior's noise is divided into.
-        meant_for: side in pixels.
+def check_hold(factor: int, strength: float, start: int) -> None:
+    """Checks the values that the paper's and the soft hold share.
 
     Raises:
-        InputError: if ``start`` exceeds the number of steps.
+        InputError: if a value is out of its range.
     """
-    if size == meant_for:
-        return constraint
-    if constraint.start > len(steps):
+    for name, value in (("factor", factor), ("start", start)):
+        if not isinstance(value, int):
+            raise InputError(f"{name} must be a whole number, got {value!r}. Round it.")
+    if factor < 1:
+        raise InputError(f"factor must be at least 1, got {factor}. The paper takes 8 or 16.")
+    if not 0 <= strength <= 1:
+        raise InputError(f"strength must be in [0, 1], got {strength}. 1 holds fully.")
+    if start < 2:
+        raise InputError(f"start must be at least 2, got {start}. The paper takes 150.")
+
+
+def check_fit(factor: int, start: int, size: int, steps: int) -> None:
+    """Checks that a hold suits a prior.
+
+    Args:
+        factor: of the low-pass φ.
+        start: the step that the guess is noised to.
+        size: side in pixels of the prior's faces.
+        steps: into how many its noise is divided.
+
+    Raises:
+        InputError: if ``factor`` does not divide ``size``, or ``start`` exceeds ``steps``.
+    """
+    lowpass(torch.empty(0, size, size), factor)
+    if start > steps:
         raise InputError(
-            f"start must be at most {len(steps)}, the number of steps, got {constraint.start}. "
-            "Lower start, or raise the number of steps."
+            f"start must be at most {steps}, the number of steps, got {start}. Lower start, or "
+            "raise the number of steps."
+        )
+
+
+def suited_step(step: int, ratio: float, steps: Respaced) -> int:
+    """The step that forgets as much of a picture ``ratio`` times as large as ``step`` does.
+
+    The same noise hides larger parts of a smaller picture, so it is the step whose ratio of noise
+    to signal is nearest to ``ratio`` times that of ``step`` (Hoogeboom et al., "simple
+    diffusion", ICML 2023, section 3.1).
+
+    Raises:
+        InputError: if there is no such step.
+    """
+    if step > len(steps):
+        raise InputError(
+            f"start must be at most {len(steps)}, the number of steps, got {step}. Lower start, "
+            "or raise the number of steps."
         )
     levels = steps.sigmas.log()  # after 1, 2, … steps
+    level = levels[step - 1] + torch.tensor(ratio).log()
+    return int((levels - level).abs().argmin()) + 1
 
-    def moved(step: int) -> int:
-        level = levels[step - 1] + torch.tensor(size / meant_for).log()
-        return int((levels - level).abs().argmin()) + 1
 
-    start = max(moved(constraint.start), 2)
-    stop = min(moved(constraint.stop), start - 1) if constraint.stop else 0
-    ideal = constraint.factor * size / meant_for
+def suited_factor(factor: int, size: int, meant_for: int) -> int:
+    """The divisor of a size that is nearest to a factor, shrunk or enlarged like the picture."""
+    ideal = factor * size / meant_for
     divisors = [n for n in range(1, size + 1) if size % n == 0]
-    factor = min(divisors, key=lambda n: (abs(n - ideal), n))
-    return replace(constraint, start=start, stop=stop, factor=factor)
+    return min(divisors, key=lambda n: (abs(n - ideal), n))
 
 
 def constrain(

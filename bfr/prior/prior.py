@@ -153,7 +153,8 @@ def predict(prior: Prior, x: Tensor, steps: Respaced, index: int) -> Predicted:
     else:
         clean = estimate
     # Nichol and Dhariwal 2021, eq. 15, and the fixed variances of Ho et al. 2020, section 3.2.
-    share = {"fixed_small": 0.0, "fixed_large": 1.0}.get(prior.variance, (values + 1) / 2)
+    fixed = {"fixed_small": 0.0, "fixed_large": 1.0}
+    share = fixed[prior.variance] if prior.variance in fixed else (values + 1) / 2
     return Predicted(clean.clamp(-1, 1) if prior.clip else clean, share)
 
 

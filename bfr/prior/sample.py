@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,17 +13,20 @@ from ..image.lowpass import lowpass
 from ..image.tensors import check_images, resize_square
 from ..records import OnStep, counted
 from ..runtime.memory import Parts
-from .constraint import constrain
+from .constraint import PAPER_SIZE, Constraint, constrain, suited_step
 from .noise import Noise, seeded_noise
 from .prior import Predicted, Prior, predict
 from .samplers import Predict, ddim, ddpm, multistep
 from .schedule import Respaced, noised
-from .settings import SampleSettings, check_prior, check_seed
+from .settings import SampleSettings, check_prior, check_seed, learned_steps
+from .soft import SoftHold, fill, hold_softly
 
 OnSample = Callable[[Tensor, int, Tensor], None]
 """``on_sample(x, step, clean)`` gets each sample as it reaches a step, before the paper's hold, and
 the clean faces predicted on the way: B×3×S×S, nominally in [-1, 1]. Raising from it cancels."""
 
+_HIDES = 150 / 250  # share of the steps, at 512 px, whose noise hides what a mask covers
+_PAINTING_CALLS = 4  # more than without a mask
 _AMPLIFIED = 2.0  # contrast of the difference in the preview
 
 
@@ -49,6 +52,7 @@ def sample_targets(
     settings: SampleSettings | None = None,
     *,
     seeds: Sequence[int] | None = None,
+    masks: Tensor | None = None,
     on_step: OnStep | None = None,
 ) -> SampledTargets:
     """Turns first guesses into pseudo targets: clean faces with the guesses' low frequencies.
@@ -62,6 +66,8 @@ def sample_targets(
         prior: runs where its network is, in the network's dtype.
         settings: None for the paper's.
         seeds: one per face, instead of the settings' seed and those that follow.
+        masks: N×1×S×S or 1×1×S×S in [0, 1], of scratches and tears; where it is 1 the guess is
+            unknown and the prior paints what suits the rest. Needs the soft hold.
         on_step: progress in network calls. The preview is 1×3×S×3S at the prior's size, of the
             batch's first face: the predicted clean face, φ of the guess, and their difference
             (grey for none, amplified).
@@ -91,6 +97,9 @@ def sample_targets(
     for seed in seeds:
         check_seed(seed)
     every = check_prior(prior, settings)
+    if masks is not None:
+        masks = _checked_masks(masks, guesses, settings)
+        settings = repainting(settings, prior, every)
     factor, calls = settings.constraint.factor, settings.calls_a_face
     device = next(prior.network.parameters()).device
     targets = torch.empty_like(guesses, dtype=torch.float32)
@@ -98,12 +107,16 @@ def sample_targets(
     for done in range(0, count, settings.batch_size):
         part = slice(done, done + settings.batch_size)
         guess = resize_square(guesses[part].float(), prior.size).to(device) * 2 - 1
+        mask = None
+        if masks is not None:
+            mask = resize_square(masks[part].float(), prior.size).to(device).clamp(0, 1)
+            guess = fill(guess, mask)
         low = lowpass(guess, factor)
         on_sample = None
         if on_step is not None:
             on_sample = _progress(on_step, low, done * calls, count * calls)
         noise = seeded_noise(seeds[part], prior.size, settings.steps, device)
-        sampled = _sample(prior, guess, settings, every, noise, on_sample)
+        sampled = _sample(prior, guess, settings, every, noise, on_sample, mask)
         for result, image in ((targets, sampled), (reference, low)):
             result[part] = resize_square((image / 2 + 0.5).to(guesses.device), own).clamp(0, 1)
     return SampledTargets(targets, reference, _report(count, own, prior, settings))
@@ -152,19 +165,30 @@ def _sample(
     every: Respaced,
     noise: Noise,
     on_sample: OnSample | None,
+    mask: Tensor | None = None,
 ) -> Tensor:
-    """`sample` with the steps that `check_prior` returned."""
+    """`sample` with the steps that `check_prior` returned, and B×1×S×S masks."""
     constraint, reached = settings.constraint, settings.reached
     steps = every.at(torch.tensor(reached[1:]) - 1)
     noisy = settings.sampler == "ddpm" or (settings.sampler == "ddim" and settings.eta > 0)
     initial = noise("initial", 0)
     predicted = _predictor(prior, steps, settings.batch_size)
 
+    def held(x: Tensor, index: int) -> Predicted:
+        free = predicted(x, index)
+        if isinstance(constraint, Constraint):
+            return free
+        alpha_bar = float(steps.alphas_cumprod[index])
+        return replace(free, clean=hold_softly(free.clean, guesses, alpha_bar, constraint, mask))
+
+    def replaced_at(step: int) -> bool:
+        return isinstance(constraint, Constraint) and constraint.holds_at(step)
+
     def after(x: Tensor, index: int, clean: Tensor) -> Tensor:
         step = reached[index]
         if on_sample is not None:
             on_sample(x, step, clean)
-        if not constraint.holds_at(step):
+        if not replaced_at(step):
             return x
         drawn = noise("constraint", step) if noisy and step else initial
         alpha_bar = float(steps.alphas_cumprod_prev[index])
@@ -176,11 +200,11 @@ def _sample(
     noisiest = float(every.alphas_cumprod[min(constraint.start, settings.steps - 1)])
     x = noised(guesses, noisiest, initial)
     if settings.sampler == "ddpm":
-        return ddpm(x, steps, predicted, drawn_for, after)
+        return ddpm(x, steps, held, drawn_for, after)
     if settings.sampler == "ddim":
-        return ddim(x, steps, predicted, drawn_for, after, settings.eta)
-    changed = [index for index in range(len(steps)) if constraint.holds_at(reached[index])]
-    return multistep(x, steps, predicted, after, settings.sampler, changed)
+        return ddim(x, steps, held, drawn_for, after, settings.eta)
+    changed = [index for index in range(len(steps)) if replaced_at(reached[index])]
+    return multistep(x, steps, held, after, settings.sampler, changed)
 
 
 def _predictor(prior: Prior, steps: Respaced, size: int) -> Predict:
@@ -211,14 +235,62 @@ def _progress(on_step: OnStep, low: Tensor, before: int, total: int) -> OnSample
 
 
 def _report(count: int, own: int, prior: Prior, settings: SampleSettings) -> str:
-    constraint, reached = settings.constraint, settings.reached[:-1]
-    held = sum(constraint.holds_at(step) for step in reached)
     size = f"at {own} px"
     if own != prior.size:
         size = f"resized from {own} px to the prior's {prior.size} px and back"
-    return (
-        f"{counted(count, 'face')} {size}; {settings.sampler}, {settings.calls_a_face} "
-        f"network calls per face from step {constraint.start} of {settings.steps}, {held} of them "
-        f"constrained (factor {constraint.factor}, strength {constraint.strength:g}, to step "
-        f"{constraint.stop}); prior {prior.name}."
-    )
+    calls = f"{settings.sampler}, {settings.calls_a_face} network calls per face"
+    return f"{counted(count, 'face')} {size}; {calls}; {describe(settings)}; prior {prior.name}."
+
+
+def describe(settings: SampleSettings) -> str:
+    """The constraint in words, as whoever made the settings describes it, or in their numbers."""
+    hold = settings.constraint
+    if settings.described:
+        return settings.described
+    start = f"from step {hold.start} of {settings.steps}"
+    values = f"factor {hold.factor}, strength {hold.strength:g}"
+    if isinstance(hold, SoftHold):
+        return f"soft hold {start}, {values}, error {hold.error:g}, detail {hold.detail:g}"
+    held = sum(map(hold.holds_at, settings.reached[:-1]))
+    return f"paper's hold {start} to {hold.stop}, {held} calls constrained, {values}"
+
+
+def repainting(settings: SampleSettings, prior: Prior, every: Respaced) -> SampleSettings:
+    """Settings that start where the noise hides a scratch, with the calls that this takes.
+
+    Args:
+        settings: of the soft hold.
+        prior: its size and what it has learned limit the start.
+        every: all its steps.
+    """
+    hides = suited_step(round(_HIDES * len(every)), prior.size / PAPER_SIZE, every)
+    start = max(settings.constraint.start, min(hides, learned_steps(prior, every)))
+    calls = settings.calls and min(settings.calls + _PAINTING_CALLS, start)
+    constraint = replace(settings.constraint, start=start)
+    return replace(settings, constraint=constraint, calls=calls)
+
+
+def _checked_masks(masks: Tensor, guesses: Tensor, settings: SampleSettings) -> Tensor:
+    """One mask per guess, of its size."""
+    if not isinstance(settings.constraint, SoftHold):
+        raise InputError(
+            "A mask needs the soft hold, got the paper's, which cannot leave a part of the face "
+            "free. Choose the soft hold, or remove the mask."
+        )
+    shape = tuple(masks.shape)
+    if masks.ndim != 4 or shape[1] != 1 or shape[2] != shape[3]:
+        raise InputError(
+            f"masks must be N×1×S×S, square like the faces, got {'×'.join(map(str, shape))}. "
+            "Align the mask with the face."
+        )
+    if len(masks) not in (1, len(guesses)):
+        raise InputError(
+            f"masks must hold one mask, or one per face ({len(guesses)}), got {len(masks)}."
+            " Give one for each."
+        )
+    if not bool(torch.isfinite(masks).all()) or masks.min() < 0 or masks.max() > 1:
+        raise InputError(
+            f"masks must be in [0, 1], got {float(masks.min()):.3g} to {float(masks.max()):.3g}. "
+            "Clamp them first."
+        )
+    return masks.expand(len(guesses), -1, -1, -1)

@@ -8,10 +8,11 @@ from typing import Any
 from ..choices import SAMPLERS
 from ..errors import InputError
 from ..files.checksums import network_sha256
-from .constraint import PAPER_SIZE, Constraint, suited
+from .constraint import PAPER_SIZE, Constraint, check_fit
 from .prior import Prior
 from .samplers import spread
 from .schedule import Respaced, respace
+from .soft import SoftHold
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,25 +20,27 @@ class SampleSettings:
     """How pseudo targets are sampled; the defaults are the paper's.
 
     Attributes:
-        constraint: what is kept of the guess, from which step to which.
+        constraint: what is kept of the guess: the paper's hold or the soft one.
         steps: into how many the prior's noise is divided; start and stop count in them.
         sampler: one of `SAMPLERS`.
         calls: network calls per face, from 2 to start, spaced by `spread`; None for one per step.
         eta: of "ddim": 0 adds no noise, 1 as much as ancestral sampling.
         seed: of the first face; face i has ``seed + i``.
         batch_size: faces that go through the network at once.
+        described: the constraint in the words of the report; empty for its own numbers.
 
     Raises:
         InputError: if a value is out of its range.
     """
 
-    constraint: Constraint = field(default_factory=Constraint)
+    constraint: Constraint | SoftHold = field(default_factory=Constraint)
     steps: int = 250
     sampler: str = "ddpm"
     calls: int | None = None
     eta: float = 0.0
     seed: int = 0
     batch_size: int = 4
+    described: str = field(default="", compare=False)
 
     def __post_init__(self):
         start = self.constraint.start
@@ -77,7 +80,7 @@ def for_prior(
     """Adapts settings for faces of 512 px, such as the paper's, to a prior of another size.
 
     Args:
-        settings: `suited` changes their constraint; calls become at most the new start.
+        settings: their constraint becomes the one `suited`; calls become at most its start.
         prior: of any size.
         meant_for: side in pixels of the faces that start, stop and factor are meant for.
 
@@ -85,7 +88,7 @@ def for_prior(
         InputError: if ``start`` exceeds the number of steps.
     """
     steps = respace(prior.schedule, settings.steps)
-    constraint = suited(settings.constraint, prior.size, steps, meant_for)
+    constraint = settings.constraint.suited(prior.size, steps, meant_for)
     calls = None if settings.calls is None else min(settings.calls, constraint.start)
     return replace(settings, constraint=constraint, calls=calls)
 
@@ -97,16 +100,21 @@ def check_prior(prior: Prior, settings: SampleSettings) -> Respaced:
         InputError: if the settings ask for steps that the prior has not learned, or for a
             factor that does not divide its size.
     """
-    settings.constraint.check(prior.size, settings.steps)
+    start = settings.constraint.start
+    check_fit(settings.constraint.factor, start, prior.size, settings.steps)
     steps = respace(prior.schedule, settings.steps)
-    start, learned = settings.constraint.start, int((steps.timesteps <= prior.highest_step).sum())
-    if start > learned:
+    if start > (learned := learned_steps(prior, steps)):
         raise InputError(
             f"start must be at most {learned} of {settings.steps}, the steps that the prior "
             f"{prior.name} has learned, got {start}. Lower start to {learned}, or choose another "
             "prior."
         )
     return steps
+
+
+def learned_steps(prior: Prior, steps: Respaced) -> int:
+    """The number of steps, from the cleanest, that a prior has learned."""
+    return int((steps.timesteps <= prior.highest_step).sum())
 
 
 def fingerprint(prior: Prior, settings: SampleSettings) -> dict[str, Any]:
@@ -128,7 +136,7 @@ def fingerprint(prior: Prior, settings: SampleSettings) -> dict[str, Any]:
         "dtype": str(next(network.parameters()).dtype).removeprefix("torch."),
     }
     sampling = asdict(settings) | {"calls": settings.calls_a_face}
-    unused = ("seed", "batch_size") + (() if settings.sampler == "ddim" else ("eta",))
+    unused = ("seed", "batch_size", "described") + (() if settings.sampler == "ddim" else ("eta",))
     return {"prior": facts, **{k: v for k, v in sampling.items() if k not in unused}}
 
 

@@ -7,7 +7,7 @@ import torch
 
 from bfr.errors import InputError
 from bfr.image.lowpass import lowpass
-from bfr.prior.constraint import Constraint, constrain, constrain_clean, suited
+from bfr.prior.constraint import Constraint, check_fit, constrain, constrain_clean
 from bfr.prior.schedule import Schedule, noised, respace
 
 
@@ -73,7 +73,7 @@ def test_holds_from_start_to_stop():
     [
         ({"start": 90, "stop": 150}, "stop must be below start"),
         ({"start": 90, "stop": 90}, "strength to 0"),
-        ({"stop": -1}, "at least 0"),
+        ({"stop": -1}, "from 0, got -1"),
         ({"start": 1, "stop": 0}, "at least 2"),
         ({"strength": 1.1}, "strength"),
         ({"strength": -0.1}, "strength"),
@@ -98,24 +98,24 @@ def test_values_that_cannot_be(values, message: str):
 )
 def test_a_prior_that_it_does_not_suit(constraint: Constraint, message: str):
     with pytest.raises(InputError, match=message):
-        constraint.check(256, 250)
+        check_fit(constraint.factor, constraint.start, 256, 250)
 
 
 def test_a_prior_that_it_suits():
-    Constraint(factor=256, start=250, stop=0).check(256, 250)
+    check_fit(256, 250, 256, 250)
 
 
 STEPS = respace(Schedule(), 250)
 
 
 def test_a_constraint_for_its_own_size_stays():
-    assert suited(Constraint(), 512, STEPS) == Constraint()
+    assert Constraint().suited(512, STEPS) == Constraint()
 
 
 @pytest.mark.parametrize("size", [128, 256, 1024])
 def test_a_suited_constraint_hides_as_much_of_the_picture(size: int):
     """Averaged to one resolution, the noised guesses have the same ratio of noise to signal."""
-    paper, given = Constraint(), suited(Constraint(), size, STEPS)
+    paper, given = Constraint(), Constraint().suited(size, STEPS)
     assert given.factor == paper.factor * size // 512
     for step, meant in ((given.start, paper.start), (given.stop, paper.stop)):
         mine, theirs = ((1 / float(STEPS.alphas_cumprod[t - 1]) - 1) ** 0.5 for t in (step, meant))
@@ -123,12 +123,12 @@ def test_a_suited_constraint_hides_as_much_of_the_picture(size: int):
 
 
 def test_a_suited_constraint_takes_what_there_is():
-    assert suited(Constraint(stop=0), 256, STEPS).stop == 0
-    tiny = suited(Constraint(), 32, STEPS)
+    assert Constraint(stop=0).suited(256, STEPS).stop == 0
+    tiny = Constraint().suited(32, STEPS)
     assert (tiny.factor, tiny.start > tiny.stop >= 0) == (1, True)
-    assert suited(Constraint(factor=8), 96, STEPS).factor in (1, 2)  # 1.5 is none
+    assert Constraint(factor=8).suited(96, STEPS).factor in (1, 2)  # 1.5 is none
     with pytest.raises(InputError, match="at most 250"):
-        suited(Constraint(start=400), 256, STEPS)
+        Constraint(start=400).suited(256, STEPS)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 32, 40), (2, 16, 3, 32, 40), (2, 4, 31, 45)])

@@ -1,0 +1,139 @@
+"""The soft hold: the predicted clean face is pulled towards the guess, as firmly as noise allows.
+
+    x₀ ← x₀ + strength · s · φ(x̂ - x₀),   s = σ² / (σ² + σₙ²),   σ² = (1-ᾱ) / ᾱ
+
+x̂ is the guess, x₀ the prior's prediction at a step, φ the paper's low-pass, and σₙ ("error") how
+wrong the guess may be. s is the weight of a measurement with noise σₙ under a flat prior (Zhu et
+al., "Denoising Diffusion Models for Plug-and-Play Image Restoration", CVPRW 2023, eq. 12); that
+only a range of frequencies is corrected is from Wang et al. ("Zero-Shot Image Restoration Using
+Denoising Diffusion Null-Space Model", ICLR 2023, eq. 13). The pull acts inside the predictor, so
+every sampler sees one consistent prediction: there is no second noise and no step at which the
+guess is dropped, and multistep solvers keep a true history.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import InputError
+from ..image.lowpass import lowpass
+from .constraint import PAPER_SIZE, check_hold, suited_factor, suited_step
+from .schedule import Respaced
+
+_LEAST_KNOWN = 0.25  # share of known pixels below which their mean is no longer trusted
+
+
+@dataclass(frozen=True, slots=True)
+class SoftHold:
+    """What a pseudo target keeps of its guess under the soft hold.
+
+    Attributes:
+        factor: N of the low-pass φ; 1 holds all frequencies. Higher keeps less of the guess.
+        strength: 1 pulls fully; 0 leaves the prior free.
+        start: the step that the guess is noised to, at least 2. Higher forgets more of it.
+        error: σₙ, how wrong the guess may be, in the prior's range [-1, 1]. Higher lets go of
+            the guess earlier; 0 never lets go.
+        detail: the gain on the detail of each prediction: 0 leaves the prior's own, higher
+            sharpens, negative softens; in [-1, 1].
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+
+    factor: int = 4
+    strength: float = 1.0
+    start: int = 100
+    error: float = 0.25
+    detail: float = 0.0
+
+    def __post_init__(self):
+        check_hold(self.factor, self.strength, self.start)
+        if not 0 <= self.error < math.inf:
+            raise InputError(
+                f"error must be a finite number from 0, got {self.error}. 0.25 suits most guesses."
+            )
+        if not -1 <= self.detail <= 1:
+            raise InputError(f"detail must be in [-1, 1], got {self.detail}. 0 changes nothing.")
+
+    def suited(self, size: int, steps: Respaced, meant_for: int = PAPER_SIZE) -> SoftHold:
+        """Adapts a hold for faces of another size, such that it forgets and keeps as much.
+
+        Args:
+            size: side in pixels of the prior's faces.
+            steps: all steps that the prior's noise is divided into.
+            meant_for: side in pixels of the faces that this hold is for.
+
+        Raises:
+            InputError: if ``start`` exceeds the number of steps.
+        """
+        if size == meant_for:
+            return self
+        ratio = size / meant_for
+        return replace(
+            self,
+            start=max(suited_step(self.start, ratio, steps), 2),
+            factor=suited_factor(self.factor, size, meant_for),
+            error=self.error * ratio,
+        )
+
+
+def hold_softly(
+    clean: Tensor, guess: Tensor, alpha_bar: float, hold: SoftHold, mask: Tensor | None = None
+) -> Tensor:
+    """Pulls predicted clean faces towards their guesses, and adds detail.
+
+    Args:
+        clean: B×3×S×S predictions, nominally in [-1, 1].
+        guess: B×3×S×S in [-1, 1].
+        alpha_bar: ᾱ of the step that the prediction was made at.
+        hold: how firmly; its factor divides S.
+        mask: B×1×S×S in [0, 1]; where it is 1 the guess is unknown and nothing is held.
+
+    Returns:
+        B×3×S×S.
+    """
+    variance = (1 - alpha_bar) / alpha_bar
+    weight = hold.strength * variance / (variance + hold.error**2)
+    missing = guess - clean
+    if mask is None:
+        held = clean + weight * lowpass(missing, hold.factor)
+    else:
+        # The low-pass must not spread what is under the mask: it is a mean of the rest alone.
+        known = 1 - mask
+        share = lowpass(known, hold.factor).clamp(min=_LEAST_KNOWN)
+        held = clean + weight * known * lowpass(known * missing, hold.factor) / share
+    if hold.detail == 0:
+        return held
+    return held + hold.detail * (held - lowpass(held, detail_factor(held.shape[-1])))
+
+
+def fill(guess: Tensor, mask: Tensor) -> Tensor:
+    """Replaces what is under a mask by the mean of what is around it, coarse to fine.
+
+    Args:
+        guess: B×3×S×S.
+        mask: B×1×S×S in [0, 1]; 1 is filled.
+
+    Returns:
+        B×3×S×S; ``guess`` where the mask is 0.
+    """
+    known = 1 - mask
+    filled = guess.mean((2, 3), keepdim=True).expand_as(guess)
+    side = guess.shape[-1]
+    widths = [2**n for n in reversed(range(1, side.bit_length() - 1)) if side % 2**n == 0]
+    for width in widths:
+        share = F.avg_pool2d(known, width)
+        mean = F.avg_pool2d(known * guess, width) / share.clamp(min=1e-6)
+        mean, share = (F.interpolate(t, (side, side), mode="bilinear") for t in (mean, share))
+        filled = torch.lerp(filled, mean, (share / _LEAST_KNOWN).clamp(0, 1))
+    return torch.lerp(filled, guess, known)
+
+
+def detail_factor(size: int) -> int:
+    """The low-pass factor that separates detail from shapes: 2 at 256 pixels."""
+    return suited_factor(4, size, PAPER_SIZE) if size > PAPER_SIZE // 4 else 2 - size % 2
