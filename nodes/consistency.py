@@ -18,7 +18,7 @@ PAPER_STOP = 1 - 90 / 250  # as a part of the sampling schedule, which counts fr
 def constraint_patch(
     reference: Tensor, factor: int, strength: float, start: float, stop: float
 ) -> Callable[[dict[str, Any]], Tensor]:
-    """A function for the hook that every sampler's prediction goes through.
+    """A function for the hook that every sampler's prediction passes through.
 
     Args:
         reference: the latent as the VAE encoded it.
@@ -30,7 +30,7 @@ def constraint_patch(
 
     def constrain_prediction(args: dict[str, Any]) -> Tensor:
         model, clean = args["model"], args["denoised"]
-        # Asked for here and not before: a later node may change the model's schedule.
+        # Read here and not earlier, because a later node may change the model's schedule.
         schedule = model.model_sampling
         sigma = float(args["sigma"].max())
         inside = schedule.percent_to_sigma(stop) <= sigma <= schedule.percent_to_sigma(start)
@@ -104,13 +104,13 @@ class ApplyConsistency(io.ComfyNode):
         latent = reference["samples"]
         if getattr(latent, "is_nested", False):
             raise InputError(
-                "The reference must be one latent, and latents of several kinds (image and "
-                "sound) came. Separate them first."
+                "The reference must be one latent, got several kinds (image and sound). Separate "
+                "them first."
             )
         if start >= stop:
             raise InputError(
-                f"start must be before stop, as parts of the sampling from 0 to 1, and start "
-                f"{start:g} and stop {stop:g} came."
+                f"start must be below stop, both parts of the sampling from 0 to 1, got start "
+                f"{start:g} and stop {stop:g}. Lower start or raise stop."
             )
         constrained = model.clone()
         patch = constraint_patch(latent, factor, strength, start, stop)

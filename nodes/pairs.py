@@ -14,13 +14,13 @@ from ..bfr.faces.retinaface import load_detector
 from ..bfr.files.sources import find_sources
 from ..bfr.pairs.build import BuildReport, PairSettings, build_pairs, build_pairs_from_crops
 from ..bfr.pairs.folder import MANIFEST, PairSet
+from ..bfr.prior.guidance import Guidance
 from ..bfr.records import counted
 from ..bfr.restore.restorer import load_restorer
 from . import memory, schemas
 from .convert import to_core
 from .folders import find_folders, place_below, stamp, user_folder
 from .restore import restore_inputs
-from .sampling import make_settings
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +127,7 @@ class BuildTrainingPairs(io.ComfyNode):
                     advanced=True,
                 ),
                 schemas.sampled_at_once_input(),
+                *schemas.slider_inputs(),
                 io.Image.Input(
                     "crops",
                     display_name="crops",
@@ -210,7 +211,7 @@ class BuildTrainingPairs(io.ComfyNode):
             min_size=min_size,
             size=crop_size or None,
             fidelity=fidelity,
-            sample=make_settings(prior.prior, **guidance, batch_size=batch_size),
+            sample=Guidance(**guidance, batch_size=batch_size).settings(prior.prior),
         )
         if restorer is None and guesses is None and guessed is None:
             restorer = load_restorer()

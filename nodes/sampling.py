@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..bfr.errors import InputError
 from ..bfr.prior import sweep
-from ..bfr.prior.constraint import PAPER_SIZE, Constraint
-from ..bfr.prior.prior import Prior
+from ..bfr.prior.guidance import Guidance
 from ..bfr.prior.sample import sample_targets
-from ..bfr.prior.settings import SampleSettings, check_prior, for_prior
 from ..bfr.records import OnStep
 from . import memory, schemas
-from .convert import to_comfy, to_core
+from .convert import mask_to_core, to_comfy, to_core
 from .looking import show
 
 # How many of the three panels each preview shows.
 PREVIEWS = {"face, reference and difference": 3, "predicted face": 1, "none": 0}
-
-
-def make_settings(
-    prior: Prior,
-    *,
-    start: int,
-    stop: int,
-    factor: int,
-    strength: float,
-    sampler: str,
-    calls: int,
-    seed: int,
-    eta: float,
-    steps: int,
-    suit_prior: bool,
-    batch_size: int = 1,
-) -> SampleSettings:
-    """The core's settings of what `schemas.guidance_inputs` gives (a node's ``guidance``).
-
-    Raises:
-        InputError: if a value is out of its range, or the prior has not learned it.
-    """
-    settings = SampleSettings(
-        constraint=Constraint(factor=factor, strength=strength, start=start, stop=stop),
-        steps=steps,
-        sampler=sampler,
-        calls=calls or None,
-        eta=eta,
-        seed=seed,
-        batch_size=batch_size,
-    )
-    settings = for_prior(settings, prior) if suit_prior else settings
-    check_prior(prior, settings)
-    return settings
 
 
 def load_prior(managed: memory.ManagedPrior, faces: int) -> None:
@@ -81,8 +43,8 @@ class SamplePseudoTargets(io.ComfyNode):
             display_name="Sample Pseudo Targets",
             category=schemas.TARGETS,
             description="Turns restored faces into clean ones that keep their likeness: a "
-            "diffusion model of clean faces paints the detail anew, and the low-pass constraint "
-            "holds colours and coarse shapes.",
+            "diffusion model of clean faces paints the detail again while colours and shapes are "
+            "held to the guess. One slider goes from exactly this face to a new face like it.",
             search_aliases=[
                 "diffusion prior",
                 "face diffusion",
@@ -105,8 +67,16 @@ class SamplePseudoTargets(io.ComfyNode):
                     options=list(PREVIEWS),
                     default=next(iter(PREVIEWS)),
                     tooltip="What the node shows while it works: the clean face that the prior "
-                    "has in mind; beside it the held low frequencies of the guess, and what is "
-                    "added to them (grey: nothing).",
+                    "predicts; beside it the held part of the guess, and what is added to it "
+                    "(grey: nothing).",
+                ),
+                *schemas.slider_inputs(),
+                io.Mask.Input(
+                    "mask",
+                    display_name="mask",
+                    optional=True,
+                    tooltip="Scratches and tears on the crops: painted by the prior, while the "
+                    "rest of the face is held. One mask, or one per crop. For the soft hold.",
                 ),
             ],
             outputs=[
@@ -127,34 +97,39 @@ class SamplePseudoTargets(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, crops, prior, batch_size, preview, **guidance) -> io.NodeOutput:
+    def execute(cls, crops, prior, batch_size, preview, mask=None, **guidance) -> io.NodeOutput:
         if preview not in PREVIEWS:
-            raise InputError(f"preview must be one of {', '.join(PREVIEWS)}; got {preview!r}.")
+            raise InputError(
+                f"preview must be one of {', '.join(PREVIEWS)}, got {preview!r}. Choose one of "
+                "them."
+            )
         guesses, _ = to_core(crops, "crops")
-        settings = make_settings(prior.prior, **guidance, batch_size=batch_size)
+        settings = Guidance(**guidance, batch_size=batch_size).settings(prior.prior)
         if len(guesses):
             load_prior(prior, min(batch_size, len(guesses)))
         on_step = show_panels(memory.progress(), PREVIEWS[preview])
-        sampled = sample_targets(guesses, prior.prior, settings, on_step=on_step)
+        masks = None if mask is None else mask_to_core(mask)
+        sampled = sample_targets(guesses, prior.prior, settings, masks=masks, on_step=on_step)
         return io.NodeOutput(to_comfy(sampled.targets), to_comfy(sampled.reference), sampled.report)
 
 
 def axis_inputs(id: str, default: str, values: str, other: list[str]) -> list[io.Input]:
     """A swept parameter and its values."""
+    place = "column" if id == "across" else "row"
     return [
         io.Combo.Input(
             id,
             display_name=id,
             options=[*sweep.PARAMETERS, *other],
             default=default,
-            tooltip=f"The setting that changes from {'column' if id == 'across' else 'row'} to "
-            f"{'column' if id == 'across' else 'row'}; its own slider does not count then.",
+            tooltip=f"The setting that changes from {place} to {place}, instead of its own "
+            "slider's value.",
         ),
         io.String.Input(
             f"{id}_values",
             display_name=f"{id} values",
             default=values,
-            tooltip="Its values, with commas between. Each costs a whole sampling in every "
+            tooltip="Its values, separated by commas. Each costs a whole sampling per "
             f"{'row' if id == 'across' else 'column'}.",
         ),
     ]
@@ -178,8 +153,8 @@ class SweepGuidance(io.ComfyNode):
                     tooltip="The guess: restored faces, of which one is taken.",
                 ),
                 schemas.Prior.Input("prior", display_name="prior", tooltip="From Load Prior."),
-                *axis_inputs("across", "low-pass factor", "4, 8, 16", []),
-                *axis_inputs("down", "stop", "30, 60, 90", [sweep.NOTHING]),
+                *axis_inputs("across", "freedom", "0, 0.25, 0.5, 0.75, 1", []),
+                *axis_inputs("down", "detail", "-1, 0, 1", [sweep.NOTHING]),
                 io.Int.Input(
                     "face",
                     display_name="face",
@@ -189,6 +164,7 @@ class SweepGuidance(io.ComfyNode):
                     tooltip="The number of the face in the batch, from 0.",
                 ),
                 *schemas.guidance_inputs(),
+                *schemas.slider_inputs(),
                 schemas.Detector.Input(
                     "detector",
                     display_name="detector",
@@ -233,13 +209,13 @@ class SweepGuidance(io.ComfyNode):
         guesses, _ = to_core(crops, "crops")
         if face >= len(guesses):
             raise InputError(
-                f"The number of faces in crops is {len(guesses)}, and face {face} was asked for. "
-                "They are counted from 0."
+                f"face must be below the number of faces in crops, {len(guesses)}, got {face}. The "
+                "first face is 0."
             )
         guess = guesses[face : face + 1]
         columns = sweep.read_axis(across, across_values)
         rows = sweep.read_axis(down, down_values)
-        cells = sweep.plan(columns, rows, guidance, partial(make_settings, prior.prior))
+        cells = sweep.plan(columns, rows, guidance, prior.prior)
         load_prior(prior, 1)
         faces = sweep.sample_cells(
             guess, prior.prior, cells, len(columns.values), memory.progress()
@@ -248,8 +224,6 @@ class SweepGuidance(io.ComfyNode):
             memory.load(detector)
         figures = sweep.measure(guess, faces, prior.prior, detector, memory.load_identity())
         title = sweep.shared(columns, rows, guidance)
-        if guidance["suit_prior"] and prior.prior.size != PAPER_SIZE:
-            title += f" (for {PAPER_SIZE} px)"
         grid = sweep.draw(faces, cells, figures, columns, rows, title)
         return io.NodeOutput(
             to_comfy(grid.picture),

@@ -65,3 +65,26 @@ def tiny_prior(size: int = SIZE, seed: int = 0, **changes) -> Prior:
     facts = {"prediction": "sample", "variance": "fixed_small", "name": "tiny", **changes}
     config = replace(_TINY, out_channels=6 if facts["variance"].startswith("learned") else 3)
     return Prior(fill_by_rule(UNet(config), seed), size, Schedule(), **facts)
+
+
+class Gaussian(nn.Module):
+    """Knows that faces are white noise: E[x_0 | x_t] is a share of x_t."""
+
+    def __init__(self, deviation: float) -> None:
+        super().__init__()
+        self.deviation = nn.Parameter(torch.tensor(deviation), requires_grad=False)
+        self.alphas_cumprod = Schedule().alphas_cumprod
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return gaussian_share(float(self.deviation), float(self.alphas_cumprod[t[0]])) * x
+
+
+def gaussian_share(deviation: float, alpha_bar: float) -> float:
+    """E[x_0 | x_t] = share · x_t where x_0 is normal with that deviation."""
+    return alpha_bar**0.5 * deviation**2 / (alpha_bar * deviation**2 + 1 - alpha_bar)
+
+
+def gaussian_prior(deviation: float, size: int = SIZE) -> Prior:
+    """A prior whose faces are white noise; all that is sampled from it is known exactly."""
+    facts = {"prediction": "sample", "variance": "fixed_small", "clip": False, "name": "gaussian"}
+    return Prior(Gaussian(deviation), size, Schedule(), **facts)

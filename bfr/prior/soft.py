@@ -123,13 +123,16 @@ def fill(guess: Tensor, mask: Tensor) -> Tensor:
         B×3×S×S; ``guess`` where the mask is 0.
     """
     known = 1 - mask
-    filled = guess.mean((2, 3), keepdim=True).expand_as(guess)
+    total = known.sum((2, 3), keepdim=True).clamp(min=1)
+    filled = (known * guess).sum((2, 3), keepdim=True) / total
     side = guess.shape[-1]
     widths = [2**n for n in reversed(range(1, side.bit_length() - 1)) if side % 2**n == 0]
     for width in widths:
-        share = F.avg_pool2d(known, width)
-        mean = F.avg_pool2d(known * guess, width) / share.clamp(min=1e-6)
-        mean, share = (F.interpolate(t, (side, side), mode="bilinear") for t in (mean, share))
+        share, part = (
+            F.interpolate(F.avg_pool2d(image, width), (side, side), mode="bilinear")
+            for image in (known, known * guess)
+        )
+        mean = part / share.clamp(min=1e-6)
         filled = torch.lerp(filled, mean, (share / _LEAST_KNOWN).clamp(0, 1))
     return torch.lerp(filled, guess, known)
 

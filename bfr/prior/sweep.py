@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +19,14 @@ from ..image.tensors import resize_square
 from ..quality.metrics import METRICS, FaceBatch, Tools, caption
 from ..records import OnStep
 from ..runtime.progress import within
+from .constraint import PAPER_SIZE
+from .guidance import Guidance
 from .prior import Prior
 from .sample import sample_targets
 from .settings import SampleSettings, for_prior
 
 NOTHING = "none"
-# What can be swept, by the name of its input: the input's id, and what its values are.
+# What can be swept, by the name of its input: the input's id and the type of its values.
 PARAMETERS: dict[str, tuple[str, type]] = {
     "low-pass factor": ("factor", int),
     "start": ("start", int),
@@ -33,8 +35,12 @@ PARAMETERS: dict[str, tuple[str, type]] = {
     "sampler": ("sampler", str),
     "network calls": ("calls", int),
     "seed": ("seed", int),
+    "freedom": ("freedom", float),
+    "detail": ("detail", float),
+    "hold": ("hold", str),
+    "error": ("error", float),
 }
-_KINDS = {int: "whole numbers, as in 8, 16, 32", float: "numbers, as in 0.5, 0.75, 1"}
+_KINDS = {int: "whole numbers, such as 8, 16, 32", float: "numbers, such as 0.5, 0.75, 1"}
 _THUMBNAIL = 160  # side in pixels of a face in the live preview
 _EMPTY = 0.16  # grey of a cell without a face
 
@@ -44,8 +50,8 @@ class Axis:
     """One swept parameter.
 
     Attributes:
-        name: of its input; `NOTHING` for none.
-        values: at least one; (None,) for none.
+        name: of its input, or `NOTHING`.
+        values: at least one; (None,) for `NOTHING`.
     """
 
     name: str
@@ -53,23 +59,23 @@ class Axis:
 
     @property
     def labels(self) -> list[str]:
-        """A heading for each value."""
+        """One heading per value."""
         return [] if self.name == NOTHING else [f"{self.name} {value}" for value in self.values]
 
     def changes(self, value: Any) -> dict[str, Any]:
-        """The input that a value is for, by its id."""
+        """The input that a value changes, by its id."""
         return {} if self.name == NOTHING else {PARAMETERS[self.name][0]: value}
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One place of the grid.
+    """One cell of the grid.
 
     Attributes:
         name: its two values in words.
-        settings: how its face is sampled; None if that cannot be.
+        settings: how its face is sampled; None if that is impossible.
         problem: why not.
-        inputs: what to set a node to for the same, by the ids of its inputs.
+        inputs: what gives the same on a node, by the ids of its inputs.
     """
 
     name: str
@@ -79,16 +85,17 @@ class Cell:
 
 
 def read_axis(name: str, text: str) -> Axis:
-    """A swept parameter and its values, as in ``8, 16, 32``.
+    """Reads a swept parameter and its values, such as ``8, 16, 32``.
 
     Raises:
-        InputError: if there is no such parameter, no value, or one that cannot be read.
+        InputError: for an unknown parameter, no value, or one of the wrong type.
     """
     if name == NOTHING:
         return Axis(NOTHING, (None,))
     if name not in PARAMETERS:
         raise InputError(
-            f"What is swept must be {NOTHING} or one of {', '.join(PARAMETERS)}; got {name!r}."
+            f"The swept parameter must be {NOTHING} or one of {', '.join(PARAMETERS)}, got "
+            f"{name!r}. Choose one of them."
         )
     kind = PARAMETERS[name][1]
     words = text.replace(",", " ").replace(";", " ").split()
@@ -98,58 +105,60 @@ def read_axis(name: str, text: str) -> Axis:
         values = ()
     if not values:
         raise InputError(
-            f"Values of {name} must be {_KINDS.get(kind, 'names, as in ddpm, ddim')}; got {text!r}."
+            f"Values of {name} must be {_KINDS.get(kind, 'names, such as ddpm, ddim')}, got "
+            f"{text!r}. Separate them by commas."
         )
     return Axis(name, values)
 
 
-def plan(
-    across: Axis,
-    down: Axis,
-    guidance: Mapping[str, Any],
-    make: Callable[..., SampleSettings],
-) -> list[Cell]:
+def plan(across: Axis, down: Axis, guidance: Mapping[str, Any], prior: Prior) -> list[Cell]:
     """The cells of the grid, row by row.
 
     Args:
         across: changes from column to column.
         down: changes from row to row.
-        guidance: the settings of all cells, by the ids of the nodes' inputs.
-        make: makes settings of them, and raises InputError where that cannot be.
+        guidance: the settings that all cells share, as `Guidance` takes them.
+        prior: of the pseudo targets.
 
     Raises:
         InputError: if both axes are one parameter, or no cell can be sampled.
     """
     if across.name == down.name != NOTHING:
-        raise InputError(f"Across and down must be two parameters, and both are {down.name}.")
+        raise InputError(
+            f"Across and down must be two parameters, got {down.name} for both. Change one, or "
+            f"set down to {NOTHING}."
+        )
     cells = []
     for row, low in zip(down.labels or [""], down.values, strict=True):
         for column, value in zip(across.labels or [""], across.values, strict=True):
             name = ", ".join(filter(None, (row, column)))
             inputs = {**guidance, **down.changes(low), **across.changes(value)}
             try:
-                cells.append(Cell(name, make(**inputs), inputs=inputs))
+                settings = Guidance(**inputs).settings(prior)
+                cells.append(Cell(name, settings, inputs=inputs))
             except InputError as error:
                 cells.append(Cell(name, None, str(error), inputs))
     if not any(cell.settings for cell in cells):
-        raise InputError(f"None of {len(cells)} combinations can be sampled. {cells[0].problem}")
+        raise InputError(
+            f"At least one combination must be possible, got 0 of {len(cells)}. {cells[0].problem}"
+        )
     return cells
 
 
 def sample_cells(
     guess: Tensor, prior: Prior, cells: Sequence[Cell], columns: int, on_step: OnStep
 ) -> list[Tensor | None]:
-    """Samples one guess once for each cell, all from the noise of their seeds.
+    """Samples one guess once per cell; cells of one seed share their noise.
 
     Args:
         guess: 1×3×S×S RGB in [0, 1].
         prior: of the pseudo targets.
         cells: row by row.
         columns: of the grid.
-        on_step: progress in network calls; the preview is the grid as far as it is there.
+        on_step: progress in network calls; the preview is the grid so far.
 
     Returns:
-        1×3×S×S in [0, 1] for each cell, None where it cannot be.
+        1×3×S×S in [0, 1] per cell, None where it cannot be sampled.
     """
     calls = [cell.settings.calls_a_face if cell.settings else 0 for cell in cells]
     side, rows = _THUMBNAIL, len(cells) // columns
@@ -161,7 +170,6 @@ def sample_cells(
             continue
         row, column = divmod(index, columns)
         place = drawn[..., row * side : (row + 1) * side, column * side : (column + 1) * side]
-
         before = sum(calls[:index])
         whole = within(on_step, before, before + calls[index], sum(calls))
 
@@ -184,14 +192,14 @@ def measure(
 ) -> list[str]:
     """The metrics of each face in words: likeness to the guess, identity and sharpness.
 
-    They are measured at the prior's size, and the likeness at the paper's low-pass factor for
-    that size, whatever the cell's own.
+    They are measured at the prior's size, the likeness at the paper's low-pass factor for that
+    size, whatever the cell's own.
 
     Args:
         guess: 1×3×S×S RGB in [0, 1].
-        faces: as of `sample_cells`.
+        faces: from `sample_cells`.
         prior: that sampled them.
-        detector: a face detector, for the distance of the landmarks too.
+        detector: a face detector, to measure how far the landmarks moved too.
         identity: a face recognition network, for the distance to the guess's person.
     """
     factor = for_prior(SampleSettings(), prior).constraint.factor
@@ -224,7 +232,7 @@ def draw(
     down: Axis,
     title: str,
 ) -> Sheet:
-    """The labelled grid; where no face can be, it says why."""
+    """The labelled grid; a cell that cannot be sampled gives the reason."""
     empty = torch.full_like(next(face for face in faces if face is not None), _EMPTY)
     labels = [
         text or re.split(r", (?!\d)", cell.problem)[0]
@@ -241,7 +249,7 @@ def draw(
 
 
 def report(cells: Sequence[Cell], figures: Sequence[str], title: str) -> str:
-    """One line for all cells and one for each."""
+    """One line for all cells, then one per cell."""
     lines = [
         f"{cell.name}: {text or f'left out: {cell.problem}'}"
         for cell, text in zip(cells, figures, strict=True)
@@ -250,7 +258,7 @@ def report(cells: Sequence[Cell], figures: Sequence[str], title: str) -> str:
 
 
 def about(cells: Sequence[Cell], figures: Sequence[str]) -> list[dict[str, Any]]:
-    """What the editor is told of each cell; ``settings`` is None where no face can be."""
+    """Each cell for the editor; ``settings`` is None where it cannot be sampled."""
     return [
         {
             "name": cell.name,
@@ -262,10 +270,12 @@ def about(cells: Sequence[Cell], figures: Sequence[str]) -> list[dict[str, Any]]
 
 
 def shared(across: Axis, down: Axis, guidance: Mapping[str, Any]) -> str:
-    """The settings that all cells have in common, in words."""
+    """The settings that all cells have in common, in words; what follows freedom is left out."""
     words = []
     for name, (id, _) in PARAMETERS.items():
-        value = guidance[id]
-        if name not in (across.name, down.name) and (id != "calls" or value):
+        value = guidance.get(id, getattr(Guidance(), id))
+        automatic = not value and id in ("start", "stop", "factor", "error", "calls")
+        if name not in (across.name, down.name) and not automatic:
             words.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
-    return ", ".join(words)
+    size = f" (for {PAPER_SIZE} px)" if guidance.get("suit_prior", True) else ""
+    return ", ".join(words) + size

@@ -10,7 +10,7 @@ from bfr.choices import SAMPLERS
 from bfr.prior.prior import Predicted, predict
 from bfr.prior.samplers import Predict, ddim, ddpm, multistep, spread
 from bfr.prior.schedule import Respaced, Schedule, noised, respace
-from tests.priors import tiny_prior
+from tests.priors import gaussian_share, tiny_prior
 
 STEPS = respace(Schedule(), 250)
 FIRST = Respaced(STEPS.timesteps[:12], STEPS.alphas_cumprod[:12])
@@ -51,9 +51,7 @@ def gaussian(steps: Respaced, deviation: float = 0.5) -> Predict:
     """The exact answer where faces are normal noise: E[x_0 | x_t] is a share of x_t."""
 
     def predict(x: Tensor, index: int) -> Predicted:
-        kept = float(steps.alphas_cumprod[index])
-        share = kept**0.5 * deviation**2 / (kept * deviation**2 + 1 - kept)
-        return Predicted(share * x, 0.0)
+        return Predicted(gaussian_share(deviation, float(steps.alphas_cumprod[index])) * x, 0.0)
 
     return predict
 
@@ -97,6 +95,28 @@ def test_what_after_gives_goes_on(sampler: str):
     )
     assert seen[1:] == pytest.approx([index / 10 for index in range(11, 0, -1)])
     assert not result.any(), "index 0 gave the last"
+
+
+@pytest.mark.parametrize("sampler", [*SAMPLERS, "ddim1"])
+def test_a_constrained_gaussian_ends_at_its_posterior(sampler: str):
+    """Faces are N(0, v) and the guess is one of them with noise: the posterior is known exactly."""
+    deviation, error = 0.5, 0.3
+    calls = 250 if sampler in ("ddpm", "ddim1") else 40
+    steps = STEPS.at(torch.tensor(spread(250, calls)) - 1)
+    guess = deviation * drawn(7)(0) + error * drawn(8)(0)
+
+    def predict(x: Tensor, index: int) -> Predicted:
+        alpha_bar = float(steps.alphas_cumprod[index])
+        variance = (1 - alpha_bar) / alpha_bar
+        spread_left = deviation**2 * variance / (deviation**2 + variance)
+        free = gaussian_share(deviation, alpha_bar) * x
+        return Predicted(torch.lerp(free, guess, spread_left / (spread_left + error**2)), 0.0)
+
+    result = run(sampler, drawn(9)(0), steps, predict)
+    slope = deviation**2 / (deviation**2 + error**2)
+    assert float((result * guess).mean() / guess.square().mean()) == pytest.approx(slope, rel=0.03)
+    left = float((result - slope * guess).std())
+    assert left == pytest.approx(deviation * error / (deviation**2 + error**2) ** 0.5, rel=0.08)
 
 
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
