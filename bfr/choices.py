@@ -41,3 +41,9 @@ SCHEDULES: Final = ("cosine", "steps", "constant")
 
 HOLDS: Final = ("auto", "soft", "paper")
 """How a pseudo target is held to its guess; "auto" is paper where start or stop is set."""
+
+FREEDOM: Final = 0.25
+"""How far pseudo targets may leave their guesses, from 0 to 1, unless one says otherwise."""
+
+CALLS: Final = 8
+"""Network calls per pseudo target, unless one says otherwise."""

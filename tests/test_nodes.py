@@ -11,7 +11,7 @@ import ast
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,7 @@ from spandrel.architectures.NAFNet import NAFNet
 
 from bfr.files.weights import write_state_dict
 from bfr.finetune.settings import PRESETS, FinetuneSettings, adjusted
+from bfr.prior.guidance import Guidance
 from bfr.records import Face, FaceSet
 from tests import stand_in
 from tests.comfy_cli import run_comfy_cli
@@ -58,14 +59,8 @@ def node_classes() -> dict[str, ast.ClassDef]:
 
 
 def sampling_parameters() -> list[str]:
-    """What the nodes that sample take as ``**guidance``: the keywords of `make_settings`."""
-    module = ast.parse((ROOT / "nodes" / "sampling.py").read_text("utf-8"))
-    make = next(
-        item
-        for item in module.body
-        if isinstance(item, ast.FunctionDef) and item.name == "make_settings"
-    )
-    return [argument.arg for argument in make.args.kwonlyargs if argument.arg != "batch_size"]
+    """The inputs that nodes pass on as ``guidance``."""
+    return [field.name for field in fields(Guidance) if field.name != "batch_size"]
 
 
 def test_what_is_public_is_as_recorded():
@@ -95,8 +90,9 @@ def test_execute_takes_the_recorded_inputs(node_id: str):
     kwarg = execute.args.kwarg.arg if execute.args.kwarg else None
     shared = {None: [], "guidance": sampling_parameters(), "recipe": list(AS_THE_PRESET)}[kwarg]
     assert sorted(names + shared) == sorted(slot.id for slot in SCHEMAS[node_id].inputs)
-    optional = names[len(names) - len(execute.args.defaults) :]
-    assert set(optional) == set(INFO[node_id]["input"].get("optional", {}))
+    optional = {*names[len(names) - len(execute.args.defaults) :]}
+    optional |= {"freedom", "detail", "hold", "error"} & {*shared}  # `Guidance` has their defaults
+    assert optional == set(INFO[node_id]["input"].get("optional", {}))
 
 
 @pytest.mark.parametrize("node_id", sorted(SCHEMAS))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..choices import PRECISIONS, PRIOR_PRESETS, SAMPLERS
+from ..choices import CALLS, FREEDOM, HOLDS, PRECISIONS, PRIOR_PRESETS, SAMPLERS
 from ..records import counted
 from .arguments import (
     AUTO,
     EMBEDDED,
     add_detector,
-    add_device,
     add_fidelity,
     add_min_size,
     add_photographs,
@@ -44,6 +44,7 @@ def _number_or_auto(low: int, high: int) -> Callable[[str], float | None]:
 
 
 _step = number(0, 1000, int)
+_step_or_auto = _number_or_auto(0, 1000)
 _seed = number(0, 2**64 - 1, int)
 
 
@@ -90,47 +91,81 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
         default=AUTO,
         help="how a checkpoint was made (auto)",
     )
+    _add_guidance(add)
+    add("--precision", choices=PRECISIONS, default="float32", help="of the prior (%(default)s)")
+    add_device(parser)
+    add("--device", default=AUTO, help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
+
+
+def _add_guidance(add: Callable[..., object]) -> None:
+    """How targets are sampled; the defaults are `Guidance`'s, and a test compares them."""
+    add(
+        "--freedom",
+        type=fraction,
+        default=FREEDOM,
+        help="0: exactly this face, 1: a new face like it; moves start, factor and error together "
+        "where they are auto (%(default)s)",
+    )
+    add(
+        "--detail",
+        type=number(-1, 1),
+        default=0.0,
+        help="fine detail: 0 the prior's own, higher crisper, lower softer (%(default)s)",
+    )
+    add(
+        "--hold",
+        choices=HOLDS,
+        default=AUTO,
+        help="soft fades with the noise, paper replaces the low frequencies from start to stop; "
+        "auto is paper where start or stop is given, else soft (%(default)s)",
+    )
     add(
         "--start",
-        type=_step,
-        default=150,
-        help="how far the guess is dissolved into noise; higher: more of it is painted anew "
-        "(%(default)s)",
+        type=_step_or_auto,
+        default=AUTO,
+        help="how far the guess is dissolved into noise; higher repaints more (%(default)s)",
     )
     add(
         "--stop",
-        type=_step,
-        default=90,
-        help="where the guess is let go, below start; lower: it holds for longer (%(default)s)",
+        type=_step_or_auto,
+        default=AUTO,
+        help="for the paper's hold: where the guess is let go, below start; lower holds for "
+        "longer (%(default)s)",
     )
     add(
         "--factor",
         type=_number_or_auto(1, 512),
         default=AUTO,
-        help="how coarse the shapes are that the guess holds; higher: more freedom, less "
-        "likeness; auto is 16 after SwinIR, 8 after others (%(default)s)",
+        help="how coarse the held shapes are; higher: more freedom, less likeness; auto follows "
+        "freedom, or is the paper's: 16 after SwinIR, 8 after others (%(default)s)",
     )
-    add("--strength", type=fraction, default=1.0, help="how firmly they hold (%(default)s)")
+    add(
+        "--error",
+        type=number(0, 100),
+        default=0.0,
+        help="for the soft hold: how wrong the guess may be, in [-1, 1] at 512 pixels; 0 follows "
+        "freedom (%(default)s)",
+    )
+    add("--strength", type=fraction, default=1.0, help="how firmly it holds (%(default)s)")
     add("--steps", type=_step, default=250, help="that start and stop count in (%(default)s)")
     add(
         "--suit-prior",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="start, stop and factor are meant for faces of 512 pixels, as in the paper: make "
-        "them suit a prior of another size, or take them as they are (suit)",
+        help="start, stop, factor and error are meant for faces of 512 pixels: adapt them to a "
+        "prior of another size, or take them as they are (suit)",
     )
-    add("--sampler", choices=SAMPLERS, default="ddpm", help="(%(default)s)")
+    add("--sampler", choices=SAMPLERS, default="dpm-solver++", help="(%(default)s)")
     add(
         "--calls",
-        type=number(2, 1000, int),
-        help="network calls a face; fewer are faster, best with a sampler other than ddpm "
-        "(one for each step from start)",
+        type=number(0, 1000, int),
+        default=CALLS,
+        help="network calls per face, at most one per step; 0 is one per step from start, which "
+        "ddpm needs (%(default)s)",
     )
     add("--eta", type=fraction, default=0.0, help="the noise that ddim adds (%(default)s)")
     add("--seed", type=_seed, default=0, help="other seeds, other details (%(default)s)")
     add("--batch-size", type=count, default=4, help="faces sampled at once (%(default)s)")
-    add("--precision", choices=PRECISIONS, default="float32", help="of the prior (%(default)s)")
-    add_device(parser)
 
 
 def targets(options: argparse.Namespace) -> int:
@@ -164,7 +199,7 @@ def targets(options: argparse.Namespace) -> int:
         detector,
         restorer,
         prior,
-        _settings(options, options.factor or paper_factor(restorer), prior),
+        _settings(options, paper_factor(restorer), prior),
         guesses=options.guesses,
         share=share,
         say=say if share.count == 1 else lambda line: say(f"({share.rank + 1}) {line}"),
@@ -174,26 +209,21 @@ def targets(options: argparse.Namespace) -> int:
     return SOME_FAILED if report.problems else DONE
 
 
-def _settings(options: argparse.Namespace, factor: int, prior: Prior) -> PairSettings:
+def _settings(options: argparse.Namespace, paper_factor: int, prior: Prior) -> PairSettings:
     from ..pairs.build import PairSettings
-    from ..prior.constraint import Constraint
-    from ..prior.settings import SampleSettings, for_prior
+    from ..prior.guidance import Guidance
 
-    sample = SampleSettings(
-        Constraint(factor, options.strength, options.start, options.stop),
-        steps=options.steps,
-        sampler=options.sampler,
-        calls=options.calls,
-        eta=options.eta,
-        seed=options.seed,
-        batch_size=options.batch_size,
-    )
+    given = {field.name: getattr(options, field.name) for field in fields(Guidance)}
+    automatic = {name: given[name] or 0 for name in ("start", "stop", "factor")}
+    guidance = Guidance(**{**given, **automatic})
+    if not guidance.soft and not guidance.factor:
+        guidance = replace(guidance, factor=paper_factor)
     return PairSettings(
         score=options.score,
         min_size=options.min_size,
         size=options.size,
         fidelity=options.fidelity,
-        sample=for_prior(sample, prior) if options.suit_prior else sample,
+        sample=guidance.settings(prior),
     )
 
 

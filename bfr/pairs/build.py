@@ -17,9 +17,9 @@ from ..errors import InputError
 from ..faces.retinaface import Detector
 from ..files.sources import Source
 from ..image.tensors import check_images
-from ..prior.constraint import Constraint
+from ..prior.guidance import Guidance
 from ..prior.prior import Prior
-from ..prior.settings import SampleSettings, check_prior, for_prior
+from ..prior.settings import SampleSettings, check_prior
 from ..records import OnStep
 from ..restore.restorer import Restorer
 from ..runtime.processes import Share
@@ -42,8 +42,8 @@ class PairSettings:
         size: side in pixels of the crops; None for the restorer's own size, else the prior's.
         fidelity: for a restorer that has it, 0 (best looking) to 1 (closest to the input).
         batch_size: faces that go through the restorer at once.
-        sample: how targets are sampled; its seed is the set's. None is the paper's way, with
-            the restorer's `paper_factor`, suited to the prior (`for_prior`).
+        sample: how targets are sampled; its seed is the set's. None for the defaults of
+            `Guidance`, suited to the prior.
     """
 
     score: float = 0.5
@@ -186,10 +186,7 @@ def _checked(
 ) -> tuple[PairSettings, SampleSettings]:
     """The settings and how targets are sampled, refused before any work if they cannot be."""
     settings = settings or PairSettings()
-    sample = settings.sample
-    if sample is None:
-        paper = SampleSettings(Constraint(factor=paper_factor(restorer)))
-        sample = for_prior(paper, prior)
+    sample = settings.sample or Guidance().settings(prior)
     check_prior(prior, sample)
     for name, value in (("score", settings.score), ("fidelity", settings.fidelity)):
         if not 0 <= value <= 1:

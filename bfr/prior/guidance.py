@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from ..choices import HOLDS
+from ..choices import CALLS, FREEDOM, HOLDS
 from ..errors import InputError
 from .constraint import PAPER_SIZE, Constraint
 from .prior import Prior
@@ -19,8 +19,9 @@ from .settings import SampleSettings, check_prior, for_prior, learned_steps
 from .soft import SoftHold
 
 # The ends of the slider "freedom", for faces of 512 pixels: "exactly this face" and "a new face
-# like it". Chosen by the tables in docs/guidance.md.
-_ERROR = (0.06, 3.0)
+# like it". Up to the default the smallest factor is best in all metrics; beyond it a larger one
+# adds variety.
+_ERROR = (0.06, 4.0)
 _START = (60, 150)
 _FACTOR = (2, 16)
 _PAPER_START = (45, 95)
@@ -44,8 +45,8 @@ class Guidance:
         factor: the low-pass factor; 0 follows freedom.
         error: of the soft hold, σₙ, how wrong the guess may be; 0 follows freedom.
         strength: 1 holds fully, 0 not at all.
-        sampler, calls, eta, steps, seed, batch_size: see `SampleSettings`; 0 calls are one per
-            step.
+        sampler, eta, steps, seed, batch_size: see `SampleSettings`.
+        calls: network calls per face, at most one per step from start; 0 for all of these.
         suit_prior: adapts start, stop, factor and error to a prior of another size than 512;
             without it they are taken as the prior's own.
 
@@ -53,7 +54,7 @@ class Guidance:
         InputError: if a value is out of its range, or has no effect on the chosen hold.
     """
 
-    freedom: float = 0.25
+    freedom: float = FREEDOM
     detail: float = 0.0
     hold: str = "auto"
     start: int = 0
@@ -62,7 +63,7 @@ class Guidance:
     error: float = 0.0
     strength: float = 1.0
     sampler: str = "dpm-solver++"
-    calls: int = 8
+    calls: int = CALLS
     eta: float = 0.0
     steps: int = 250
     seed: int = 0
@@ -125,26 +126,30 @@ class Guidance:
     def _hold(self) -> Constraint | SoftHold:
         """The hold in the widgets' numbers, what is 0 by the slider."""
         if not self.soft:
-            start = self.start or round(_between(_PAPER_START, self.freedom))
+            start = self.start or self._step(_PAPER_START)
             stop = self.stop or (0 if self.start else start * 2 // 3)
             factor = self.factor or _power(_PAPER_FACTOR, self.freedom)
             return Constraint(factor, self.strength, start, stop)
         return SoftHold(
-            factor=self.factor or _power(_FACTOR, self.freedom),
+            factor=self.factor or _power(_FACTOR, (self.freedom - FREEDOM) / (1 - FREEDOM)),
             strength=self.strength,
-            start=self.start or round(_between(_START, self.freedom) * self.steps / 250),
+            start=self.start or self._step(_START),
             error=self.error or _ERROR[0] * (_ERROR[1] / _ERROR[0]) ** self.freedom,
             detail=self.detail * _GAIN,
         )
+
+    def _step(self, ends: tuple[int, int]) -> int:
+        """A step by freedom, of ends that count in the paper's 250."""
+        return max(2, round(_between(ends, self.freedom) * self.steps / 250))
 
     def _words(self, hold: Constraint | SoftHold, prior: Prior, settings: SampleSettings) -> str:
         """The hold in the widgets' numbers, and in the prior's own where they differ."""
         own = settings.constraint
         values = f"start {hold.start}, "
-        if isinstance(hold, Constraint):
+        if isinstance(hold, Constraint) and isinstance(own, Constraint):
             held = sum(map(own.holds_at, settings.reached[:-1]))
             values += f"stop {hold.stop} ({held} calls constrained), "
-        else:
+        elif isinstance(hold, SoftHold):
             values += f"error {hold.error:.2g}, detail {self.detail:g}, "
         values += f"factor {hold.factor}, strength {hold.strength:g}"
         name = "soft hold" if self.soft else "paper's hold"
@@ -172,5 +177,5 @@ def _between(ends: tuple[float, float], share: float) -> float:
 
 
 def _power(ends: tuple[int, int], share: float) -> int:
-    """The power of two nearest to the geometric mean of two, weighted by ``share``."""
-    return 2 ** round(_between((math.log2(ends[0]), math.log2(ends[1])), share))
+    """The power of two nearest to the geometric mean of two, weighted by ``share`` above 0."""
+    return 2 ** round(_between((math.log2(ends[0]), math.log2(ends[1])), max(share, 0)))

@@ -19,6 +19,7 @@ from bfr.pairs.folder import read_pairs
 from bfr.pairs.writer import PairWriter
 from bfr.prior import prior
 from bfr.prior.constraint import Constraint
+from bfr.prior.guidance import Guidance
 from bfr.prior.prior import save_prior
 from bfr.prior.settings import SampleSettings, for_prior
 from bfr.quality import metrics
@@ -126,14 +127,32 @@ def test_settings_of_the_words(photos: Path, tmp_path: Path, monkeypatch: pytest
     assert next(given["prior"].network.parameters()).dtype == torch.bfloat16
     assert run("targets", photos, "-o", tmp_path / "pairs") == 130
     tiny = given["prior"]
-    assert given["settings"] == PairSettings(sample=for_prior(SampleSettings(), tiny)), (
-        "the defaults are the core's, made to suit the prior"
-    )
+    assert given["settings"] == PairSettings(sample=Guidance().settings(tiny)), "the core's"
+    words = "--freedom .7 --detail .5 --error 2".split()
+    assert run("targets", photos, "-o", tmp_path / "pairs", *words) == 130
+    expected = Guidance(freedom=0.7, detail=0.5, error=2).settings(tiny)
+    assert given["settings"].sample == expected
+
+
+@pytest.mark.usefixtures("stand")
+def test_the_papers_factor_follows_the_restorer(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    given: dict[str, Any] = {}
+
+    def build_pairs(sources: Any, out: Path, *networks: Any, **options: Any):
+        given.update(options, settings=networks[3], prior=networks[2], restorer=networks[1])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "build_pairs", build_pairs)
+    papers = "--start 150 --stop 90 --sampler ddpm --calls 0".split()
     swinir = pair_sets.restorer(architecture="SwinIR")
     monkeypatch.setattr(restorer, "load_restorer", lambda path: swinir)
-    assert run("targets", photos, "-o", tmp_path / "pairs") == 130
+    assert run("targets", photos, "-o", tmp_path / "pairs", *papers) == 130
+    tiny = given["prior"]
     assert given["settings"].sample == for_prior(SampleSettings(Constraint(factor=16)), tiny)
-    assert run("targets", photos, "-o", tmp_path / "pairs", "--guesses", photos) == 130
+    options = ["--guesses", photos, *papers]
+    assert run("targets", photos, "-o", tmp_path / "pairs", *options) == 130
     assert given["restorer"] is None and given["guesses"] == photos
     assert given["settings"].sample == for_prior(SampleSettings(Constraint(factor=8)), tiny)
 
@@ -206,7 +225,9 @@ def test_bad_usage(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         [*targets_of, "--no-suit-prior", "--factor", "5"],
         [*targets_of, "--no-suit-prior", "--factor", "64"],
         [*targets_of, "--size", "8"],
-        [*targets_of, "--calls", "200"],
+        [*targets_of, "--calls", "1"],
+        [*targets_of, "--hold", "soft", "--stop", "40"],
+        [*targets_of, "--freedom", "1.5"],
         [*targets_of, "--sampler", "euler"],
         [*targets_of, "--strength", "2"],
         [*targets_of, "--prior", "no-such-prior"],
@@ -233,7 +254,7 @@ def test_help_does_not_wait_for_torch(root: Path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.stderr.split() == ["False"], done.stderr
-    assert "more of it is painted anew" in " ".join(done.stdout.split())
+    assert "exactly this face" in " ".join(done.stdout.split())
 
 
 def test_real_photographs_from_end_to_end(root: Path, tmp_path: Path):

@@ -233,7 +233,7 @@ def test_reference_is_the_lowpass_of_the_guess():
 
 def test_report_says_what_was_done():
     report = sample_targets(guesses(2), ideal_prior(), FEW).report
-    for part in ("2 faces", "ddpm", "6 network calls", "2 of them constrained", "prior ideal"):
+    for part in ("2 faces", "ddpm", "6 network calls", "2 calls constrained", "prior ideal"):
         assert part in report, report
 
 
