@@ -13,6 +13,7 @@ from .arguments import (
     AUTO,
     EMBEDDED,
     add_detector,
+    add_device,
     add_fidelity,
     add_min_size,
     add_photographs,
@@ -94,7 +95,6 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
     _add_guidance(add)
     add("--precision", choices=PRECISIONS, default="float32", help="of the prior (%(default)s)")
     add_device(parser)
-    add("--device", default=AUTO, help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
 
 
 def _add_guidance(add: Callable[..., object]) -> None:
