@@ -2,12 +2,10 @@
 
     python -m benchmarks.kills [--kills 50] [--seed 0] [--only targets finetune restore video]
 
-Every command runs on small photographs, with the embedded detector and with a restorer and a prior
-that are small and untrained, in a child that is killed (SIGKILL) after a random time. The networks
-are loaded once, before the children are forked. After some kills the command runs to its end. Then
-nothing may be lost, and nothing that was finished may have been done twice: a finished file must
-stay the file that it was. The end must equal that of the unbroken run, and no temporary file may
-stay.
+Every command runs on small photographs with the embedded networks, as users run it, in a child
+that is killed (SIGKILL) after a random time. After some kills it runs to its end. Then nothing may
+be lost, and nothing that was finished may have been done twice: a finished file must stay the file
+that it was. The end must equal that of the unbroken run, and no temporary file may stay.
 """
 
 from __future__ import annotations
@@ -21,27 +19,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from spandrel import ModelLoader
-from spandrel.architectures.NAFNet import NAFNet
 
 from bfr.cli.main import main as bfr
-from bfr.faces import retinaface
-from bfr.faces.retinaface import load_detector
-from bfr.finetune.save import save_restorer
 from bfr.pairs.folder import read_pairs
-from bfr.prior import prior as priors
-from bfr.prior.prior import Prior, load_prior, save_prior
-from bfr.prior.schedule import Schedule
-from bfr.prior.unet import UNet, UNetConfig
-from bfr.restore import restorer as restorers
-from bfr.restore.restorer import from_spandrel, load_restorer
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 _IN_A_ROW = 6  # kills before the command may run to its end
@@ -75,28 +62,6 @@ def photographs(folder: Path, count: int, side: int) -> None:
         noise = np.random.default_rng(number).integers(-3, 4, pixels.shape)
         noisy = Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
         noisy.save(folder / f"{number:02d}.png")
-
-
-def small_networks(folder: Path) -> tuple[Path, Path]:
-    """Writes a restorer and a prior that take next to no time."""
-    torch.manual_seed(0)
-    network = NAFNet(width=4, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1], img_channel=3)
-    descriptor = ModelLoader().load_from_state_dict(network.state_dict())
-    restorer, prior = folder / "restorer.safetensors", folder / "prior.safetensors"
-    save_restorer(restorer, replace(from_spandrel(descriptor), size=64))
-    config = UNetConfig(32, (32, 32), (0, 1), (False, False), head_channels=32, patch=4)
-    facts = {"licence": "none", "provenance": "random"}
-    untrained = Prior(UNet(config), 64, Schedule(), prediction="sample", variance="fixed_small")
-    save_prior(prior, untrained, facts)
-    return restorer, prior
-
-
-def preload(restorer: Path, prior: Path) -> None:
-    """Loads the networks once, for all children."""
-    loaded = load_detector(), load_restorer(restorer), load_prior(prior)
-    modules = ((retinaface, "load_detector"), (restorers, "load_restorer"), (priors, "load_prior"))
-    for (module, name), network in zip(modules, loaded, strict=True):
-        setattr(module, name, lambda *_, network=network, **__: network)
 
 
 def images_of(out: Path) -> list[Path]:
@@ -261,7 +226,6 @@ def main() -> None:
     dice = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        preload(*small_networks(folder))
         data = {"restore": (4, 160), "video": (5, 140), "targets": (3, 160)}
         for command, (count, side) in data.items():
             photographs(folder / command / "data", count, side)

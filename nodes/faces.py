@@ -298,6 +298,7 @@ class PasteFaces(io.ComfyNode):
                     optional=True,
                     tooltip="From Load Face Parser; needed by the mask 'parsing' only.",
                 ),
+                schemas.grain_input(0.0),
             ],
             outputs=[
                 io.Image.Output(
@@ -320,6 +321,7 @@ class PasteFaces(io.ComfyNode):
         colour_match,
         strength,
         parser=None,
+        grain=0.0,
     ) -> io.NodeOutput:
         images, alpha = to_core(image)
         crops, _ = to_core(crops, "crops")
@@ -334,5 +336,6 @@ class PasteFaces(io.ComfyNode):
             feather=feather,
             colour=colour_match,
             strength=strength,
+            grain=grain,
         )
         return io.NodeOutput(to_comfy(images, alpha), mask_to_comfy(masks))

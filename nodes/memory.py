@@ -104,6 +104,16 @@ def manage_restorer(
     )
 
 
+def manage_upscaler(upscaler: Any) -> Any:
+    """An UPSCALE_MODEL that enlarges, its network handed to ComfyUI; None stays None.
+
+    The core's own loader has done so; those of other packs may not have.
+    """
+    if upscaler is not None and getattr(upscaler, "patcher", None) is None:
+        upscaler.patcher = patcher(upscaler.model)
+    return upscaler
+
+
 def unmanaged(restorer: Restorer) -> Restorer:
     """The same restorer without its patcher, so that a copy of it is a restorer of its own."""
     return Restorer(**_fields(restorer, Restorer))

@@ -6,22 +6,34 @@ from comfy_api.latest import io
 
 from ..bfr.choices import MASKS
 from ..bfr.faces.retinaface import load_detector
-from ..bfr.records import FaceSet, counted
-from ..bfr.restore.photo import RestoreSettings, restore_photo
+from ..bfr.records import counted
+from ..bfr.restore.enlarge import FACTORS, check_factor, enlarge_mask
+from ..bfr.restore.photo import RestoredPhoto, RestoreSettings, crop_size_of, restore_photo
 from ..bfr.restore.restorer import load_restorer, restore_faces
+from ..bfr.restore.summary import summary
 from . import memory, schemas
 from .convert import mask_to_comfy, to_comfy, to_core
 
+FIDELITY = 0.5
+IGNORED = "\nfidelity: ignored by this restorer (CodeFormer has it)"
+GRAIN = 0.5
+"""Enough that a face is not smooth in a grainy print, and half of the noise of a bad one."""
+
 
 def restore_inputs() -> list[io.Input]:
-    """How faces are restored."""
+    """How the faces of a photograph are restored."""
+    return [*_blend_inputs(), person_input()]
+
+
+def _blend_inputs() -> list[io.Input]:
     return [
         schemas.slider(
             "fidelity",
             "fidelity",
-            0.5,
-            "For restorers that have it (CodeFormer): 0 gives the best looking face, 1 stays "
-            "closest to the damaged one. Others ignore it.",
+            FIDELITY,
+            "For CodeFormer only: 0 gives the best looking face, 1 stays closest to the damaged "
+            "one. Other restorers ignore it, and the report says so.",
+            advanced=True,
         ),
         schemas.slider(
             "strength",
@@ -29,14 +41,28 @@ def restore_inputs() -> list[io.Input]:
             1.0,
             "Blends between the damaged face (0) and the restored one (1).",
         ),
-        schemas.slider(
-            "lock",
-            "low-frequency lock",
-            0.0,
-            "Keeps the input's own colours, light and coarse shape, so that the person stays "
-            "the same. 0 trusts the restorer, 1 locks them fully.",
-        ),
     ]
+
+
+def person_input() -> io.Float.Input:
+    return schemas.slider(
+        "lock",
+        "keep person",
+        0.0,
+        "When another person seems to look out: holds the coarse shapes of the face as it came, "
+        "and takes only the finer ones from the restorer. 0 trusts the restorer, 1 holds them "
+        "fully, their faults included.",
+    )
+
+
+def lock_input() -> io.Float.Input:
+    return schemas.slider(
+        "lock",
+        "low-frequency lock",
+        0.0,
+        "Keeps the input's own colours, light and coarse shape, so that the person stays "
+        "the same. 0 trusts the restorer, 1 locks them fully.",
+    )
 
 
 def batch_size_input() -> io.Int.Input:
@@ -64,6 +90,36 @@ def crop_size_input() -> io.Int.Input:
     )
 
 
+def enlarge_inputs(default: str) -> list[io.Input]:
+    """How a photograph is enlarged and its grain matched.
+
+    They came later and are optional: a prompt that does not name them keeps its result.
+    """
+    return [
+        io.Combo.Input(
+            "enlarge",
+            display_name="enlarge",
+            options=[str(factor) for factor in FACTORS],
+            default=default,
+            optional=True,
+            tooltip="A restorer sees a face at 256 or 512 pixels; pasted into a small photograph, "
+            "most of what it found is lost. auto: enlarges until the faces have that size, at most "
+            "4 times and to 16 megapixels. 1: keeps the size.",
+        ),
+        schemas.grain_input(GRAIN if default == "auto" else 0.0),
+    ]
+
+
+def upscaler_input() -> io.UpscaleModel.Input:
+    return io.UpscaleModel.Input(
+        "upscaler",
+        display_name="upscaler",
+        optional=True,
+        tooltip="From Load Upscale Model, of any factor: enlarges the whole photograph. Not "
+        "connected: it is resampled.",
+    )
+
+
 def network_inputs() -> list[io.Input]:
     """The networks of a node that does the whole chain, all of them optional."""
     return [
@@ -87,6 +143,12 @@ def network_inputs() -> list[io.Input]:
             tooltip="From Load Face Parser: blends along the face's true outline.",
         ),
     ]
+
+
+def to_factor(enlarge: str) -> int | str:
+    """What the core takes for a choice of `enlarge_inputs`."""
+    check_factor(factor := enlarge if enlarge == "auto" else int(enlarge))
+    return factor
 
 
 class RestoreFaces(io.ComfyNode):
@@ -118,7 +180,8 @@ class RestoreFaces(io.ComfyNode):
                     tooltip="From Load Restorer, or a face restorer from Load Upscale Model. Not "
                     "connected: the embedded default.",
                 ),
-                *restore_inputs(),
+                *_blend_inputs(),
+                lock_input(),
                 io.Int.Input(
                     "lock_factor",
                     display_name="low-pass factor",
@@ -196,6 +259,16 @@ class RestorePhoto(io.ComfyNode):
                 *schemas.mask_inputs(["auto", *MASKS], advanced=True),
                 batch_size_input(),
                 *network_inputs(),
+                *enlarge_inputs("auto"),
+                io.Boolean.Input(
+                    "doubtful",
+                    display_name="restore doubtful faces",
+                    default=False,
+                    optional=True,
+                    tooltip="Off: what is hardly a face (a hand, a badge, a book) is left alone, "
+                    "and the report says so. On: it is restored all the same.",
+                ),
+                upscaler_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -232,6 +305,10 @@ class RestorePhoto(io.ComfyNode):
         restorer=None,
         detector=None,
         parser=None,
+        enlarge="1",
+        grain=0.0,
+        doubtful=True,
+        upscaler=None,
     ) -> io.NodeOutput:
         images, alpha = to_core(image)
         detector = detector or memory.manage_detector(load_detector())
@@ -247,8 +324,12 @@ class RestorePhoto(io.ComfyNode):
             mask=mask_mode,
             feather=feather,
             batch_size=batch_size,
+            enlarge=to_factor(enlarge),
+            grain=grain,
+            doubtful=doubtful,
         )
-        memory.load(detector, restorer, parser, faces=batch_size)
+        upscaler = memory.manage_upscaler(upscaler)
+        memory.load(detector, restorer, parser, upscaler, faces=batch_size)
         photo = restore_photo(
             images,
             detector,
@@ -256,21 +337,29 @@ class RestorePhoto(io.ComfyNode):
             settings,
             parser=parser,
             on_step=memory.progress(),
+            upscaler=upscaler,
         )
+        ignored = "" if fidelity == FIDELITY or restorer.uses_fidelity else IGNORED
+        alpha = None if alpha is None else enlarge_mask(alpha, photo.factor)
         return io.NodeOutput(
             to_comfy(photo.images, alpha),
             mask_to_comfy(photo.masks),
             photo.faces.count,
-            report(photo.faces),
+            report(photo, crop_size_of(settings, restorer)) + ignored,
         )
 
 
-def report(faces: FaceSet) -> str:
-    """One line for the batch and one for each image, counted from 1."""
-    total, images = counted(faces.count, "face"), counted(len(faces.faces), "image")
-    lines = [f"{total} restored in {images}"]
-    for index, found in enumerate(faces.faces, 1):
-        sizes = ", ".join(f"{face.size:.0f} px (score {face.score:.2f})" for face in found)
-        what = f"{counted(len(found), 'face')}: {sizes}" if found else "no face found, unchanged"
-        lines.append(f"image {index}: {what}")
+def report(photo: RestoredPhoto, crop_size: int) -> str:
+    """A sentence for each image, and its faces; images of a batch are counted from 1."""
+    lines, size = [], (photo.images.shape[2], photo.images.shape[3])
+    if len(photo.images) != 1:
+        total = counted(photo.faces.count, "face")
+        lines.append(f"{total} restored in {counted(len(photo.images), 'image')}")
+    parts = zip(photo.faces.faces, photo.left.faces, strict=True)
+    for index, (faces, left) in enumerate(parts, 1):
+        name = f"image {index}: " if len(photo.images) > 1 else ""
+        lines.append(
+            name + summary(faces, left, crop_size=crop_size, factor=photo.factor, size=size)
+        )
+        lines += [f"  {face.size:.0f} px (score {face.score:.2f})" for face in faces]
     return "\n".join(lines)

@@ -124,6 +124,18 @@ def mask_inputs(masks: Sequence[str], advanced: bool | None = None) -> list[io.I
     ]
 
 
+def grain_input(default: float) -> io.Float.Input:
+    """How much grain pasted faces get; it came later, and prompts that do not name it get none."""
+    return slider(
+        "grain",
+        "grain",
+        default,
+        "Gives the restored faces the grain of the photograph around them, so that they are not "
+        "smooth in a grainy print. 0: none, 1: as much as around them.",
+        optional=True,
+    )
+
+
 def seed_input(tooltip: str) -> io.Int.Input:
     return io.Int.Input(
         "seed",

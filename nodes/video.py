@@ -8,6 +8,7 @@ from ..bfr.choices import MASKS
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.records import counted
 from ..bfr.restore.clip import VideoSettings, restore_video
+from ..bfr.restore.enlarge import enlarge_mask
 from ..bfr.restore.restorer import load_restorer
 from ..bfr.restore.track import Track
 from . import memory, schemas
@@ -15,8 +16,11 @@ from .convert import to_comfy, to_core
 from .restore import (
     batch_size_input,
     crop_size_input,
+    enlarge_inputs,
     network_inputs,
     restore_inputs,
+    to_factor,
+    upscaler_input,
 )
 
 
@@ -93,6 +97,8 @@ class RestoreVideo(io.ComfyNode):
                     advanced=True,
                 ),
                 *network_inputs(),
+                *enlarge_inputs("1"),
+                upscaler_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -129,6 +135,9 @@ class RestoreVideo(io.ComfyNode):
         restorer=None,
         detector=None,
         parser=None,
+        enlarge="1",
+        grain=0.0,
+        upscaler=None,
     ) -> io.NodeOutput:
         frames, alpha = to_core(images, "images")
         detector = detector or memory.manage_detector(load_detector())
@@ -148,8 +157,11 @@ class RestoreVideo(io.ComfyNode):
             steadiness=steadiness,
             max_gap=max_gap,
             chunk=chunk,
+            enlarge=to_factor(enlarge),
+            grain=grain,
         )
-        memory.load(detector, restorer, parser, faces=batch_size)
+        upscaler = memory.manage_upscaler(upscaler)
+        memory.load(detector, restorer, parser, upscaler, faces=batch_size)
         restored, tracks = restore_video(
             frames,
             detector,
@@ -157,7 +169,10 @@ class RestoreVideo(io.ComfyNode):
             settings,
             parser=parser,
             on_step=memory.progress(),
+            upscaler=upscaler,
         )
+        if alpha is not None:
+            alpha = enlarge_mask(alpha, restored.shape[-1] // frames.shape[-1])
         return io.NodeOutput(to_comfy(restored, alpha), report(tracks, len(frames)))
 
 

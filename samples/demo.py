@@ -16,13 +16,14 @@ from bfr.damage.degrade import degrade_faces
 from bfr.faces.retinaface import load_detector
 from bfr.files.photos import read_photo
 from bfr.image.tensors import resize_square, to_uint8
-from bfr.restore.photo import restore_photo
+from bfr.restore.photo import RestoreSettings, restore_photo
 from bfr.restore.restorer import load_restorer
 
 PHOTOGRAPHS = ("eileen_collins.jpg", "grace_hopper.jpg")
 KINDS = ["low resolution", "noise", "compression", "faded print"]  # what restorers train on
 SEED = 7
-CELL, MARGIN, HEADER = 256, 8, 28  # pixels
+SETTINGS = RestoreSettings(enlarge="auto", grain=0.5, doubtful=False)
+CELL, MARGIN, HEADER = 340, 8, 28  # pixels
 
 
 FOLDER = Path(__file__).resolve().parent
@@ -38,7 +39,7 @@ def main(target: Path = FOLDER.parent / "output" / "demo.png") -> None:
             original = read_photo(FOLDER / name).pixels
             kinds = [degrade_faces(original, preset, SEED) for preset in KINDS]
             damaged = torch.cat(kinds)
-            restored = restore_photo(damaged, detector, restorer)
+            restored = restore_photo(damaged, detector, restorer, SETTINGS)
             print(f"{name}: {restored.faces.count} faces in {len(damaged)} damaged pictures")
             columns.append(("original", original.expand_as(damaged)))
             columns.append(("damaged", damaged))

@@ -170,7 +170,7 @@ def test_an_invented_header_is_read_or_named(header: dict[str, Any], data: bytes
             return
 
 
-@fuzz(50)
+@fuzz(150)
 @given(
     st.fixed_dictionaries(
         {"architecture": st.sampled_from(["UNet", "NAFNet", "x"])},

@@ -17,8 +17,10 @@ from ..files.sources import Source
 from ..files.whole import copy_file
 from ..records import counted
 from ..restore.clip import VideoSettings, check_settings, find_tracks, restore_frames
+from ..restore.enlarge import enlarge_mask
 from ..restore.restorer import Restorer
 from ..restore.track import faces_by_frame
+from ..restore.upscale import Upscaler
 from ..runtime.progress import Progress
 from .report import Report, report_entry
 
@@ -44,6 +46,7 @@ def restore_folder(
     settings: VideoSettings,
     parser: Parser | None,
     say: Callable[[str], None],
+    upscaler: Upscaler | None = None,
 ) -> Report:
     """Restores the faces of a clip in image files.
 
@@ -55,6 +58,7 @@ def restore_folder(
         settings: how the faces are treated.
         parser: of `load_parser`, or None.
         say: takes a line of progress.
+        upscaler: a network that enlarges, or None.
 
     Returns:
         What the report says about each frame. A frame without a face is copied byte for byte.
@@ -73,13 +77,15 @@ def restore_folder(
     progress.begin("frames restored", len(clip), (0, 0))
     report: Report = []
     began = time.monotonic()
-    for start, part in restore_frames(clip, tracks, restorer, settings, parser):
+    for start, part in restore_frames(clip, tracks, restorer, settings, parser, None, upscaler):
         for index, pixels in enumerate(part.split(1), start):
             source, found = sources[index], tuple(faces[index].values())
             if source in targets:
-                if found:
-                    photo = replace(read_photo(source.path), pixels=pixels)
-                    write_photo(targets[source], photo)
+                photo = read_photo(source.path)
+                factor = pixels.shape[-1] // photo.pixels.shape[-1]
+                if found or factor > 1:
+                    alpha = None if photo.alpha is None else enlarge_mask(photo.alpha, factor)
+                    write_photo(targets[source], replace(photo, pixels=pixels, alpha=alpha))
                 else:
                     copy_file(source.path, targets[source])
             seconds = time.monotonic() - began

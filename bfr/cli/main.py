@@ -78,10 +78,7 @@ def _termination_interrupts() -> Iterator[None]:
 def build_parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     parser = argparse.ArgumentParser(
-        prog="python -m bfr",
-        description="Restore the faces of damaged photographs.",
-        epilog="A photograph that needs more memory than the environment variable BFR_MEMORY_GB "
-        "allows (4 by default) is refused before it is decoded.",
+        prog="python -m bfr", description="Restore the faces of damaged photographs."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     shared = argparse.ArgumentParser(add_help=False)

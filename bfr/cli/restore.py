@@ -52,7 +52,7 @@ def add_detect(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=detect)
 
 
-def add_restore(parser: argparse.ArgumentParser) -> None:
+def add_restore(parser: argparse.ArgumentParser, enlarge: int | str = "auto") -> None:
     add_detect(parser)
     parser.set_defaults(command=restore)
     add = parser.add_argument
@@ -66,7 +66,7 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
         "--lock",
         type=fraction,
         default=0.0,
-        help="how much of the input's colours and coarse shape to keep (%(default)s)",
+        help="keep the person: how much of the face's coarse shapes stays (%(default)s)",
     )
     add(
         "--colour",
@@ -82,6 +82,26 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
     )
     add("--feather", type=half, default=0.1, help="the mask's soft edge (%(default)s)")
     add("--batch-size", type=count, default=8, help="faces restored at once (%(default)s)")
+    add(
+        "--enlarge",
+        type=factor,
+        default=enlarge,
+        metavar="auto|1|2|4",
+        help="enlarge the photograph; auto: until the faces have the size at which they are "
+        "restored (%(default)s)",
+    )
+    add(
+        "--doubtful",
+        action="store_true",
+        help="restore what is hardly a face, too; otherwise it is left alone",
+    )
+    add("--upscaler", type=Path, metavar="FILE", help="a network to enlarge with")
+    add(
+        "--grain",
+        type=fraction,
+        default=0.5,
+        help="how much of the photograph's grain the faces get (%(default)s)",
+    )
 
 
 def restore(options: argparse.Namespace) -> int:
@@ -98,18 +118,22 @@ def restore(options: argparse.Namespace) -> int:
     prepare_folders(options.out, targets.values())
 
     from ..files.photos import read_photo, write_photo
+    from ..restore.enlarge import enlarge_mask
     from ..restore.photo import RestoreSettings, restore_photo
 
     detector, restorer, parser = load_networks(options)
-    settings = RestoreSettings(**settings_of(options))
+    settings, upscaler = RestoreSettings(**settings_of(options)), load_upscaler_of(options)
 
     def work(source: Source) -> Faces:
         photo = read_photo(source.path)
-        restored = restore_photo(photo.pixels, detector, restorer, settings, parser)
-        (faces,) = restored.faces.faces
-        photo = replace(photo, pixels=restored.images)
+        restored = restore_photo(
+            photo.pixels, detector, restorer, settings, parser, upscaler=upscaler
+        )
+        (faces,), factor = restored.faces.faces, restored.factor
+        alpha = None if photo.alpha is None else enlarge_mask(photo.alpha, factor)
+        photo = replace(photo, pixels=restored.images, alpha=alpha)
         del restored  # and the original with it: writing a large photograph needs the room
-        if faces:
+        if faces or factor > 1:
             write_photo(targets[source], photo)
         else:
             copy_file(source.path, targets[source])
@@ -142,7 +166,26 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
         "mask": MASK_WORDS[options.mask],
         "feather": options.feather,
         "batch_size": options.batch_size,
+        "enlarge": options.enlarge,
+        "grain": options.grain,
+        "doubtful": options.doubtful,
     }
+
+
+def factor(text: str) -> int | str:
+    """The type of --enlarge."""
+    if text not in ("auto", "1", "2", "4"):
+        raise argparse.ArgumentTypeError(f"{text} is not auto, 1, 2 or 4")
+    return text if text == "auto" else int(text)
+
+
+def load_upscaler_of(options: argparse.Namespace) -> Any:
+    """The network of --upscaler on its device, or None."""
+    from ..restore.upscale import load_upscaler
+
+    if options.upscaler is None:
+        return None
+    return load_upscaler(options.upscaler).to(pick_device(options.device))
 
 
 def detect(options: argparse.Namespace) -> int:

@@ -11,11 +11,11 @@ from ..files.whole import prepare_folders
 from .arguments import count
 from .arguments import number as in_range
 from .report import DONE, say, say_unread, write_report
-from .restore import add_restore, load_networks, settings_of
+from .restore import add_restore, load_networks, load_upscaler_of, settings_of
 
 
 def add_video(parser: argparse.ArgumentParser) -> None:
-    add_restore(parser)
+    add_restore(parser, enlarge=1)
     parser.set_defaults(command=video)
     add, frames = parser.add_argument, in_range(0, 1000)
     add(
@@ -56,7 +56,9 @@ def video(options: argparse.Namespace) -> int:
     names = ("smoothing", "steadiness", "max_gap", "chunk")
     own = {name: getattr(options, name) for name in names}
     settings = VideoSettings(**settings_of(options), **own)
-    entries = restore_folder(sources, targets, detector, restorer, settings, parser, say)
+    entries = restore_folder(
+        sources, targets, detector, restorer, settings, parser, say, load_upscaler_of(options)
+    )
     if options.report is not None:
         write_report(options.report, entries)
     return DONE

@@ -48,6 +48,7 @@ from ..image.crops import cut_crops
 from ..image.geometry import compose, invert, resize_matrix, scale_of, transform_points
 from ..image.tensors import check_images, resize_square, size_in_words
 from ..records import Alignment
+from .grain import draw_grain, measure_grain
 from .parsing import Parser, parse_faces
 
 _Box = tuple[int, int, int, int]
@@ -70,6 +71,8 @@ def paste_faces(
     feather: float = 0.1,
     colour: str = "low frequency",
     strength: float = 1.0,
+    grain: float = 0.0,
+    seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Blends restored crops into the photographs they were aligned from.
 
@@ -89,6 +92,9 @@ def paste_faces(
         colour: how crops are fitted to the photograph's colours, see
             :func:`bfr.image.colour.match_colour`.
         strength: 0 (photograph) to 1 (restored face).
+        grain: how much of the photograph's grain the faces get, from 0 to 1
+            (:mod:`bfr.faces.grain`).
+        seed: draws the grain; image n of the batch uses seed + n.
 
     Returns:
         B×3×H'×W' images in [0, 1], bit-identical to the input where the mask is 0, and the
@@ -101,7 +107,7 @@ def paste_faces(
     check_images(images)
     check_images(crops, "crops")
     _check_fit(images, crops, alignment)
-    _check_options(mask, parser, feather, strength)
+    _check_options(mask, parser, feather, strength, grain)
     size, photo_size = crops.shape[-1], (images.shape[2], images.shape[3])
     to_aligned = resize_matrix(photo_size, alignment.image_size)
     image_to_crop = compose(to_aligned, alignment.image_to_crop)
@@ -114,6 +120,7 @@ def paste_faces(
         masks = masks * parse_faces(crops, parser).to(images)
 
     pasted, weights = images.clone(), torch.zeros_like(images[:, :1])
+    generators = [torch.Generator().manual_seed(seed + index) for index in range(len(images))]
     for i, (box, matrix, image) in enumerate(
         zip(boxes, image_to_crop, alignment.image_index, strict=True)
     ):
@@ -124,9 +131,13 @@ def paste_faces(
         share = _warp(masks[i : i + 1], matrix, box, "bilinear", "zeros")
         share = strength * share * _ownership(i, share, masks, image_to_crop, boxes, alignment)
         y, x = slice(box[1], box[3]), slice(box[0], box[2])
-        change = _change(images[image : image + 1, :, y, x], before, restored, matrix, box)
-        blended = (pasted[image, :, y, x] + share[0] * change[0]).clamp(0, 1)
-        pasted[image, :, y, x] = torch.where(share[0] > 0, blended, pasted[image, :, y, x])
+        photo, face = images[image : image + 1, :, y, x], pasted[image : image + 1, :, y, x]
+        blended = (face + share * _change(photo, before, restored, matrix, box)).clamp(0, 1)
+        wanted = measure_grain(photo) if grain else None
+        if wanted is not None:
+            drawn = draw_grain(blended, share, wanted, generators[image], grain)
+            blended = (blended + drawn).clamp(0, 1)
+        pasted[image, :, y, x] = torch.where(share > 0, blended, face)[0]
         weights[image, :, y, x] += share[0]
     return pasted, weights
 
@@ -251,7 +262,9 @@ def _check_fit(images: Tensor, crops: Tensor, alignment: Alignment) -> None:
         )
 
 
-def _check_options(mask: str, parser: Parser | None, feather: float, strength: float) -> None:
+def _check_options(
+    mask: str, parser: Parser | None, feather: float, strength: float, grain: float
+) -> None:
     if mask not in MASKS:
         raise InputError(f"The mask must be one of {', '.join(MASKS)}, not {mask!r}.")
     if mask == "parsing" and parser is None:
@@ -260,3 +273,5 @@ def _check_options(mask: str, parser: Parser | None, feather: float, strength: f
         raise InputError(f"The feather must be between 0 and 0.5 of the crop, not {feather:g}.")
     if not 0 <= strength <= 1:
         raise InputError(f"The strength must be between 0 and 1, not {strength:g}.")
+    if not 0 <= grain <= 1:
+        raise InputError(f"The grain must be between 0 and 1, got {grain:g}.")

@@ -246,7 +246,7 @@ def _own_facts(state: dict[str, Tensor], metadata: dict[str, str], path: Path) -
             "prediction": metadata["prediction"],
             "variance": metadata["variance"],
             "highest_step": whole_number(metadata["highest_step"], 1, 100_000),
-            "shift": whole_number(metadata.get("shift", "0"), -100_000, 100_000),
+            "shift": whole_number(metadata.get("shift", "0"), 0, 100_000),
             "clip": json.loads(metadata["clip"]) is True,
         }
     except (KeyError, TypeError, ValueError, RecursionError) as error:

@@ -24,10 +24,12 @@ from ..faces.retinaface import Detector
 from ..image.tensors import check_images, size_in_words
 from ..records import Alignment, Face, FaceSet, OnStep
 from ..runtime.progress import within
-from .photo import DEFAULT_CROP_SIZE, RestoreSettings, chosen_mask, keep_grey
+from .enlarge import check_factor, check_room, chosen_factor, enlarge
+from .photo import RestoreSettings, chosen_mask, crop_size_of, keep_grey, person_factor
 from .restorer import Restorer, restore_faces
 from .steady import reach_of, steady_face
 from .track import Track, faces_by_frame, find_cuts, link_faces, smooth_track
+from .upscale import Upscaler
 
 _THUMBNAIL = 16  # pixels a side, in which scenes are told apart
 _LEAST_SEEN = 3  # frames of a track that is not sure: a false alarm flashes up and is gone
@@ -66,6 +68,7 @@ def restore_video(
     settings: VideoSettings | None = None,
     parser: Parser | None = None,
     on_step: OnStep | None = None,
+    upscaler: Upscaler | None = None,
 ) -> tuple[Tensor, tuple[Track, ...]]:
     """Restores every face of a clip in memory: `find_tracks`, then `restore_frames`.
 
@@ -76,12 +79,15 @@ def restore_video(
         settings: how the faces are treated; None for the defaults.
         parser: of `load_parser`, for a mask that follows the face's outline.
         on_step: progress over both passes; the preview is a batch of restored crops.
+        upscaler: a network that enlarges; None resamples (`enlarge`).
 
     Returns:
-        B×3×H×W frames in [0, 1], bit-identical where no face was restored, and the tracks.
+        B×3×H'×W' frames in [0, 1], enlarged as the settings say and bit-identical where no face
+        was restored, and the tracks, in pixels of the input.
 
     Raises:
         InputError: frames that are no finite B×3×H×W batch, or a setting out of its range.
+        OutOfMemoryError: if the enlarged clip would not fit into memory.
     """
     check_images(frames, "frames")
     settings = settings or VideoSettings()
@@ -89,12 +95,25 @@ def restore_video(
 
     count = len(frames)
     tracks = find_tracks(frames, detector, settings, within(on_step, 0, count, 2 * count))
-    result = torch.empty_like(frames)
+    factor = clip_factor(tracks, settings, restorer, (frames.shape[2], frames.shape[3]))
+    check_room(frames.shape, factor, frames.device)
+    result = frames.new_empty(*frames.shape[:2], *(factor * side for side in frames.shape[2:]))
     pasting = within(on_step, count, 2 * count, 2 * count)
-    restored = restore_frames(frames, tracks, restorer, settings, parser, pasting)
+    restored = restore_frames(frames, tracks, restorer, settings, parser, pasting, upscaler)
     for start, part in restored:
         result[start : start + len(part)] = part
     return result, tracks
+
+
+def clip_factor(
+    tracks: Sequence[Track],
+    settings: VideoSettings,
+    restorer: Restorer,
+    frame_size: tuple[int, int],
+) -> int:
+    """By how much the frames of a clip are enlarged, once for all of them."""
+    faces = [face for track in tracks for face in track.faces]
+    return chosen_factor(settings.enlarge, faces, crop_size_of(settings, restorer), frame_size)
 
 
 def find_tracks(
@@ -171,6 +190,7 @@ def restore_frames(
     settings: VideoSettings | None = None,
     parser: Parser | None = None,
     on_step: OnStep | None = None,
+    upscaler: Upscaler | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Restores the frames of a clip along the tracks of its faces, chunk after chunk.
 
@@ -181,10 +201,11 @@ def restore_frames(
         settings: how the faces are treated.
         parser: of `load_parser`, for the mask "parsing".
         on_step: progress in frames; the preview is a batch of restored crops.
+        upscaler: a network that enlarges; None resamples (`enlarge`).
 
     Yields:
-        The index of a chunk's first frame, and its n×3×H×W frames in [0, 1]. A frame without a
-        face comes back as it is.
+        The index of a chunk's first frame, and its n×3×H'×W' frames in [0, 1], enlarged as the
+        settings say. A frame without a face comes back as it is or only enlarged.
 
     Raises:
         InputError: a setting out of its range.
@@ -210,6 +231,8 @@ def restore_frames(
         pasted = []
         for frame in range(start, stop):
             image, alignment = near[frame].image, near[frame].alignment
+            factor = clip_factor(tracks, settings, restorer, alignment.image_size)
+            image = enlarge(image, factor, upscaler)
             crops = [_steadied(near, frame, n, settings.steadiness) for n in near[frame].crops]
             result, masks = paste_faces(
                 image,
@@ -220,6 +243,8 @@ def restore_frames(
                 feather=settings.feather,
                 colour=settings.colour,
                 strength=settings.strength,
+                grain=settings.grain,
+                seed=settings.seed + frame,
             )
             pasted.append(keep_grey(image, result, masks))
             done += 1
@@ -239,6 +264,7 @@ def check_settings(settings: VideoSettings, parser: Parser | None) -> str:
         raise InputError(f"A chunk must hold at least 1 frame, and {settings.chunk} came.")
     if not settings.steadiness >= 0:
         raise InputError(f"steadiness must be at least 0 frames, and {settings.steadiness} came.")
+    check_factor(settings.enlarge)
     return chosen_mask(settings, parser)
 
 
@@ -250,7 +276,7 @@ def _restore(
     on_step: OnStep,
 ) -> list[_Restored]:
     """Aligns and restores the faces of a few frames, in batches over all of them."""
-    size = settings.crop_size or restorer.size or DEFAULT_CROP_SIZE
+    size = crop_size_of(settings, restorer)
     image_size = (images.shape[2], images.shape[3])
     frames = images.split(1)
     aligned = [
@@ -262,6 +288,7 @@ def _restore(
         restorer,
         fidelity=settings.fidelity,
         lock=settings.lock,
+        lock_factor=person_factor(size),
         batch_size=settings.batch_size,
         on_step=on_step,
     ).split([len(found) for found in faces])

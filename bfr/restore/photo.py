@@ -10,18 +10,21 @@ from torch import Tensor
 from ..errors import InputError
 from ..faces.align import align_faces
 from ..faces.detect import detect_faces
+from ..faces.doubt import set_aside
 from ..faces.parsing import Parser
 from ..faces.paste import paste_faces
 from ..faces.retinaface import Detector
 from ..image.tensors import luma
 from ..records import Alignment, FaceSet, OnStep
 from ..runtime.progress import within
+from .enlarge import check_factor, check_room, chosen_factor, enlarge
 from .restorer import Restorer, restore_faces
+from .upscale import Upscaler
 
 DEFAULT_CROP_SIZE = 512
 """Side in pixels of the aligned crops of a restorer that takes any size."""
 
-_STEPS = 10  # of progress an image: one to find its faces, eight to restore, one to paste
+_STEPS = 10  # of progress per image: 1 to find its faces, 6 to restore, 2 to enlarge, 1 to paste
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +37,18 @@ class RestoreSettings:
         crop_size: side in pixels of the aligned crops; None for the restorer's own size.
         fidelity: 0 (best looking) to 1 (closest to the input), for restorers that have it.
         strength: blend from the input (0) to the restored face (1).
-        lock: how much of the input's low frequencies stays, 0 to 1 (`restore_faces`).
+        lock: how much of the person as they came stays, 0 to 1: the coarse shapes of the input
+            face, down to 1/64 of the crop (`restore_faces`).
         colour: how the faces' colours are matched to the photograph (`paste_faces`).
         mask: which part of a crop is pasted (`paste_faces`); "auto" is "parsing" where there
             is a parser and "soft oval" else.
         feather: width of the mask's soft edge (`paste_faces`).
         batch_size: faces that go through the restorer at once.
+        enlarge: "auto" (so that the faces reach the size at which they are restored), 1, 2 or 4
+            (`bfr.restore.enlarge`); one factor for a whole batch.
+        grain: how much of the photograph's grain the faces get, 0 to 1 (`paste_faces`).
+        seed: draws the grain.
+        doubtful: whether to restore what is hardly a face, too (`bfr.faces.doubt`).
     """
 
     score: float = 0.5
@@ -52,6 +61,10 @@ class RestoreSettings:
     mask: str = "auto"
     feather: float = 0.1
     batch_size: int = 8
+    enlarge: int | str = 1
+    grain: float = 0.0
+    seed: int = 0
+    doubtful: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +72,15 @@ class RestoredPhoto:
     """What `restore_photo` made of a batch of B images with N faces.
 
     Attributes:
-        images: B×3×H×W float32 RGB in [0, 1]; bit-identical to the input where ``masks`` is 0.
-        masks: B×1×H×W float32 in [0, 1], how much of each pixel was replaced.
-        faces: the faces of each image; an image without one came through untouched.
+        images: B×3×H'×W' float32 RGB in [0, 1], H' and W' being ``factor`` times the input's;
+            bit-identical to the (enlarged) input where ``masks`` is 0.
+        masks: B×1×H'×W' float32 in [0, 1], how much of each pixel was replaced.
+        faces: the faces of each image, in pixels of the input; where there are none, only the
+            size changed.
         crops: N×3×S×S float32 RGB in [0, 1], the restored aligned faces at full strength.
-        alignment: where the crops belong.
+        alignment: where the crops belong, in pixels of the input.
+        factor: by which the photographs were enlarged.
+        left: the doubtful faces of each image, which were left alone.
     """
 
     images: Tensor
@@ -71,6 +88,8 @@ class RestoredPhoto:
     faces: FaceSet
     crops: Tensor
     alignment: Alignment
+    factor: int
+    left: FaceSet
 
 
 def restore_photo(
@@ -80,6 +99,7 @@ def restore_photo(
     settings: RestoreSettings | None = None,
     parser: Parser | None = None,
     on_step: OnStep | None = None,
+    upscaler: Upscaler | None = None,
 ) -> RestoredPhoto:
     """Restores every face of a batch of photographs.
 
@@ -90,15 +110,18 @@ def restore_photo(
         settings: how the faces are treated; None for the defaults.
         parser: of `load_parser`, for a mask that follows the face's outline.
         on_step: progress over all stages; the preview is a batch of restored crops.
+        upscaler: a network that enlarges; None resamples (`enlarge`).
 
     Returns:
-        The photographs on the device of ``images``. One without a face comes back as it is, and
-        ``faces`` holds an empty tuple in its place. A grey one stays grey.
+        The photographs on the device of ``images``. One without a face comes back as it is or
+        only enlarged, and ``faces`` holds an empty tuple in its place. A grey one stays grey.
 
     Raises:
         InputError: images that are no finite B×3×H×W batch, or a setting out of its range.
+        OutOfMemoryError: if the enlarged photographs would not fit into memory.
     """
     settings = settings or RestoreSettings()
+    check_factor(settings.enlarge)
     mask = chosen_mask(settings, parser)
 
     def stage(start: int, stop: int) -> OnStep:
@@ -109,18 +132,25 @@ def restore_photo(
     faces = detect_faces(
         images, detector, score=settings.score, min_size=settings.min_size, on_step=stage(0, 1)
     )
-    size = settings.crop_size or restorer.size or DEFAULT_CROP_SIZE
+    faces, left = (
+        (faces, no_faces(faces)) if settings.doubtful else set_aside(images, faces, detector)
+    )
+    size = crop_size_of(settings, restorer)
     crops, alignment = align_faces(images, faces, size)
+    factor = chosen_factor(settings.enlarge, alignment.faces, size, faces.image_size)
+    check_room(images.shape, factor, images.device)  # before the work of restoring
     restored = restore_faces(
         crops,
         restorer,
         fidelity=settings.fidelity,
         lock=settings.lock,
+        lock_factor=person_factor(size),
         batch_size=settings.batch_size,
-        on_step=stage(1, 9),
+        on_step=stage(1, 7),
     )
+    large = enlarge(images, factor, upscaler, stage(7, 9))
     pasted, masks = paste_faces(
-        images,
+        large,
         restored,
         alignment,
         mask=mask,
@@ -128,10 +158,32 @@ def restore_photo(
         feather=settings.feather,
         colour=settings.colour,
         strength=settings.strength,
+        grain=settings.grain,
+        seed=settings.seed,
     )
     pasted = keep_grey(images, pasted, masks)
     stage(9, 10)(1, 1, None)
-    return RestoredPhoto(pasted, masks, faces, restored, alignment)
+    return RestoredPhoto(pasted, masks, faces, restored, alignment, factor, left)
+
+
+def no_faces(faces: FaceSet) -> FaceSet:
+    """None in any of the same images."""
+    return FaceSet(((),) * len(faces.faces), faces.image_size)
+
+
+def crop_size_of(settings: RestoreSettings, restorer: Restorer) -> int:
+    """Side in pixels of the aligned crops."""
+    return settings.crop_size or restorer.size or DEFAULT_CROP_SIZE
+
+
+def person_factor(size: int) -> int:
+    """The low-pass factor of ``lock``: the divisor of the crop size that is nearest to 1/64 of it.
+
+    Colours and light are the photograph's anyway (``colour``); the person is in shapes of a few
+    pixels more than that.
+    """
+    divisors = [n for n in range(2, size + 1) if size % n == 0]
+    return min(divisors, key=lambda n: abs(n - size / 64))
 
 
 def chosen_mask(settings: RestoreSettings, parser: Parser | None) -> str:

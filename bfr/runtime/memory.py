@@ -71,3 +71,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         words in str(error) for words in _SAID
     )
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """The memory in bytes that is free for tensors on a device; None where it cannot be told."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type not in ("cpu", "mps"):
+        return None
+    import psutil
+
+    return psutil.virtual_memory().available

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.browser
 
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 REPORTS = {
-    "face_restore_1_old_photo_gfpgan": "1 face restored in 1 image",
+    "face_restore_1_old_photo_gfpgan": "1 face restored",
     "face_restore_4_video": "1 face followed",
 }
 READY = "window.app?.graph && Object.keys(LiteGraph.registered_node_types).length > 100"

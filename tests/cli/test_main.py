@@ -51,14 +51,15 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
         return FaceSet(faces, (images.shape[2], images.shape[3]))
 
     def restore_photo(
-        images: Tensor, detector: Any, restorer: Any, settings: Any, parser: Any
+        images: Tensor, detector: Any, restorer: Any, settings: Any, parser: Any, **_: Any
     ) -> pipeline.RestoredPhoto:
         stand.settings, stand.parser = settings, parser
         faces = detect_faces(images, detector)
         pasted = images.clone()
         pasted[..., 40:60, 40:60] = 1 - pasted[..., 40:60, 40:60]
         nothing: Any = None
-        return pipeline.RestoredPhoto(pasted, nothing, faces, nothing, nothing)
+        none = FaceSet((), faces.image_size)
+        return pipeline.RestoredPhoto(pasted, nothing, faces, nothing, nothing, 1, none)
 
     monkeypatch.setattr(manifest, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr(retinaface, "load_detector", lambda path: nn.Identity())
@@ -146,7 +147,7 @@ def test_format_depth_profile_and_alpha_are_kept(tmp_path: Path):
 
 def test_settings_of_the_words(photos: Path, tmp_path: Path, stand: Stand):
     words = "--score .7 --min-size 20 --fidelity .2 --strength .4 --lock .3 --colour lab"
-    words += " --mask oval --feather .2 --batch-size 3"
+    words += " --mask oval --feather .2 --batch-size 3 --enlarge 2 --grain .3 --doubtful"
     assert run("restore", photos / "a.jpg", "-o", tmp_path / "out", *words.split()) == 0
     assert stand.settings == RestoreSettings(
         score=0.7,
@@ -158,7 +159,17 @@ def test_settings_of_the_words(photos: Path, tmp_path: Path, stand: Stand):
         mask="soft oval",
         feather=0.2,
         batch_size=3,
+        enlarge=2,
+        grain=0.3,
+        doubtful=True,
     )
+
+
+def test_only_whole_enlargements_are_taken(capsys: pytest.CaptureFixture[str]):
+    for wrong in ("3", "0", "big"):
+        with pytest.raises(SystemExit):
+            main.build_parser().parse_args(["restore", "a", "-o", "b", "--enlarge", wrong])
+        assert wrong in capsys.readouterr().err
 
 
 def test_defaults_are_the_chains():
@@ -168,8 +179,11 @@ def test_defaults_are_the_chains():
         if field.name in ("colour", "mask"):
             names = restore.COLOUR_WORDS if field.name == "colour" else restore.MASK_WORDS
             assert names[getattr(options, field.name)] == getattr(ours, field.name)
-        elif field.name != "crop_size":
+        elif field.name not in ("crop_size", "seed", "enlarge", "grain", "doubtful"):
             assert getattr(options, field.name) == getattr(ours, field.name)
+    assert (options.enlarge, options.grain, options.doubtful) == ("auto", 0.5, False)
+    options = main.build_parser().parse_args(["video", "a.jpg", "-o", "out"])
+    assert options.enlarge == 1, "a clip keeps its size"
 
 
 def test_damaged_images_fail_alone(
@@ -195,10 +209,10 @@ def test_an_unexpected_error_fails_alone(
 ):
     real = pipeline.restore_photo
 
-    def restore_photo(images: Tensor, *rest: Any) -> pipeline.RestoredPhoto:
+    def restore_photo(images: Tensor, *rest: Any, **more: Any) -> pipeline.RestoredPhoto:
         if not images.any():
             raise ZeroDivisionError("a bug")
-        return real(images, *rest)
+        return real(images, *rest, **more)
 
     monkeypatch.setattr(pipeline, "restore_photo", restore_photo)
     assert run("restore", photos, "-o", tmp_path / "out") == 1
@@ -214,11 +228,11 @@ def test_interrupting_keeps_what_is_done(
 ):
     real, seen = pipeline.restore_photo, []
 
-    def restore_photo(images: Tensor, *rest: Any) -> pipeline.RestoredPhoto:
+    def restore_photo(images: Tensor, *rest: Any, **more: Any) -> pipeline.RestoredPhoto:
         if seen:
             raise KeyboardInterrupt
         seen.append(images)
-        return real(images, *rest)
+        return real(images, *rest, **more)
 
     monkeypatch.setattr(pipeline, "restore_photo", restore_photo)
     out, report = tmp_path / "out", tmp_path / "report.json"

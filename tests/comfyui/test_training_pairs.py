@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bfr.pairs.folder import read_pairs
 from bfr.prior.prior import save_prior
 from tests.comfyui import prompts
 from tests.comfyui.prompts import node
@@ -138,12 +137,11 @@ def test_review_marks_and_shows(server: Server):
     assert sheet.shape[1] > 6 * 160
     text = result.output("report")["text"][0]
     assert "2 pairs (1 to train with, 1 rejected" in text and "rejected by hand" in text
-    pairs = server.base / "datasets" / "reviewed"
-    assert [pair.status for pair in read_pairs(pairs).pairs] == ["kept", "rejected"]
+    assert [pair["status"] for pair in manifest(server, "reviewed")] == ["kept", "rejected"]
     prompt["review"]["inputs"] |= {"rejected": "", "kept": "2", "page": 2}
     result = server.run(prompt)
-    assert "at most 1" in result.error["exception_message"]
-    assert [pair.status for pair in read_pairs(pairs).pairs] == ["kept", "kept"]
+    assert "last contact sheet is page 1, and page 2" in result.error["exception_message"]
+    assert [pair["status"] for pair in manifest(server, "reviewed")] == ["kept", "kept"]
 
 
 def test_load_lists_the_sets(server: Server):
@@ -180,11 +178,10 @@ def test_interrupt_keeps_what_is_done(server: Server):
 
 
 MISTAKES = {
-    "neither folder nor crops": ({"folder": ""}, "Fill in folder or connect crops"),
-    "no such folder": ({"folder": "no such"}, "must be a file or a folder"),
-    "name above": ({"pairs_name": "../elsewhere"}, "must have a name such as family_album"),
-    "a folder elsewhere": ({"folder": "/etc"}, "inside ComfyUI's"),
-    "no name": ({"pairs_name": " "}, "must have a name such as family_album"),
+    "neither folder nor crops": ({"folder": ""}, "fill in folder or connect crops"),
+    "no such folder": ({"folder": "no such"}, "no file or folder"),
+    "name above": ({"pairs_name": "../elsewhere"}, "needs a name such as family_album"),
+    "no name": ({"pairs_name": " "}, "needs a name such as family_album"),
     "stop": ({"stop": 9}, "stop must be below start"),
 }
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bfr.errors import CancelledError, InputError
+from bfr.errors import CancelledError, InputError, OutOfMemoryError
 from bfr.records import Face, FaceSet
 from bfr.restore import photo
+from bfr.restore.enlarge import resample
 from bfr.restore.photo import RestoreSettings, restore_photo
 from bfr.restore.restorer import Restorer
 
@@ -49,6 +50,12 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             options["on_step"](i + 1, len(crops), None)
         return calls.get("restored", lambda crops: 1 - crops)(crops)
 
+    def set_aside(images: Tensor, faces: FaceSet, detector: nn.Module) -> tuple[FaceSet, FaceSet]:
+        first = FaceSet(tuple(found[:1] for found in faces.faces), faces.image_size)
+        others = FaceSet(tuple(found[1:] for found in faces.faces), faces.image_size)
+        return first, others
+
+    monkeypatch.setattr(photo, "set_aside", set_aside)
     monkeypatch.setattr(photo, "detect_faces", detect_faces)
     monkeypatch.setattr(photo, "restore_faces", restore_faces)
     return calls
@@ -142,3 +149,46 @@ def test_a_parsing_mask_needs_a_parser(images: Tensor, chain: dict[str, Any]):
     with pytest.raises(InputError, match="parser"):
         restore_photo(images, NETWORK, NETWORK, RestoreSettings(mask="parsing"))
     assert "detect" not in chain, "told before the work"
+
+
+@pytest.mark.parametrize(("enlarge", "factor"), [(1, 1), (2, 2), (4, 4), ("auto", 2)])
+def test_the_photograph_is_enlarged_and_only_the_faces_restored(
+    images: Tensor, chain: dict[str, Any], enlarge: int | str, factor: int
+):
+    result = restore_photo(images, NETWORK, NETWORK, RestoreSettings(enlarge=enlarge))
+    assert result.factor == factor
+    assert result.images.shape == (2, 3, 120 * factor, 160 * factor)
+    assert result.masks.shape == (2, 1, 120 * factor, 160 * factor)
+    outside = result.masks.expand_as(result.images) == 0
+    large = resample(images, factor) if factor > 1 else images
+    assert torch.equal(result.images[outside], large[outside])
+    x, y = (round(factor * value) for value in FACE.landmarks[2])
+    assert result.masks[0, 0, y, x] > 0.5
+    assert result.faces.faces[0][0] == FACE, "in pixels of the photograph as it came"
+
+
+def test_what_would_not_fit_is_refused_before_restoring(
+    images: Tensor, chain: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("bfr.restore.enlarge.free_bytes", lambda device: 1000)
+    with pytest.raises(OutOfMemoryError):
+        restore_photo(images, NETWORK, NETWORK, RestoreSettings(enlarge=2))
+    assert "crops" not in chain
+
+
+def test_an_unknown_factor_is_refused(images: Tensor, chain: dict[str, Any]):
+    for wrong in (3, "2x", 0):
+        with pytest.raises(InputError, match=str(wrong)):
+            restore_photo(images, NETWORK, NETWORK, RestoreSettings(enlarge=wrong))
+    assert "detect" not in chain, "told before the work"
+
+
+def test_doubtful_faces_are_left_alone_unless_they_are_asked_for(
+    images: Tensor, chain: dict[str, Any]
+):
+    sure = restore_photo(images, NETWORK, NETWORK, RestoreSettings(doubtful=False))
+    assert sure.faces.faces == ((FACE,), ()) and sure.left.faces == ((SMALL,), ())
+    x, y = (round(value) for value in SMALL.landmarks[2])
+    assert torch.equal(sure.images[0, :, y, x], images[0, :, y, x])
+    everything = restore_photo(images, NETWORK, NETWORK)
+    assert everything.faces.faces[0] == (FACE, SMALL) and not everything.left.count

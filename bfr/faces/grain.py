@@ -1,0 +1,223 @@
+"""Grain: measured in a photograph, and drawn anew on a face that lost it.
+
+A restored face is smooth. In a grainy print it shows as a patch with a halo. So the grain around
+it is measured on small blocks, each without its mean and slope: the power spectrum of its luma (the
+median over the blocks, which edges do not move), how its strength follows the brightness, and how
+the channels share it. What the restored face has of it is measured likewise, and what is missing is
+drawn: white noise, filtered to that spectrum.
+
+With s the share of the restored face in a pixel, 1 − s of the photograph's own grain is still
+there; amplitudes √(s·(2 − s)) of new grain bring the power back to what it was, at any s.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..image.tensors import luma
+
+_MOST_BLOCKS = 24  # along each axis
+_LEAST_BLOCKS = 6  # in all; from fewer, nothing can be told
+_FLAT = 3.0  # times the power of the quarter of flattest blocks: more is an edge or a texture
+_CLIPPED = 0.02  # from black or white, where grain does not show
+_BINS = 6  # of brightness
+_NOTHING = 1e-12  # a power that nobody sees
+_DOUBT = 4.0  # blocks of average strength that each bin of brightness begins with
+
+
+@dataclass(frozen=True, slots=True)
+class Grain:
+    """The grain of a part of a photograph.
+
+    Attributes:
+        power: P×P float64, the power of the luma's grain at each frequency of `torch.fft.fft2`,
+            divided by the number of pixels: its mean is the variance.
+        strength: the standard deviation at `_BINS` steps of brightness, over the average one.
+        channels: 3×K float64: the grain of the channels in K independent parts, for a luma of
+            variance 1; K is 1 where all channels have the same grain.
+    """
+
+    power: Tensor
+    strength: Tensor
+    channels: Tensor
+
+
+def measure_grain(image: Tensor, weight: Tensor | None = None) -> Grain | None:
+    """Measures the grain of a part of a photograph.
+
+    Args:
+        image: 1×3×H×W RGB in [0, 1].
+        weight: 1×1×H×W in [0, 1]; blocks count where it is nearly 1. None counts all.
+
+    Returns:
+        The grain; None where too few blocks show any.
+    """
+    side = _block_side(image, weight)
+    if side is None:
+        return None
+    blocks = _blocks(image.double(), side)
+    light = luma(blocks).mean((1, 2, 3))
+    shown = (light > _CLIPPED) & (light < 1 - _CLIPPED)
+    if weight is not None:
+        shown &= _blocks(weight.double(), side).mean((1, 2, 3)) > 0.95
+    blocks, light = blocks[shown], light[shown]
+    if len(blocks) < _LEAST_BLOCKS:
+        return None
+    rough = _without_slope(blocks)
+    grey = luma(rough)[:, 0]
+    energy = grey.square().mean((1, 2))
+    flat = _flat(energy, light)
+    rough, grey, energy, light = rough[flat], grey[flat], energy[flat], light[flat]
+    return Grain(_spectrum(grey), _by_brightness(energy, light), _mixture(rough, energy))
+
+
+def draw_grain(
+    image: Tensor,
+    share: Tensor,
+    wanted: Grain,
+    generator: torch.Generator,
+    amount: float = 1.0,
+) -> Tensor:
+    """The grain that a restored face lacks.
+
+    Args:
+        image: 1×3×H×W RGB in [0, 1], the photograph with the face.
+        share: 1×1×H×W in [0, 1], how much of each pixel is the restored face.
+        wanted: the grain of the photograph.
+        generator: draws it; of the CPU.
+        amount: 0 (none) to 1 (as much as in the photograph).
+
+    Returns:
+        1×3×H×W, to be added to ``image``; 0 where ``share`` is.
+    """
+    most = float(share.max())
+    if most == 0 or amount == 0:
+        return torch.zeros_like(image)
+    found = measure_grain(image, share / most)
+    height, width = image.shape[-2:]
+    power = wanted.power
+    if found is not None:
+        there = _resized(found.power, *power.shape)
+        power = (power - there).clamp(min=0)
+    parts = wanted.channels.shape[1]
+    white = torch.randn(parts, height, width, generator=generator).to(image)
+    filter = _resized(power, height, width).sqrt().to(image)
+    noise = torch.fft.ifft2(torch.fft.fft2(white) * filter).real
+    noise = torch.einsum("ck,khw->chw", wanted.channels.to(image), noise)[None]
+    light = F.avg_pool2d(luma(image), 5, 1, 2, count_include_pad=False).clamp(0, 1)
+    reach = (share * (2 - share)).sqrt() / math.sqrt(most * (2 - most))
+    return amount * reach * _at(wanted.strength.to(image), light) * noise
+
+
+def _block_side(image: Tensor, weight: Tensor | None) -> int | None:
+    """The side of the blocks: as large as leaves enough of them, None where none would fit."""
+    length = float(min(image.shape[-2:]))
+    if weight is not None:
+        length = min(length, math.sqrt(float((weight > 0.5).sum())))
+    return next((side for side in (32, 16, 8) if length >= 4 * side), None)
+
+
+def _blocks(image: Tensor, side: int) -> Tensor:
+    """N×C×side×side overlapping blocks of 1×C×H×W, at most `_MOST_BLOCKS` along an axis."""
+    height, width = image.shape[-2:]
+    down, right = (
+        max(side // 2, math.ceil((length - side) / (_MOST_BLOCKS - 1)))
+        for length in (height, width)
+    )
+    blocks = image[0].unfold(1, side, down).unfold(2, side, right)
+    return blocks.flatten(1, 2).movedim(1, 0)
+
+
+def _flat(energy: Tensor, light: Tensor) -> Tensor:
+    """Which blocks are hardly stronger than the weakest quarter of those as bright as they are."""
+    steps = (light * (_BINS - 1)).round()
+    flat = energy <= _FLAT * energy.quantile(0.25)
+    for step in steps.unique():
+        alike = steps == step
+        if alike.sum() >= _LEAST_BLOCKS:
+            flat[alike] = energy[alike] <= _FLAT * energy[alike].quantile(0.25)
+    return flat
+
+
+def _without_slope(blocks: Tensor) -> Tensor:
+    """Blocks less the plane that fits each best."""
+    side = blocks.shape[-1]
+    place = torch.arange(side).to(blocks) - (side - 1) / 2
+    scale = place.square().sum() * side
+    blocks = blocks - blocks.mean((-2, -1), keepdim=True)
+    across = (blocks * place).sum((-2, -1), keepdim=True) / scale * place
+    down = (blocks * place[:, None]).sum((-2, -1), keepdim=True) / scale * place[:, None]
+    return blocks - across - down
+
+
+def _spectrum(grey: Tensor) -> Tensor:
+    """The typical power spectrum of N×P×P blocks, P×P, smoothed a little and without a mean.
+
+    The periodogram of noise is distributed exponentially: its mean is its median over ln 2.
+    """
+    side = grey.shape[-1]
+    window = torch.hann_window(side, periodic=False).to(grey)
+    window = window[:, None] * window
+    power = torch.fft.fft2(grey * window).abs().square() / window.square().sum()
+    power = power.median(0).values / math.log(2)
+    # What is left of the mean and the slope says nothing about grain: take it from beside them.
+    power[0, 0] = power[0, 1] = power[0, -1] = power[1, 0] = power[-1, 0] = min(
+        float(power[0, 2]), float(power[2, 0]), float(power[1, 1])
+    )
+    folded = F.pad(_log(power)[None, None], (1, 1, 1, 1), "circular")
+    kernel = torch.tensor([1.0, 2.0, 1.0]).to(power)
+    kernel = (kernel[:, None] * kernel)[None, None] / 16
+    return F.conv2d(folded, kernel)[0, 0].exp()
+
+
+def _by_brightness(energy: Tensor, light: Tensor) -> Tensor:
+    """How strong the grain is at each step of brightness, over the average strength."""
+    place = light * (_BINS - 1)
+    distance = (place[:, None] - torch.arange(_BINS).to(light)).abs()
+    weights = (1 - distance).clamp(min=0)
+    mean = energy.mean()
+    power = (weights.mT @ energy + _DOUBT * mean) / (weights.sum(0) + _DOUBT)
+    return (power / mean.clamp(min=1e-20)).sqrt()
+
+
+def _mixture(rough: Tensor, energy: Tensor) -> Tensor:
+    """`Grain.channels` of N×3×P×P blocks."""
+    if bool((rough == rough[:, :1]).all()):
+        return torch.ones(3, 1).to(rough)
+    flat = rough.movedim(1, 0).flatten(1)
+    values, vectors = torch.linalg.eigh(flat @ flat.mT / flat.shape[1])
+    mixed = vectors * values.clamp(min=0).sqrt()
+    return mixed / energy.mean().clamp(min=1e-20).sqrt()
+
+
+def _at(strength: Tensor, light: Tensor) -> Tensor:
+    """The strength at the brightness of each pixel, between the steps in straight lines."""
+    place = light * (_BINS - 1)
+    low = place.floor().long().clamp(max=_BINS - 2)
+    return strength[low].lerp(strength[low + 1], place - low)
+
+
+def _resized(power: Tensor, height: int, width: int) -> Tensor:
+    """A spectrum at other frequencies, height×width, in the order of `torch.fft.fft2`.
+
+    Spectra fall steeply, so it is their logarithm that runs straight from one to the next.
+    """
+    side = power.shape[0]
+    if (height, width) == tuple(power.shape):
+        return power
+    rows, columns = (torch.fft.fftfreq(n).to(power) * side for n in (height, width))
+    y, x = rows.floor().long() % side, columns.floor().long() % side
+    down = (rows - rows.floor())[:, None]
+    log = _log(power)
+    log = log[y] * (1 - down) + log[(y + 1) % side] * down
+    right = columns - columns.floor()
+    return (log[:, x] * (1 - right) + log[:, (x + 1) % side] * right).exp()
+
+
+def _log(power: Tensor) -> Tensor:
+    return power.clamp(min=_NOTHING).log()

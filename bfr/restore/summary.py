@@ -1,0 +1,58 @@
+"""What was done to a photograph, in a sentence that a person understands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from ..records import Face, counted
+from .enlarge import least_factor, needed_factors
+
+
+def summary(
+    faces: Sequence[Face],
+    left: Sequence[Face],
+    *,
+    crop_size: int,
+    factor: int,
+    size: tuple[int, int],
+) -> str:
+    """Says what was restored, what would show more of it, and what was left alone.
+
+    As "3 faces restored (2 of 40 px: enlarge 4× to see more); 1 doubtful face left alone (a
+    hand?)".
+
+    Args:
+        faces: the restored ones, in pixels of the photograph as it came.
+        left: doubtful ones that were left alone.
+        crop_size: side in pixels of the aligned crops.
+        factor: by which the photograph was enlarged.
+        size: height and width of the result.
+    """
+    if faces:
+        done = f"{counted(len(faces), 'face')} restored{_hint(faces, crop_size, factor)}"
+    else:
+        done = "no face found" if not left else "no face restored"
+    parts = [done]
+    if factor > 1:
+        parts[0] += f", enlarged {factor}× to {size[1]}×{size[0]} px"
+    elif not faces:
+        parts[0] += ", unchanged"
+    if left:
+        parts.append(f"{counted(len(left), 'doubtful face')} left alone (a hand?)")
+    return "; ".join(parts)
+
+
+def _hint(faces: Sequence[Face], crop_size: int, factor: int) -> str:
+    """How many faces are so small that more would be seen of them in a larger photograph."""
+    needs = needed_factors(faces, crop_size)
+    small = [
+        (face.size * factor, least_factor(need))
+        for face, need in zip(faces, needs, strict=True)
+        if least_factor(need) > factor
+    ]
+    if not small:
+        return ""
+    sizes, factors = zip(*small, strict=True)
+    count = f"{len(small)} of " if len(small) < len(faces) else ""
+    return f" ({count}{median(sizes):.0f} px: enlarge {max(factors)}× to see more)"

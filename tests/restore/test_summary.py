@@ -1,0 +1,38 @@
+"""The sentence about a restored photograph."""
+
+from __future__ import annotations
+
+import pytest
+
+from bfr.restore.summary import summary
+from tests.portraits import face_at
+
+SMALL, LARGE = face_at(50, 50, 20), face_at(200, 200, 150)
+
+
+def told(*faces, left=(), factor: int = 1) -> str:
+    return summary(faces, left, crop_size=256, factor=factor, size=(300 * factor, 400 * factor))
+
+
+def test_small_faces_are_told_with_what_would_help():
+    text = told(SMALL, SMALL, LARGE)
+    assert "3 faces" in text and f"2 of {SMALL.size:.0f} px" in text and "4×" in text
+    assert "×" not in told(LARGE)
+    assert f"({SMALL.size:.0f} px" in told(SMALL), "all of them are small"
+
+
+def test_the_enlargement_is_told_and_not_asked_for_again():
+    text = told(SMALL, factor=4)
+    assert "4×" in text and "1600×1200" in text and "see more" not in text
+    assert f"{2 * SMALL.size:.0f} px" in told(SMALL, factor=2), "of what it has become"
+
+
+@pytest.mark.parametrize("faces", [(), (LARGE,)])
+def test_doubtful_faces_are_told(faces):
+    assert "1 doubtful" in told(*faces, left=(SMALL,))
+    assert "doubtful" not in told(*faces)
+
+
+def test_without_a_face_nothing_is_promised():
+    assert "no face" in told() and "unchanged" in told()
+    assert "unchanged" not in told(factor=2)
