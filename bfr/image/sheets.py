@@ -89,66 +89,44 @@ def lay_out(
     for index, picture in enumerate(pictures):
         check_images(picture[None] if isinstance(picture, Tensor) else picture, f"picture {index}")
     if not pictures:
-        raise InputError("A sheet needs at least one picture, and none came.")
+        raise InputError("A sheet needs at least one picture, got none.")
     if columns is None:
         columns = len(column_labels) or _pleasant_columns(len(pictures))
     if cell_size is None:
         cell_size = max(p.shape[-2] for p in pictures), max(p.shape[-1] for p in pictures)
     height, width = (cell_size, cell_size) if isinstance(cell_size, int) else cell_size
     gap = max(6, round(width / 24)) if gap is None else gap
-    least_gap = 6 if any(frames) else 0
-    if columns < 1 or min(height, width) < 16 or gap < least_gap:
-        raise InputError(
-            f"A sheet needs a column, cells of 16 pixels and a gap of {least_gap}, or more, and "
-            f"{columns} columns, cells of {width}×{height} pixels and a gap of {gap} came."
-        )
-    rows = -(-len(pictures) // columns)
+    _check_sizes(columns, height, width, gap, 6 if any(frames) else 0)
     _check_count("labels", labels, len(pictures))
     _check_count("frames", frames, len(pictures))
-    _check_count("row labels", row_labels, rows)
+    _check_count("row labels", row_labels, -(-len(pictures) // columns))
     _check_count("column labels", column_labels, columns)
+    colours = [None if frame is None else _rgb(frame) for frame in frames]
 
     size = min(max(round(width / 17), 12), 26)
     font, heading, large = (ImageFont.load_default(size * k) for k in (1.0, 1.15, 1.5))
     captions = [_wrapped(text, font, width) for text in labels]
     above = [_wrapped(text, heading, width) for text in column_labels]
     beside = [_wrapped(text, heading, width) for text in row_labels]
-    margin = max(gap, size)
-    left = margin + (max(text.width for text in beside) + margin if beside else 0)
-    headline = margin + (_line(large) + size // 2 if title else 0)
-    top = headline + (max(text.height for text in above) + size // 2 if above else 0)
-    below = max(text.height for text in captions) + size // 2 + size // 3 if captions else 0
-    step_x, step_y = width + gap, height + below + gap
-    full = left + columns * step_x - gap + margin, top + rows * step_y - gap + margin
+    plan = _plan(
+        (height, width), gap, columns, size, _line(large) if title else 0, captions, above, beside
+    )
+    wells = [plan.place(index) for index in range(len(pictures))]
 
-    paper = Image.new("RGB", full, _PAPER)
+    paper = Image.new("RGB", plan.full(len(pictures)), _PAPER)
     pen = ImageDraw.Draw(paper)
     if title:
-        line = _cut(_drawable(title), large, full[0] - 2 * margin)
-        pen.text((margin, margin - size // 4), line, _INK, large)
-    for column, text in enumerate(above):
-        text.write(pen, left + column * step_x + width / 2, top - size // 2 - text.height, "m")
-    for row, text in enumerate(beside):
-        text.write(pen, left - margin, top + row * step_y + (height - text.height) / 2, "r")
-    thick = min(max(3, round(width / 80)), gap // 2)
-    wells = []
-    for index in range(len(pictures)):
-        x, y = left + index % columns * step_x, top + index // columns * step_y
-        wells.append((x, y))
-        pen.rectangle((x, y, x + width - 1, y + height - 1), _WELL)
-        if frames and (colour := frames[index]) is not None:
-            frame = (x - thick, y - thick, x + width + thick - 1, y + height + thick - 1)
-            pen.rectangle(frame, outline=_rgb(colour), width=thick)
-        if captions:
-            captions[index].write(pen, x + width / 2, y + height + size // 2, "m")
+        line = _cut(_drawable(title), large, paper.width - 2 * plan.margin)
+        pen.text((plan.margin, plan.margin - size // 4), line, _INK, large)
+    _write_headings(pen, plan, above, beside)
+    _draw_wells(pen, plan, wells, colours, captions)
     drawn = from_uint8(np.array(paper)[None])
     for picture, (x, y) in zip(pictures, wells, strict=True):
         fitted = _fitted(picture, height, width)
         y += (height - fitted.shape[-2]) // 2
         x += (width - fitted.shape[-1]) // 2
         drawn[0, :, y : y + fitted.shape[-2], x : x + fitted.shape[-1]] = fitted
-    boxes = tuple((x, y, x + width, y + height + below) for x, y in wells)
-    return Sheet(drawn, boxes)
+    return Sheet(drawn, tuple((x, y, x + width, y + height + plan.below) for x, y in wells))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +151,108 @@ class _Text:
             y += _line(self.font)
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where everything is, in pixels.
+
+    Attributes:
+        height, width: of a cell.
+        gap: between cells, captions included.
+        columns: cells per row.
+        size: of the captions' letters.
+        margin: around everything.
+        left, top: where the first cell begins.
+        below: the room of a caption.
+    """
+
+    height: int
+    width: int
+    gap: int
+    columns: int
+    size: int
+    margin: int
+    left: int
+    top: int
+    below: int
+
+    def place(self, index: int) -> tuple[int, int]:
+        """The left and upper edge of a cell."""
+        row, column = divmod(index, self.columns)
+        x = self.left + column * (self.width + self.gap)
+        return x, self.top + row * (self.height + self.below + self.gap)
+
+    def full(self, count: int) -> tuple[int, int]:
+        """The (width, height) of a sheet with so many cells."""
+        x, y = self.place(-(-count // self.columns) * self.columns - 1)
+        return x + self.width + self.margin, y + self.height + self.below + self.margin
+
+
+def _plan(
+    cell: tuple[int, int],
+    gap: int,
+    columns: int,
+    size: int,
+    title: int,
+    captions: Sequence[_Text],
+    above: Sequence[_Text],
+    beside: Sequence[_Text],
+) -> _Plan:
+    """Makes room for the title's line, the headings and the captions."""
+    margin = max(gap, size)
+    headline = margin + (title + size // 2 if title else 0)
+    return _Plan(
+        *cell,
+        gap,
+        columns,
+        size,
+        margin,
+        left=margin + (max(text.width for text in beside) + margin if beside else 0),
+        top=headline + (max(text.height for text in above) + size // 2 if above else 0),
+        below=max(t.height for t in captions) + size // 2 + size // 3 if captions else 0,
+    )
+
+
+def _write_headings(
+    pen: ImageDraw.ImageDraw, plan: _Plan, above: Sequence[_Text], beside: Sequence[_Text]
+) -> None:
+    for column, text in enumerate(above):
+        x, y = plan.place(column)
+        text.write(pen, x + plan.width / 2, y - plan.size // 2 - text.height, "m")
+    for row, text in enumerate(beside):
+        x, y = plan.place(row * plan.columns)
+        text.write(pen, x - plan.margin, y + (plan.height - text.height) / 2, "r")
+
+
+def _draw_wells(
+    pen: ImageDraw.ImageDraw,
+    plan: _Plan,
+    wells: Sequence[tuple[int, int]],
+    colours: Sequence[tuple[int, ...] | None],
+    captions: Sequence[_Text],
+) -> None:
+    """Draws each cell's dark ground with its frame and caption."""
+    thick = min(max(3, round(plan.width / 80)), plan.gap // 2)
+    for index, (x, y) in enumerate(wells):
+        right, bottom = x + plan.width, y + plan.height
+        pen.rectangle((x, y, right - 1, bottom - 1), _WELL)
+        if colours and (colour := colours[index]) is not None:
+            frame = (x - thick, y - thick, right + thick - 1, bottom + thick - 1)
+            pen.rectangle(frame, outline=colour, width=thick)
+        if captions:
+            captions[index].write(pen, x + plan.width / 2, bottom + plan.size // 2, "m")
+
+
+def _check_sizes(columns: int, height: int, width: int, gap: int, least_gap: int) -> None:
+    if columns < 1 or min(height, width) < 16 or gap < least_gap:
+        raise InputError(
+            f"A sheet must have at least 1 column, cells of 16 pixels and a gap of {least_gap}, "
+            f"got {columns} columns, cells of {width}×{height} pixels and a gap of {gap}."
+        )
+
+
 def _check_count(name: str, given: Sequence[object], needed: int) -> None:
     if given and len(given) != needed:
-        raise InputError(f"This sheet takes {needed} {name} or none, and {len(given)} came.")
+        raise InputError(f"This sheet takes {needed} {name} or none, got {len(given)}.")
 
 
 def _rgb(colour: str) -> tuple[int, ...]:

@@ -142,7 +142,7 @@ def test_any_count_is_laid_out(count: int):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"labels": ["a"]}, "6 labels or none, and 1 came"),
+        ({"labels": ["a"]}, "6 labels or none, got 1"),
         ({"columns": 3, "row_labels": ["a"]}, "2 row labels"),
         ({"columns": 3, "column_labels": ["a"]}, "3 column labels"),
         ({"frames": ["red"]}, "6 frames"),
