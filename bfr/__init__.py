@@ -103,6 +103,8 @@ __all__ = [  # noqa: RUF022 (in the order of the work)
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
+        if name.endswith("Error") and hasattr(found := import_module(".errors", __name__), name):
+            return getattr(found, name)  # errors name this module as theirs, also when pickled
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     room = import_module(f".{_PLACES[name]}", __name__)
     return getattr(room, _OWN_NAMES.get(name, name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import bfr
+from bfr import errors
 
 
 def test_every_public_name_has_its_place():
@@ -46,3 +48,12 @@ def test_the_example_of_the_readme_runs(root: Path, tmp_path: Path):
     )
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "restored.png").stat().st_size > 10_000
+
+
+def test_errors_have_a_short_name_and_pass_between_processes():
+    for kind in (bfr.FaceRestorationError, *bfr.FaceRestorationError.__subclasses__()):
+        if kind.__name__ in vars(errors):
+            assert kind.__module__ == "bfr"
+            assert isinstance(pickle.loads(pickle.dumps(kind("why"))), kind)
+    with pytest.raises(AttributeError):
+        _ = bfr.NoSuchError

@@ -30,8 +30,8 @@ from .whole import atomic_path
 
 _log = logging.getLogger(__name__)
 
-BYTES_PER_PIXEL = 26
-"""The memory that restoring a photograph takes at most; a float32 copy of it has 12."""
+BYTES_PER_PIXEL = 36
+"""The memory that restoring a photograph takes, as measured; a float32 copy of it has 12."""
 
 MEMORY_VARIABLE = "BFR_MEMORY_GB"
 """The environment variable with the memory in GB that one photograph may take."""
