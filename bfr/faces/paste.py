@@ -12,52 +12,34 @@ goes back on top, in the share ``kept`` that the restorer would have left standi
     pasted = W(restored) + kept · detail
     photo ← photo + strength · mask · (pasted − photo)
 
-W is the warp from crop to photograph, antialiased where the crop is the finer of the two.
-``kept`` extrapolates what the restorer did in the finest band that crop and photograph both
-hold. With h a high-pass and ⟨ ⟩ a local mean,
+W is the warp from crop to photograph, antialiased where the crop is the finer of the two, and
+`bfr.faces.detail` estimates ``kept``. A restorer that changes nothing has kept = 1, and the
+photograph comes back to the last bit at any face and crop size. Where a restorer removes noise,
+the noise that is finer than the crop goes too; where a photograph is clean, large faces stay
+sharper than their crops.
 
-    gain = ⟨h(before) · h(restored)⟩ / ⟨h(before)²⟩, clamped to [0, 1]
-    signal = ⟨h(before) · h(restored)⟩² / (⟨h(before)²⟩ · ⟨h(restored)²⟩)
-
-are how far it faded what was there, and the coherence: the share of the band's power that it
-took for signal, 1 if nothing but contrast was changed, near 0 if noise was removed or new
-detail invented. Power in photographs falls as 1 / frequency² and noise is flat, so where the
-detail lies f times finer its ratio of noise to signal is f² times larger, which gives
-
-    kept = gain · signal / (signal + f² · (1 − signal)),    f = 2 · max(1, photo px a crop px),
-
-the second factor being Wiener's. A restorer that changes nothing has kept = 1, and the
-photograph comes back to the last bit at any face and crop size. Where a restorer removes
-noise, the noise that is finer than the crop goes too; where a photograph is clean, large
-faces stay sharper than their crops.
+Nothing here grows with the photograph but the copy that is pasted into.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
-from kornia.filters import gaussian_blur2d
-from kornia.geometry.transform import warp_affine
 from torch import Tensor
 
 from ..choices import MASKS
 from ..errors import InputError
 from ..image.colour import match_colour
 from ..image.crops import cut_crops
-from ..image.geometry import compose, invert, resize_matrix, scale_of, transform_points
+from ..image.geometry import compose, resize_matrix
 from ..image.tensors import check_images, resize_square, size_in_words
+from ..image.warp import sample
 from ..records import Alignment
+from .detail import kept_share
 from .grain import draw_grain, measure_grain
 from .parsing import Parser, parse_faces
+from .place import Box, Place
+from .shapes import mask_shape
 
-_Box = tuple[int, int, int, int]
-
-_ROUNDING = (1 / 255) ** 2 / 12  # the power of rounding to 8 bits, taken for signal
-# The half-weight outline of a face on the template, forehead, ears and chin included, in shares
-# of the crop's side.
-_OVAL_CENTRE = (0.5, 0.56)
-_OVAL_RADII = (0.38, 0.46)
 _SHARPNESS = 2  # the higher, the narrower the blend between overlapping faces
 
 
@@ -68,6 +50,7 @@ def paste_faces(
     *,
     mask: str = "soft oval",
     parser: Parser | None = None,
+    before: Tensor | None = None,
     feather: float = 0.1,
     colour: str = "low frequency",
     strength: float = 1.0,
@@ -87,6 +70,8 @@ def paste_faces(
         mask: ``"soft oval"`` (a face on the template with forehead, chin and ears),
             ``"square"`` (the whole crop), or ``"parsing"`` (the face's own outline).
         parser: used by ``"parsing"`` only.
+        before: N×3×S×S, the crops as `align_faces` cut them, which saves cutting them again;
+            None cuts them. They are cut again from images of another size.
         feather: width of the soft edge as a share of the crop's side, in [0, 0.5]: along the
             crop's border for every mask, and to both sides of the oval's outline.
         colour: how crops are fitted to the photograph's colours, see
@@ -107,134 +92,86 @@ def paste_faces(
     check_images(images)
     check_images(crops, "crops")
     _check_fit(images, crops, alignment)
+    if before is not None and before.shape != crops.shape:
+        raise InputError(
+            f"before must be {tuple(crops.shape)} like crops, got {tuple(before.shape)}."
+        )
     _check_options(mask, parser, feather, strength, grain)
     size, photo_size = crops.shape[-1], (images.shape[2], images.shape[3])
-    to_aligned = resize_matrix(photo_size, alignment.image_size)
-    image_to_crop = compose(to_aligned, alignment.image_to_crop)
-    boxes = [_box(matrix, size, photo_size) for matrix in image_to_crop]
-    shape = _feathered_square(size, feather)
-    if mask == "soft oval":
-        shape = shape * _soft_oval(size, feather)
-    masks = shape.to(images).expand(len(crops), 1, size, size)
+    image_to_crop = compose(
+        resize_matrix(photo_size, alignment.image_size), alignment.image_to_crop
+    )
+    places = [Place(matrix, size, photo_size) for matrix in image_to_crop]
+    masks = mask_shape(mask, size, feather).to(images).expand(len(crops), 1, size, size)
     if mask == "parsing" and parser is not None:
         masks = masks * parse_faces(crops, parser).to(images)
+    if photo_size != alignment.image_size:
+        before = None  # they were cut from another picture
 
     pasted, weights = images.clone(), torch.zeros_like(images[:, :1])
     generators = [torch.Generator().manual_seed(seed + index) for index in range(len(images))]
-    for i, (box, matrix, image) in enumerate(
-        zip(boxes, image_to_crop, alignment.image_index, strict=True)
-    ):
-        if _empty(box):
+    for i, (place, image) in enumerate(zip(places, alignment.image_index, strict=True)):
+        if place.empty:
             continue
-        before = cut_crops(images, matrix[None], (image,), size)
-        restored = match_colour(crops[i : i + 1].to(images), before, colour, masks[i : i + 1])
-        share = _warp(masks[i : i + 1], matrix, box, "bilinear", "zeros")
-        share = strength * share * _ownership(i, share, masks, image_to_crop, boxes, alignment)
-        y, x = slice(box[1], box[3]), slice(box[0], box[2])
-        photo, face = images[image : image + 1, :, y, x], pasted[image : image + 1, :, y, x]
-        blended = (face + share * _change(photo, before, restored, matrix, box)).clamp(0, 1)
-        wanted = measure_grain(photo) if grain else None
+        shares = strength * _share(i, masks, places, alignment.image_index)
+        inside = shares.flatten().nonzero()[:, 0]
+        share = shares.flatten()[inside]
+        given = _cut(images, image_to_crop[i], image, size) if before is None else before[i : i + 1]
+        given = given.to(images)
+        restored = match_colour(crops[i : i + 1].to(images), given, colour, masks[i : i + 1])
+        x0, y0, x1, y1 = place.box
+        region = (image, slice(None), slice(y0, y1), slice(x0, x1))
+        photo, now = images[region].flatten(1)[:, inside], pasted[region].flatten(1).clone()
+        change = _change(photo, given, restored, place, inside)
+        now[:, inside] = now[:, inside].addcmul_(share, change).clamp_(0, 1)
+        face = now.view(1, 3, y1 - y0, x1 - x0)
+        wanted = measure_grain(images[region][None]) if grain else None
         if wanted is not None:
-            drawn = draw_grain(blended, share, wanted, generators[image], grain)
-            blended = (blended + drawn).clamp(0, 1)
-        pasted[image, :, y, x] = torch.where(share > 0, blended, face)[0]
-        weights[image, :, y, x] += share[0]
+            drawn = draw_grain(face, shares[None, None], wanted, generators[image], grain)
+            face = torch.where(shares > 0, (face + drawn).clamp(0, 1), face)
+        pasted[region] = face[0]
+        weights[region] += shares
     return pasted, weights
 
 
-def _change(
-    photo: Tensor, before: Tensor, restored: Tensor, image_to_crop: Tensor, box: _Box
-) -> Tensor:
-    """``pasted − photo`` of the module's formula, in one box of the photograph."""
-    size, shrink = before.shape[-1], 1 / float(scale_of(image_to_crop))
-    side = min(size, max(1, round(size * shrink)))
-    if side < size:
-        before, restored = (resize_square(crop, side) for crop in (before, restored))
-    lost = 1 - _kept(before, restored, finer=2 * max(1.0, shrink))
-    matrix = compose(image_to_crop, resize_matrix((size, size), (side, side)))
-    stack = torch.cat([restored - before, before, lost], 1)
-    warped = _warp(stack, matrix, box, "bicubic", "border")
-    return warped[:, :3] - warped[:, 6:].clamp(0, 1) * (photo - warped[:, 3:6])
+def _cut(images: Tensor, image_to_crop: Tensor, image: int, size: int) -> Tensor:
+    return cut_crops(images, image_to_crop[None], (image,), size)
 
 
-def _kept(before: Tensor, restored: Tensor, finer: float) -> Tensor:
-    """The share in [0, 1] of detail to keep that is ``finer`` times finer, N×1×S×S."""
-    given, found = (crop - _blurred(crop, 1.0) for crop in (before, restored))
-    products = torch.stack([given * found, given * given, found * found], 1).mean(2)
-    common, given, found = (_blurred(products, 4.0) + _ROUNDING).split(1, 1)
-    common = common.clamp(min=0)
-    signal = (common.square() / (given * found)).clamp(max=1)
-    return (common / given).clamp(max=1) * signal / (signal + finer**2 * (1 - signal))
-
-
-def _blurred(crop: Tensor, sigma: float) -> Tensor:
-    return gaussian_blur2d(crop, 2 * math.ceil(3 * sigma) + 1, (sigma, sigma), "replicate")
-
-
-def _ownership(
-    i: int,
-    share: Tensor,
-    masks: Tensor,
-    image_to_crop: Tensor,
-    boxes: list[_Box],
-    alignment: Alignment,
-) -> Tensor:
-    """How much of each pixel in its box belongs to face ``i`` rather than to its neighbours."""
-    x0, y0, x1, y1 = boxes[i]
-    mine = share**_SHARPNESS
-    total = mine.clone()
-    for j, (u0, v0, u1, v1) in enumerate(boxes):
-        shared = (max(x0, u0), max(y0, v0), min(x1, u1), min(y1, v1))
-        if j == i or alignment.image_index[j] != alignment.image_index[i] or _empty(shared):
+def _share(i: int, masks: Tensor, places: list[Place], image_index: tuple[int, ...]) -> Tensor:
+    """h×w: how much of each pixel in its box face ``i`` has, next to its neighbours."""
+    place = places[i]
+    share = _mask_in(masks[i : i + 1], place, place.box)
+    mine, total = share**_SHARPNESS, None
+    for j, other in enumerate(places):
+        shared = place.shared(other)
+        if j == i or image_index[j] != image_index[i] or shared is None:
             continue
-        other = _warp(masks[j : j + 1], image_to_crop[j], shared, "bilinear", "zeros")
+        total = mine.clone() if total is None else total
+        x0, y0 = place.box[:2]
         rows, columns = slice(shared[1] - y0, shared[3] - y0), slice(shared[0] - x0, shared[2] - x0)
-        total[..., rows, columns] += other**_SHARPNESS
-    return torch.where(mine > 0, mine / total, mine)
+        total[rows, columns] += _mask_in(masks[j : j + 1], other, shared) ** _SHARPNESS
+    return share if total is None else share * torch.where(mine > 0, mine / total, mine)
 
 
-def _warp(crop: Tensor, image_to_crop: Tensor, box: _Box, mode: str, padding: str) -> Tensor:
-    """Resamples 1×C×S×S crop pixels onto the photograph's pixels in a box."""
-    x0, y0, x1, y1 = box
-    to_box = torch.tensor([[1, 0, -x0], [0, 1, -y0]], dtype=torch.float64)
-    matrix = compose(invert(image_to_crop), to_box)[None].to(crop)
-    return warp_affine(crop, matrix, (y1 - y0, x1 - x0), mode, padding, True)
+def _mask_in(mask: Tensor, place: Place, box: Box) -> Tensor:
+    """A 1×1×S×S mask in a box of the photograph, h×w."""
+    grid = place.grid(mask.shape[-1], box, mask.device)
+    return sample(mask, grid, "bilinear", "zeros")[0, 0]
 
 
-def _box(image_to_crop: Tensor, size: int, photo_size: tuple[int, int]) -> _Box:
-    """The photograph's pixels that a crop covers, as x0, y0, x1, y1; empty if there are none."""
-    last = size - 1.0
-    corners = torch.tensor([[0, 0], [last, 0], [0, last], [last, last]], dtype=torch.float64)
-    points = transform_points(invert(image_to_crop), corners)
-    x0, y0 = (max(0, math.floor(v)) for v in points.amin(0).tolist())
-    x1, y1 = (math.ceil(v) + 1 for v in points.amax(0).tolist())
-    return x0, y0, min(x1, photo_size[1]), min(y1, photo_size[0])
-
-
-def _empty(box: _Box) -> bool:
-    return box[0] >= box[2] or box[1] >= box[3]
-
-
-def _feathered_square(size: int, feather: float) -> Tensor:
-    """1×1×S×S: 0 on the outermost pixels, rising to 1 within ``feather`` of the side."""
-    index = torch.arange(size, dtype=torch.float64)
-    depth = torch.minimum(index, size - 1 - index)
-    depth = torch.minimum(depth[:, None], depth[None])
-    return _smoothstep(depth / max(feather * size, 1))[None, None].float()
-
-
-def _soft_oval(size: int, feather: float) -> Tensor:
-    """1×1×S×S: 1 inside a face on the template, fading through its outline into the hair."""
-    unit = (torch.arange(size, dtype=torch.float64) + 0.5) / size
-    x = (unit[None] - _OVAL_CENTRE[0]) / _OVAL_RADII[0]
-    y = (unit[:, None] - _OVAL_CENTRE[1]) / _OVAL_RADII[1]
-    depth = (1 - (x.square() + y.square()).sqrt()) * min(_OVAL_RADII)
-    return _smoothstep(0.5 + depth / (2 * max(feather, 1 / size)))[None, None].float()
-
-
-def _smoothstep(x: Tensor) -> Tensor:
-    x = x.clamp(0, 1)
-    return x * x * (3 - 2 * x)
+def _change(
+    photo: Tensor, before: Tensor, restored: Tensor, place: Place, inside: Tensor
+) -> Tensor:
+    """``pasted − photo`` of the module's formula, 3×P, at P pixels of a face's box."""
+    size = before.shape[-1]
+    side = min(size, max(1, round(size * place.shrink)))
+    before, restored = resize_square(before, side), resize_square(restored, side)
+    lost = 1 - kept_share(before, restored, finer=2 * max(1.0, place.shrink))
+    stack = torch.cat([restored - before, before, lost], 1)
+    grid = place.grid(side, place.box, photo.device).view(1, 1, -1, 2)[:, :, inside]
+    warped = sample(stack, grid, "bicubic", "border")[0, :, 0]
+    return warped[:3] - warped[6:].clamp(0, 1) * (photo - warped[3:6])
 
 
 def _check_fit(images: Tensor, crops: Tensor, alignment: Alignment) -> None:

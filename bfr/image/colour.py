@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import torch
 from kornia.color import lab_to_rgb, rgb_to_lab
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
@@ -55,19 +58,25 @@ def match_colour(
     if mask is None:
         mask = crops.new_ones(len(crops), 1, *crops.shape[2:])
     if method == "low frequency":
-        return (crops + _mean_nearby(reference - crops, mask)).clamp(0, 1)
+        return _mean_nearby(reference - crops, mask).add_(crops).clamp_(0, 1)
     return _match_lab(crops, reference, mask)
 
 
 def _mean_nearby(x: Tensor, mask: Tensor) -> Tensor:
     """The mean of ``x`` around each pixel, weighted by the mask; 0 far outside of it."""
-    sums, weights = (_low(y) for y in (x * mask, mask))
-    return F.interpolate(sums / weights.clamp(min=1e-6), x.shape[2:], mode="bicubic")
+    blur, enlarge = (matrix.to(x) for matrix in _blur_and_enlarge(x.shape[-1]))
+    sums, weights = (blur @ F.adaptive_avg_pool2d(y, _GRID) @ blur.mT for y in (x * mask, mask))
+    return enlarge @ (sums / weights.clamp(min=1e-6)) @ enlarge.mT
 
 
-def _low(x: Tensor) -> Tensor:
-    cells = F.adaptive_avg_pool2d(x, _GRID)
-    return gaussian_blur2d(cells, 6 * int(_SIGMA) + 1, (_SIGMA, _SIGMA), "replicate")
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # ComfyUI's nodes run in it; the matrices also serve elsewhere
+def _blur_and_enlarge(size: int) -> tuple[Tensor, Tensor]:
+    """Along one axis: the Gaussian over cells, and bicubic enlargement from cells to pixels."""
+    cells = torch.eye(_GRID)[None, None]
+    kernel, sigma = (6 * int(_SIGMA) + 1, 1), (_SIGMA, 1.0)
+    blur = gaussian_blur2d(cells, kernel, sigma, "replicate")
+    return blur[0, 0], F.interpolate(cells, (size, _GRID), mode="bicubic")[0, 0]
 
 
 def _match_lab(crops: Tensor, reference: Tensor, mask: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
 """Square crops at any angle and scale out of photographs, antialiased.
 
-A crop is cut in two steps. Its window, a little larger than the crop's square at any angle,
-is sliced out of the photograph and, where the crop is the coarser of the two, reduced to the
-crop's scale with an antialiased cubic kernel. All windows then have one size, fixed by the
-crop size alone, and one bicubic warp turns them all upright. The cost of a crop depends on
-the crop, never on the photograph. What lies outside of the photograph is mirrored about its
-border, as in FFHQ itself, which the published restorers were trained on.
+A crop is cut in two steps. Where it is coarser than the photograph, its surroundings are sliced
+out and reduced to its scale with an antialiased cubic kernel. Then one bicubic warp turns it
+upright. The cost depends on the crop, never on the photograph. What lies outside of the
+photograph is mirrored about its border, as in FFHQ itself, which the published restorers were
+trained on.
+
+Crops are cut one after the other: on a processor, tensors of one crop stay in its cache, and a
+batch of them was measured slower.
 """
 
 from __future__ import annotations
@@ -13,14 +15,13 @@ from __future__ import annotations
 import math
 
 import torch
-from kornia.geometry.transform import warp_affine
 from torch import Tensor
 from torch.nn import functional as F
 
 from .geometry import compose, invert, mirrored_index, resize_matrix, scale_of, transform_points
+from .warp import sample, sampling_grid
 
 _MARGIN = 4  # pixels around a window that the kernels of reducing and warping reach into
-_FACES_AT_ONCE = 8  # bounds the memory of one warp
 
 
 def cut_crops(
@@ -38,43 +39,54 @@ def cut_crops(
         N×3×size×size crops in [0, 1].
     """
     crops = images.new_empty(len(image_index), images.shape[1], size, size)
-    for start in range(0, len(image_index), _FACES_AT_ONCE):
-        part = slice(start, start + _FACES_AT_ONCE)
-        windows = [
-            _window(images[i : i + 1], matrix, size)
-            for i, matrix in zip(image_index[part], image_to_crop[part], strict=True)
-        ]
-        matrices = torch.stack([matrix for _, matrix in windows]).to(crops)
-        pixels = torch.cat([window for window, _ in windows])
-        crops[part] = warp_affine(pixels, matrices, (size, size), "bicubic", "border", True)
-    return crops.clamp_(0, 1)
+    for crop, i, matrix in zip(crops, image_index, image_to_crop, strict=True):
+        window, crop_to_window = _window(images[i : i + 1], matrix, size)
+        in_size = (window.shape[2], window.shape[3])
+        grid = sampling_grid(crop_to_window, (size, size), in_size, images.device)
+        torch.clamp(sample(window, grid, "bicubic", "border")[0], 0, 1, out=crop)
+    return crops
 
 
 def _window(image: Tensor, image_to_crop: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The 1×3×C×C surroundings of one crop, and the 2×3 matrix from them to the crop.
+    """The 1×3×h×w surroundings of one crop, and the 2×3 matrix from the crop to them.
 
-    C depends on the crop size only. Scale: the image's, or the crop's if that is coarser.
+    Scale: the image's, or the crop's if that is coarser.
     """
-    side = math.ceil(size * math.sqrt(2)) + 2 * _MARGIN
-    middle = torch.full((1, 2), (size - 1) / 2, dtype=torch.float64)
-    centre = transform_points(invert(image_to_crop), middle)[0].tolist()
-    shrink = max(1.0, 1.0 / float(scale_of(image_to_crop)))
-    x0, x1 = _span(centre[0], shrink * (side / 2 + _MARGIN), image.shape[3])
-    y0, y1 = _span(centre[1], shrink * (side / 2 + _MARGIN), image.shape[2])
-    window = image[:, :, y0:y1, x0:x1]
-    to_window = torch.tensor([[1, 0, -x0], [0, 1, -y0]], dtype=torch.float64)
+    crop_to_image = invert(image_to_crop)
+    shrink = max(1.0, float(scale_of(crop_to_image)))
     if shrink > 1:
-        full = (y1 - y0, x1 - x0)
-        reduced = (max(1, round(full[0] / shrink)), max(1, round(full[1] / shrink)))
-        window = F.interpolate(window, reduced, mode="bicubic", antialias=True)
-        to_window = compose(to_window, resize_matrix(full, reduced))
-    centre = transform_points(to_window, torch.tensor([centre], dtype=torch.float64))[0].tolist()
-    left, top = math.floor(centre[0]) - side // 2, math.floor(centre[1]) - side // 2
-    rows = mirrored_index(torch.arange(top, top + side), window.shape[2])
-    columns = mirrored_index(torch.arange(left, left + side), window.shape[3])
-    to_window = compose(to_window, torch.tensor([[1, 0, -left], [0, 1, -top]], dtype=torch.float64))
-    window = window[:, :, rows.to(image.device)][:, :, :, columns.to(image.device)]
-    return window, compose(invert(to_window), image_to_crop)
+        image, to_image = _reduced(image, crop_to_image, size, shrink)
+        crop_to_image = compose(crop_to_image, to_image)
+    edge = size - 1.0
+    corners = torch.tensor([[0, 0], [edge, 0], [0, edge], [edge, edge]], dtype=torch.float64)
+    points = transform_points(crop_to_image, corners)
+    left, top = (math.floor(value) - _MARGIN for value in points.amin(0).tolist())
+    right, bottom = (math.ceil(value) + _MARGIN + 1 for value in points.amax(0).tolist())
+    height, width = image.shape[2:]
+    if left >= 0 and top >= 0 and right <= width and bottom <= height:
+        window = image[:, :, top:bottom, left:right]
+    else:
+        rows = mirrored_index(torch.arange(top, bottom), height).to(image.device)
+        columns = mirrored_index(torch.arange(left, right), width).to(image.device)
+        window = image[:, :, rows[:, None], columns]
+    to_window = torch.tensor([[1, 0, -left], [0, 1, -top]], dtype=torch.float64)
+    return window, compose(crop_to_image, to_window)
+
+
+def _reduced(
+    image: Tensor, crop_to_image: Tensor, size: int, shrink: float
+) -> tuple[Tensor, Tensor]:
+    """What a crop shows of an image at the crop's scale, and the matrix from image to it."""
+    reach = shrink * (math.ceil(size * math.sqrt(2)) / 2 + 2 * _MARGIN)
+    middle = torch.full((1, 2), (size - 1) / 2, dtype=torch.float64)
+    centre = transform_points(crop_to_image, middle)[0].tolist()
+    x0, x1 = _span(centre[0], reach, image.shape[3])
+    y0, y1 = _span(centre[1], reach, image.shape[2])
+    full = (y1 - y0, x1 - x0)
+    reduced = (max(1, round(full[0] / shrink)), max(1, round(full[1] / shrink)))
+    window = F.interpolate(image[:, :, y0:y1, x0:x1], reduced, mode="bicubic", antialias=True)
+    to_window = torch.tensor([[1, 0, -x0], [0, 1, -y0]], dtype=torch.float64)
+    return window, compose(to_window, resize_matrix(full, reduced))
 
 
 def _span(centre: float, reach: float, length: int) -> tuple[int, int]:

@@ -155,6 +155,7 @@ def restore_photo(
         alignment,
         mask=mask,
         parser=parser if mask == "parsing" else None,
+        before=crops,
         feather=settings.feather,
         colour=settings.colour,
         strength=settings.strength,
@@ -210,7 +211,12 @@ def keep_grey(images: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
     Returns:
         ``pasted``, its faces grey wherever the whole image was.
     """
-    grey = (images == images[:, :1]).flatten(1).all(1)[:, None, None, None]
-    if not grey.any():
+    # Most photographs in colour are told by a few pixels; the others are read whole.
+    if not _are_grey(images[:, :, ::16, ::16]).any() or not (grey := _are_grey(images)).any():
         return pasted
     return torch.where(grey & (masks > 0), luma(pasted).clamp(0, 1), pasted)
+
+
+def _are_grey(images: Tensor) -> Tensor:
+    """B×1×1×1, whether all pixels of an image are grey."""
+    return (images == images[:, :1]).flatten(1).all(1)[:, None, None, None]

@@ -303,3 +303,17 @@ def test_wrong_input_is_refused():
     for wrong, match in options:
         with pytest.raises(InputError, match=match):
             paste_faces(images, crops, alignment, **wrong)
+
+
+def test_crops_that_are_given_need_not_be_cut_again():
+    images, faces = crowd()
+    crops, alignment = align_faces(images, faces, 64)
+    cut = paste_faces(images, 1 - crops, alignment)
+    given = paste_faces(images, 1 - crops, alignment, before=crops)
+    assert all(torch.equal(a, b) for a, b in zip(cut, given, strict=True))
+    double = F.interpolate(images, scale_factor=2, mode="bilinear")
+    cut = paste_faces(double, 1 - crops, alignment)
+    given = paste_faces(double, 1 - crops, alignment, before=crops)
+    assert all(torch.equal(a, b) for a, b in zip(cut, given, strict=True)), "another photograph"
+    with pytest.raises(InputError, match="before"):
+        paste_faces(images, crops, alignment, before=crops[:, :, :32])

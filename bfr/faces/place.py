@@ -1,0 +1,52 @@
+"""Where in a photograph an aligned crop belongs."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..image.geometry import compose, invert, resize_matrix, scale_of, transform_points
+from ..image.warp import sampling_grid
+
+Box = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels; the last ones are excluded."""
+
+
+class Place:
+    """The pixels of a photograph that a crop covers, in the crop's bounding box.
+
+    Attributes:
+        box: x0, y0, x1, y1; the last ones are excluded.
+        box_to_crop: 2×3 float64, from pixels of the box to pixels of the crop.
+        shrink: pixels of the photograph per pixel of the crop.
+    """
+
+    def __init__(self, image_to_crop: Tensor, size: int, photo_size: tuple[int, int]) -> None:
+        edge = size - 1.0
+        corners = torch.tensor([[0, 0], [edge, 0], [0, edge], [edge, edge]], dtype=torch.float64)
+        crop_to_image = invert(image_to_crop)
+        points = transform_points(crop_to_image, corners)
+        x0, y0 = (max(0, math.floor(value)) for value in points.amin(0).tolist())
+        x1, y1 = (math.ceil(value) + 1 for value in points.amax(0).tolist())
+        self.box = (x0, y0, min(x1, photo_size[1]), min(y1, photo_size[0]))
+        self.shrink = float(scale_of(crop_to_image))
+        self._size, self._image_to_crop = size, image_to_crop
+
+    @property
+    def empty(self) -> bool:
+        return self.box[0] >= self.box[2] or self.box[1] >= self.box[3]
+
+    def shared(self, other: Place) -> Box | None:
+        """The box that both have in common, if there is one."""
+        (a, b, c, d), (e, f, g, h) = self.box, other.box
+        box = max(a, e), max(b, f), min(c, g), min(d, h)
+        return box if box[0] < box[2] and box[1] < box[3] else None
+
+    def grid(self, side: int, box: Box, device: torch.device) -> Tensor:
+        """Where the pixels of a box lie in this crop resized to a side, see `sampling_grid`."""
+        to_image = torch.tensor([[1, 0, box[0]], [0, 1, box[1]]], dtype=torch.float64)
+        to_side = resize_matrix((self._size, self._size), (side, side))
+        matrix = compose(compose(to_image, self._image_to_crop), to_side)
+        return sampling_grid(matrix, (box[3] - box[1], box[2] - box[0]), (side, side), device)

@@ -1,0 +1,41 @@
+"""Resampling of images under affine maps, in few operators.
+
+Points are (x, y) pixels with pixel centres on whole numbers, see `bfr.image.geometry`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def sampling_grid(
+    out_to_in: Tensor, out_size: tuple[int, int], in_size: tuple[int, int], device: torch.device
+) -> Tensor:
+    """Where each pixel of a result is read from.
+
+    Args:
+        out_to_in: 2×3 float64, maps pixels of the result to pixels of the input.
+        out_size: ``(height, width)`` of the result.
+        in_size: ``(height, width)`` of the input.
+        device: of the input.
+
+    Returns:
+        1×height×width×2 float32 for `torch.nn.functional.grid_sample` with ``align_corners``.
+    """
+    height, width = out_size
+    rows = torch.arange(height, dtype=torch.float64)
+    columns = torch.arange(width, dtype=torch.float64)
+    grid = torch.empty(1, height, width, 2, device=device)
+    for axis, length in ((0, in_size[1]), (1, in_size[0])):
+        along, down, shift = (2 / max(length - 1, 1) * out_to_in[axis]).tolist()
+        across = (along * columns).float().to(device)
+        below = (down * rows + shift - 1).float().to(device)
+        torch.add(across[None], below[:, None], out=grid[0, ..., axis])
+    return grid
+
+
+def sample(pixels: Tensor, grid: Tensor, mode: str, padding: str) -> Tensor:
+    """N×C×h×w pixels of N×C×H×W ``pixels``, read at a grid of `sampling_grid`."""
+    return F.grid_sample(pixels, grid.to(pixels.dtype), mode, padding, align_corners=True)
