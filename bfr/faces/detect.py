@@ -1,16 +1,19 @@
 """Face detection: boxes, scores and five landmarks, at any size and any quarter turn.
 
 An image is searched at two bounded sizes: small, where faces that fill the picture fit the
-anchors, and large, where small faces still show. Where no sure face is found upright, quarter
-turns are tried. Cost does not grow with the photograph beyond the large size.
+anchors, and large, where small faces still show. It is shrunk to both once, where it is; only
+those travel to the detector's device and are turned. Where no sure face is found upright, quarter
+turns are tried.
 
-Each face found is then looked at once more, upright and at one size, and again in a mirror, and
-the mean of both is taken for its landmarks. Where the two disagree, it is hardly a face.
+Each detection is then verified: the face is cropped upright at a fixed size and run through the
+detector twice, plain and mirrored. Its landmarks are the mean of both; if they disagree, it is
+probably not a face.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +25,7 @@ from ..image.crops import cut_crops
 from ..image.geometry import (
     FACE_CENTRE,
     MIRROR_ORDER,
+    compose,
     face_template,
     fit_similarity,
     invert,
@@ -81,21 +85,17 @@ def detect_faces(
     """
     check_images(images)
     if not 0 <= score <= 1:
-        raise InputError(f"score must lie between 0 and 1, but is {score}.")
-    device = detector.device
+        raise InputError(f"score must be in [0, 1], got {score}.")
+    least = score * _HUNCH if look_twice else score
     found: list[tuple[Face, ...]] = []
     for index in range(len(images)):
-        image = images[index : index + 1].to(device)
+        image = images[index : index + 1]
+        pyramid = _shrunk_once(image, search_sizes, detector.device)
 
-        def look(turns: int, image: Tensor = image) -> list[Face]:
+        def look(turns: int, image: Tensor = image, pyramid: _Pyramid = pyramid) -> list[Face]:
             """Faces searched after some quarter turns, in pixels of the image as it is."""
-            turned = torch.rot90(image, turns, (-2, -1))
-            least = score * _HUNCH if look_twice else score
-            faces = _search(turned, detector, least, search_sizes)
-            if look_twice and faces:
-                faces = _look_again(turned, faces, detector, score)
-            back = invert(quarter_turn_matrix((image.shape[-2], image.shape[-1]), turns))
-            return [_moved(face, back) for face in faces]
+            faces = _search(pyramid, turns, detector, least)
+            return _look_again(image, faces, detector, score) if look_twice and faces else faces
 
         faces = look(0)
         if try_rotations and not _is_sure(faces):
@@ -108,36 +108,52 @@ def detect_faces(
     return FaceSet(tuple(found), (images.shape[-2], images.shape[-1]))
 
 
+@dataclass(frozen=True, slots=True)
+class _Pyramid:
+    """An image at the sizes at which it is searched, on the detector's device.
+
+    Attributes:
+        levels: 1×3×h×w each, small ones first.
+        size: ``(height, width)`` of the image.
+    """
+
+    levels: tuple[Tensor, ...]
+    size: tuple[int, int]
+
+
+def _shrunk_once(image: Tensor, sizes: tuple[int, ...], device: torch.device) -> _Pyramid:
+    """Shrinks before anything else, so that no later step grows with the photograph."""
+    full = (image.shape[-2], image.shape[-1])
+    targets = sorted({min(size, max(full)) for size in sizes})
+    levels = [_shrunk(image, target / max(full)).to(device) for target in targets]
+    return _Pyramid(tuple(levels), full)
+
+
 def _is_sure(faces: list[Face]) -> bool:
     return any(face.score >= SURE for face in faces)
 
 
 def look_template() -> Tensor:
-    """The landmarks, 5×2 float64, on which the second look lays those it was told of."""
+    """The 5×2 float64 landmark positions that the verification crop is aligned to."""
     zoom = 1.2 * LOOK_SIDE / 512
     return (face_template(512) - torch.tensor(FACE_CENTRE)) * zoom + (LOOK_SIDE - 1) / 2
 
 
-def _moved(face: Face, matrix: Tensor) -> Face:
-    """The face with box and landmarks mapped by the 2×3 matrix of a quarter turn."""
-    points = torch.tensor([face.box[:2], face.box[2:], *face.landmarks], dtype=torch.float64)
-    points = transform_points(matrix, points)
-    x0, y0, x1, y1 = torch.cat([points[:2].amin(0), points[:2].amax(0)]).tolist()
-    return Face((x0, y0, x1, y1), face.score, _as_points(points[2:]))
-
-
-def _search(image: Tensor, detector: Detector, score: float, sizes: tuple[int, ...]) -> list[Face]:
-    """Faces of one upright 1×3×H×W image, searched at each of the sizes once, best first."""
-    full = (image.shape[-2], image.shape[-1])
+def _search(pyramid: _Pyramid, turns: int, detector: Detector, score: float) -> list[Face]:
+    """Faces at every level after some quarter turns, in pixels of the image, best first."""
     found = []
-    for target in sorted({min(size, max(full)) for size in sizes}):
-        resized = _shrunk(image, target / max(full))
-        scores, boxes, landmarks = (part[0] for part in detector(resized))
+    for level in pyramid.levels:
+        size = (level.shape[-2], level.shape[-1])
+        scores, boxes, landmarks = (
+            part[0] for part in detector(torch.rot90(level, turns, (-2, -1)))
+        )
         sure = scores >= score
-        back = resize_matrix((resized.shape[-2], resized.shape[-1]), full)
+        upright = invert(quarter_turn_matrix(size, turns))
+        back = compose(upright, resize_matrix(size, pyramid.size))
         corners = transform_points(back, boxes[sure].double().unflatten(-1, (2, 2)))
+        boxes = torch.cat([corners.amin(1), corners.amax(1)], 1)  # a turn swaps corners
         points = transform_points(back, landmarks[sure].double())
-        found.append((scores[sure].double(), corners.flatten(1), points))
+        found.append((scores[sure].double(), boxes, points))
     scores, boxes, landmarks = (torch.cat(parts) for parts in zip(*found, strict=True))
     return [
         Face(tuple(boxes[i].tolist()), scores[i].item(), _as_points(landmarks[i]))
@@ -166,6 +182,7 @@ def _look_again(image: Tensor, faces: list[Face], detector: Detector, score: flo
     for start in range(0, len(faces), _LOOKS_AT_ONCE):
         part = slice(start, start + _LOOKS_AT_ONCE)
         crops = cut_crops(image, to_crop[part], (0,) * len(faces[part]), LOOK_SIDE)
+        crops = crops.to(detector.device)
         straight = _central_face(*detector(crops))
         scores, mirrored = _central_face(*detector(crops.flip(-1)))
         mirrored = mirrored[:, MIRROR_ORDER]

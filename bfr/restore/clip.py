@@ -175,11 +175,13 @@ class _Restored:
     Attributes:
         image: 1×3×H×W, as it came.
         alignment: of its N faces.
+        before: N×3×S×S, the faces as they were cut.
         crops: the N restored faces, each 1×3×S×S, by the number of their track.
     """
 
     image: Tensor
     alignment: Alignment
+    before: Tensor
     crops: dict[int, Tensor]
 
 
@@ -240,6 +242,7 @@ def restore_frames(
                 alignment,
                 mask=mask,
                 parser=parser if mask == "parsing" else None,
+                before=near[frame].before,
                 feather=settings.feather,
                 colour=settings.colour,
                 strength=settings.strength,
@@ -293,8 +296,8 @@ def _restore(
         on_step=on_step,
     ).split([len(found) for found in faces])
     return [
-        _Restored(image, alignment, dict(zip(found, crops.split(1), strict=False)))
-        for image, (_, alignment), found, crops in zip(
+        _Restored(image, alignment, before, dict(zip(found, crops.split(1), strict=False)))
+        for image, (before, alignment), found, crops in zip(
             frames, aligned, faces, restored, strict=True
         )
     ]
