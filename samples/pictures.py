@@ -32,7 +32,7 @@ from bfr.prior.sample import sample_targets
 from bfr.prior.settings import SampleSettings, for_prior
 from bfr.records import FaceSet
 from bfr.restore.clip import restore_video
-from bfr.restore.photo import restore_photo
+from bfr.restore.photo import RestoreSettings, restore_photo
 from bfr.restore.restorer import load_restorer, restore_faces
 from samples.clip import film
 
@@ -170,12 +170,26 @@ def restored_video() -> Panels:
     return before | {f"frame {i}, restored": restored[i - 9][place] for i in shown}
 
 
+def before_after() -> Panels:
+    """The README's picture: heads cut out of photographs, enlarged twice."""
+    panels = {}
+    for name, damage in (("eileen_collins", "low resolution"), ("grace_hopper", "faded print")):
+        before = photo(name, damage)
+        side = 2 * before.shape[-1]
+        head = (..., slice(side // 20, 3 * side // 4), slice(3 * side // 20, 17 * side // 20))
+        restored = restore_photo(before, detector(), restorer(), RestoreSettings(enlarge=2))
+        panels[damage] = F.interpolate(before, scale_factor=2, mode="bicubic")[head][0].clamp(0, 1)
+        panels[f"{damage}, restored"] = restored.images[head][0]
+    return panels
+
+
 def grey(masks: Tensor) -> Tensor:
     return masks[0].expand(3, -1, -1)
 
 
 # The pictures by their files' names, and how wide a panel is drawn.
 PICTURES: dict[str, tuple[Callable[[], Panels], int]] = {
+    "before_after": (before_after, 300),
     "restored_photo": (restored_photo, 300),
     "example_photo": (example_photo, 200),
     "detected": (detected, 480),
