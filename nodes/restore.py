@@ -8,6 +8,7 @@ from ..bfr.choices import MASKS
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.records import counted
 from ..bfr.restore.enlarge import FACTORS, check_factor, enlarge_mask
+from ..bfr.restore.keep_person import keep_person as kept
 from ..bfr.restore.photo import RestoredPhoto, RestoreSettings, crop_size_of, restore_photo
 from ..bfr.restore.restorer import load_restorer, restore_faces
 from ..bfr.restore.summary import summary
@@ -22,7 +23,7 @@ GRAIN = 0.5
 
 def restore_inputs() -> list[io.Input]:
     """How the faces of a photograph are restored."""
-    return [*_blend_inputs(), person_input()]
+    return [*_blend_inputs(), lock_input()]
 
 
 def _blend_inputs() -> list[io.Input]:
@@ -44,24 +45,26 @@ def _blend_inputs() -> list[io.Input]:
     ]
 
 
-def person_input() -> io.Float.Input:
-    return schemas.slider(
-        "lock",
-        "keep person",
-        0.0,
-        "When another person seems to look out: holds the coarse shapes of the face as it came, "
-        "and takes only the finer ones from the restorer. 0 trusts the restorer, 1 holds them "
-        "fully, their faults included.",
-    )
-
-
 def lock_input() -> io.Float.Input:
     return schemas.slider(
         "lock",
         "low-frequency lock",
         0.0,
-        "Keeps the input's own colours, light and coarse shape, so that the person stays "
-        "the same. 0 trusts the restorer, 1 locks them fully.",
+        "Keeps the input's own colours, light and coarse shapes, their faults included. 0 trusts "
+        "the restorer, 1 locks them fully.",
+        advanced=True,
+    )
+
+
+def keep_person_input() -> io.Float.Input:
+    return schemas.slider(
+        "keep_person",
+        "keep person",
+        0.5,
+        "How little a face may become somebody else: where a restored face is farther from the "
+        "damaged one's person than that, less of it is taken. 0 takes all of it, 1 allows the "
+        "least change.",
+        optional=True,
     )
 
 
@@ -194,6 +197,7 @@ class RestoreFaces(io.ComfyNode):
                     advanced=True,
                 ),
                 batch_size_input(),
+                keep_person_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -206,7 +210,15 @@ class RestoreFaces(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, crops, fidelity, strength, lock, lock_factor, batch_size, restorer=None
+        cls,
+        crops,
+        fidelity,
+        strength,
+        lock,
+        lock_factor,
+        batch_size,
+        restorer=None,
+        keep_person=0.0,
     ) -> io.NodeOutput:
         faces, _ = to_core(crops, "crops")
         restorer = memory.manage_restorer(restorer or load_restorer())
@@ -222,6 +234,9 @@ class RestoreFaces(io.ComfyNode):
             batch_size=batch_size,
             on_step=memory.progress(),
         )
+        if keep_person and len(faces):
+            identity = memory.load_identity()
+            restored = kept(faces, restored, None, identity, keep_person).crops
         return io.NodeOutput(to_comfy(restored))
 
 
@@ -269,6 +284,7 @@ class RestorePhoto(io.ComfyNode):
                     "and the report says so. On: it is restored all the same.",
                 ),
                 upscaler_input(),
+                keep_person_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -309,6 +325,7 @@ class RestorePhoto(io.ComfyNode):
         grain=0.0,
         doubtful=True,
         upscaler=None,
+        keep_person=0.0,
     ) -> io.NodeOutput:
         images, alpha = to_core(image)
         detector = detector or memory.manage_detector(load_detector())
@@ -320,6 +337,7 @@ class RestorePhoto(io.ComfyNode):
             fidelity=fidelity,
             strength=strength,
             lock=lock,
+            keep_person=keep_person,
             colour=colour_match,
             mask=mask_mode,
             feather=feather,
@@ -338,6 +356,7 @@ class RestorePhoto(io.ComfyNode):
             parser=parser,
             on_step=memory.progress(),
             upscaler=upscaler,
+            identity=memory.load_identity(),
         )
         ignored = "" if fidelity == FIDELITY or restorer.uses_fidelity else IGNORED
         alpha = None if alpha is None else enlarge_mask(alpha, photo.factor)
@@ -355,11 +374,14 @@ def report(photo: RestoredPhoto, crop_size: int) -> str:
     if len(photo.images) != 1:
         total = counted(photo.faces.count, "face")
         lines.append(f"{total} restored in {counted(len(photo.images), 'image')}")
+    persons = map(photo.people.describe, range(photo.faces.count))
     parts = zip(photo.faces.faces, photo.left.faces, strict=True)
     for index, (faces, left) in enumerate(parts, 1):
         name = f"image {index}: " if len(photo.images) > 1 else ""
         lines.append(
             name + summary(faces, left, crop_size=crop_size, factor=photo.factor, size=size)
         )
-        lines += [f"  {face.size:.0f} px (score {face.score:.2f})" for face in faces]
+        lines += [
+            f"  {face.size:.0f} px (score {face.score:.2f}, {next(persons)})" for face in faces
+        ]
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from .restore import (
     batch_size_input,
     crop_size_input,
     enlarge_inputs,
+    keep_person_input,
     network_inputs,
     restore_inputs,
     to_factor,
@@ -99,6 +100,7 @@ class RestoreVideo(io.ComfyNode):
                 *network_inputs(),
                 *enlarge_inputs("1"),
                 upscaler_input(),
+                keep_person_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -138,6 +140,7 @@ class RestoreVideo(io.ComfyNode):
         enlarge="1",
         grain=0.0,
         upscaler=None,
+        keep_person=0.0,
     ) -> io.NodeOutput:
         frames, alpha = to_core(images, "images")
         detector = detector or memory.manage_detector(load_detector())
@@ -149,6 +152,7 @@ class RestoreVideo(io.ComfyNode):
             fidelity=fidelity,
             strength=strength,
             lock=lock,
+            keep_person=keep_person,
             colour=colour_match,
             mask=mask_mode,
             feather=feather,
@@ -170,6 +174,7 @@ class RestoreVideo(io.ComfyNode):
             parser=parser,
             on_step=memory.progress(),
             upscaler=upscaler,
+            identity=memory.load_identity() if keep_person else None,
         )
         if alpha is not None:
             alpha = enlarge_mask(alpha, restored.shape[-1] // frames.shape[-1])

@@ -7,7 +7,9 @@
 import { app } from "../../scripts/app.js";
 
 const BEFORE = {
-  BFR_RestorePhoto: { enlarge: "1", grain: 0, doubtful: true },
+  BFR_RestoreFaces: { keep_person: 0 },
+  BFR_RestorePhoto: { enlarge: "1", grain: 0, doubtful: true, keep_person: 0 },
+  BFR_RestoreVideo: { keep_person: 0 },
 };
 
 app.registerExtension({

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..faces.identity import Identity
 from ..faces.parsing import Parser
 from ..faces.retinaface import Detector
 from ..files.photos import read_photo, write_photo
@@ -47,6 +48,7 @@ def restore_folder(
     parser: Parser | None,
     say: Callable[[str], None],
     upscaler: Upscaler | None = None,
+    identity: Identity | None = None,
 ) -> Report:
     """Restores the faces of a clip in image files.
 
@@ -59,6 +61,7 @@ def restore_folder(
         parser: of `load_parser`, or None.
         say: takes a line of progress.
         upscaler: a network that enlarges, or None.
+        identity: of `load_identity`, which keeps the person, or None.
 
     Returns:
         What the report says about each frame. A frame without a face is copied byte for byte.
@@ -77,7 +80,8 @@ def restore_folder(
     progress.begin("frames restored", len(clip), (0, 0))
     report: Report = []
     began = time.monotonic()
-    for start, part in restore_frames(clip, tracks, restorer, settings, parser, None, upscaler):
+    restored = restore_frames(clip, tracks, restorer, settings, parser, None, upscaler, identity)
+    for start, part in restored:
         for index, pixels in enumerate(part.split(1), start):
             source, found = sources[index], tuple(faces[index].values())
             if source in targets:

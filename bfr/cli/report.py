@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def process(
     say: Callable[[str], None],
     report: Path | None = None,
     earlier: Iterable[dict[str, Any]] = (),
+    details: Mapping[Path, Sequence[Mapping[str, Any]]] | None = None,
 ) -> int:
     """Works on one image after the other; a failure is reported and does not stop the rest.
 
@@ -44,6 +45,7 @@ def process(
         say: takes a line of progress.
         report: the JSON file to write, also when interrupted; None for none.
         earlier: entries of an earlier run that stay in the report.
+        details: what ``work`` adds about each face of an image, by the image's path.
 
     Returns:
         How many images failed.
@@ -70,6 +72,9 @@ def process(
             seconds = time.monotonic() - start
             failed += problem is not None
             entries.append(report_entry(source.path, faces, seconds, problem))
+            more = (details or {}).get(source.path, ())
+            for face, added in zip(entries[-1]["faces"], more, strict=False):
+                face.update(added)
             say(f"[{index}/{len(sources)}] {source.path}: {outcome}, {seconds:.1f} s")
             if report is not None and time.monotonic() - written > _PAUSE:
                 write_report(report, entries)

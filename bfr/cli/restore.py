@@ -13,6 +13,7 @@ from ..files.sources import Source, find_sources, plan_targets
 from ..files.whole import copy_file, prepare_folders
 from .arguments import (
     EMBEDDED,
+    NONE,
     add_detector,
     add_device,
     add_existing,
@@ -66,7 +67,21 @@ def add_restore(parser: argparse.ArgumentParser, enlarge: int | str = "auto") ->
         "--lock",
         type=fraction,
         default=0.0,
-        help="keep the person: how much of the face's coarse shapes stays (%(default)s)",
+        help="how much of the input's coarse shapes stays (%(default)s)",
+    )
+    add(
+        "--keep-person",
+        type=fraction,
+        default=0.5,
+        help="how little a face may become somebody else: 0 measures only, 1 allows least "
+        "(%(default)s)",
+    )
+    add(
+        "--identity",
+        default=EMBEDDED,
+        metavar="NAME|FILE",
+        help="the face recognition network that says so: embedded, auraface or another .onnx file "
+        "of the ArcFace family, or none (%(default)s)",
     )
     add(
         "--colour",
@@ -123,12 +138,21 @@ def restore(options: argparse.Namespace) -> int:
 
     detector, restorer, parser = load_networks(options)
     settings, upscaler = RestoreSettings(**settings_of(options)), load_upscaler_of(options)
+    identity = load_identity_of(options)
+    people: dict[Path, list[dict[str, Any]]] = {}
 
     def work(source: Source) -> Faces:
         photo = read_photo(source.path)
         restored = restore_photo(
-            photo.pixels, detector, restorer, settings, parser, upscaler=upscaler
+            photo.pixels,
+            detector,
+            restorer,
+            settings,
+            parser,
+            upscaler=upscaler,
+            identity=identity,
         )
+        people[source.path] = restored.people.entries()
         (faces,), factor = restored.faces.faces, restored.factor
         alpha = None if photo.alpha is None else enlarge_mask(photo.alpha, factor)
         photo = replace(photo, pixels=restored.images, alpha=alpha)
@@ -139,7 +163,7 @@ def restore(options: argparse.Namespace) -> int:
             copy_file(source.path, targets[source])
         return faces
 
-    return _exit_code(process(list(targets), work, say, options.report, earlier))
+    return _exit_code(process(list(targets), work, say, options.report, earlier, people))
 
 
 def load_networks(options: argparse.Namespace) -> tuple[Any, Any, Any]:
@@ -154,6 +178,16 @@ def load_networks(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     return detector, restorer, load_parser(parser_file).to(device) if parser_file else None
 
 
+def load_identity_of(options: argparse.Namespace) -> Any:
+    """The face recognition network on its device, or None if it is not wanted."""
+    from ..faces.identity import load_identity
+
+    if options.identity == NONE:
+        return None
+    file = find_weights("identity", options.identity)
+    return load_identity(file).to(pick_device(options.device))
+
+
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """What `RestoreSettings` take from the options."""
     return {
@@ -162,6 +196,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
         "fidelity": options.fidelity,
         "strength": options.strength,
         "lock": options.lock,
+        "keep_person": options.keep_person,
         "colour": COLOUR_WORDS[options.colour],
         "mask": MASK_WORDS[options.mask],
         "feather": options.feather,

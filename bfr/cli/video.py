@@ -11,7 +11,7 @@ from ..files.whole import prepare_folders
 from .arguments import count
 from .arguments import number as in_range
 from .report import DONE, say, say_unread, write_report
-from .restore import add_restore, load_networks, load_upscaler_of, settings_of
+from .restore import add_restore, load_identity_of, load_networks, load_upscaler_of, settings_of
 
 
 def add_video(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,15 @@ def video(options: argparse.Namespace) -> int:
     own = {name: getattr(options, name) for name in names}
     settings = VideoSettings(**settings_of(options), **own)
     entries = restore_folder(
-        sources, targets, detector, restorer, settings, parser, say, load_upscaler_of(options)
+        sources,
+        targets,
+        detector,
+        restorer,
+        settings,
+        parser,
+        say,
+        load_upscaler_of(options),
+        load_identity_of(options),
     )
     if options.report is not None:
         write_report(options.report, entries)

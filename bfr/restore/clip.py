@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..faces.align import align_faces
 from ..faces.detect import SURE, detect_faces
+from ..faces.identity import Identity
 from ..faces.parsing import Parser
 from ..faces.paste import paste_faces
 from ..faces.retinaface import Detector
@@ -25,6 +26,7 @@ from ..image.tensors import check_images, size_in_words
 from ..records import Alignment, Face, FaceSet, OnStep
 from ..runtime.progress import within
 from .enlarge import check_factor, check_room, chosen_factor, enlarge
+from .keep_person import keep_person
 from .photo import RestoreSettings, chosen_mask, crop_size_of, keep_grey, person_factor
 from .restorer import Restorer, restore_faces
 from .steady import reach_of, steady_face
@@ -69,6 +71,7 @@ def restore_video(
     parser: Parser | None = None,
     on_step: OnStep | None = None,
     upscaler: Upscaler | None = None,
+    identity: Identity | None = None,
 ) -> tuple[Tensor, tuple[Track, ...]]:
     """Restores every face of a clip in memory: `find_tracks`, then `restore_frames`.
 
@@ -80,6 +83,7 @@ def restore_video(
         parser: of `load_parser`, for a mask that follows the face's outline.
         on_step: progress over both passes; the preview is a batch of restored crops.
         upscaler: a network that enlarges; None resamples (`enlarge`).
+        identity: of `load_identity`, which keeps the person (`keep_person`); None does not.
 
     Returns:
         B×3×H'×W' frames in [0, 1], enlarged as the settings say and bit-identical where no face
@@ -99,7 +103,9 @@ def restore_video(
     check_room(frames.shape, factor, frames.device)
     result = frames.new_empty(*frames.shape[:2], *(factor * side for side in frames.shape[2:]))
     pasting = within(on_step, count, 2 * count, 2 * count)
-    restored = restore_frames(frames, tracks, restorer, settings, parser, pasting, upscaler)
+    restored = restore_frames(
+        frames, tracks, restorer, settings, parser, pasting, upscaler, identity
+    )
     for start, part in restored:
         result[start : start + len(part)] = part
     return result, tracks
@@ -193,6 +199,7 @@ def restore_frames(
     parser: Parser | None = None,
     on_step: OnStep | None = None,
     upscaler: Upscaler | None = None,
+    identity: Identity | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Restores the frames of a clip along the tracks of its faces, chunk after chunk.
 
@@ -204,6 +211,7 @@ def restore_frames(
         parser: of `load_parser`, for the mask "parsing".
         on_step: progress in frames; the preview is a batch of restored crops.
         upscaler: a network that enlarges; None resamples (`enlarge`).
+        identity: of `load_identity`, which keeps the person (`keep_person`); None does not.
 
     Yields:
         The index of a chunk's first frame, and its n×3×H'×W' frames in [0, 1], enlarged as the
@@ -227,7 +235,7 @@ def restore_frames(
         stop = min(start + settings.chunk, total)
         part = slice(ahead, min(stop + reach, total))
         if ahead < part.stop:
-            restored = _restore(clip[part], faces[part], restorer, settings, tell)
+            restored = _restore(clip[part], faces[part], restorer, settings, identity, tell)
             near |= dict(enumerate(restored, ahead))
             ahead = part.stop
         pasted = []
@@ -276,6 +284,7 @@ def _restore(
     faces: Sequence[dict[int, Face]],
     restorer: Restorer,
     settings: VideoSettings,
+    identity: Identity | None,
     on_step: OnStep,
 ) -> list[_Restored]:
     """Aligns and restores the faces of a few frames, in batches over all of them."""
@@ -286,15 +295,19 @@ def _restore(
         align_faces(image, FaceSet((tuple(found.values()),), image_size), size)
         for image, found in zip(frames, faces, strict=True)
     ]
+    crops = torch.cat([crops for crops, _ in aligned])
     restored = restore_faces(
-        torch.cat([crops for crops, _ in aligned]),
+        crops,
         restorer,
         fidelity=settings.fidelity,
         lock=settings.lock,
         lock_factor=person_factor(size),
         batch_size=settings.batch_size,
         on_step=on_step,
-    ).split([len(found) for found in faces])
+    )
+    placed = [face for found in faces for face in found.values()]
+    people = keep_person(crops, restored, placed, identity, settings.keep_person)
+    restored = people.crops.split([len(found) for found in faces])
     return [
         _Restored(image, alignment, before, dict(zip(found, crops.split(1), strict=False)))
         for image, (before, alignment), found, crops in zip(

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..faces.align import align_faces
 from ..faces.detect import detect_faces
 from ..faces.doubt import set_aside
+from ..faces.identity import Identity
 from ..faces.parsing import Parser
 from ..faces.paste import paste_faces
 from ..faces.retinaface import Detector
@@ -18,6 +19,7 @@ from ..image.tensors import luma
 from ..records import Alignment, FaceSet, OnStep
 from ..runtime.progress import within
 from .enlarge import check_factor, check_room, chosen_factor, enlarge
+from .keep_person import KeptPeople, keep_person
 from .restorer import Restorer, restore_faces
 from .upscale import Upscaler
 
@@ -37,8 +39,9 @@ class RestoreSettings:
         crop_size: side in pixels of the aligned crops; None for the restorer's own size.
         fidelity: 0 (best looking) to 1 (closest to the input), for restorers that have it.
         strength: blend from the input (0) to the restored face (1).
-        lock: how much of the person as they came stays, 0 to 1: the coarse shapes of the input
-            face, down to 1/64 of the crop (`restore_faces`).
+        lock: how much of the coarse shapes of the input face stays, 0 to 1, down to 1/64 of the
+            crop (`restore_faces`).
+        keep_person: how little a face may become somebody else, 0 to 1 (`keep_person`).
         colour: how the faces' colours are matched to the photograph (`paste_faces`).
         mask: which part of a crop is pasted (`paste_faces`); "auto" is "parsing" where there
             is a parser and "soft oval" else.
@@ -57,6 +60,7 @@ class RestoreSettings:
     fidelity: float = 0.5
     strength: float = 1.0
     lock: float = 0.0
+    keep_person: float = 0.5
     colour: str = "low frequency"
     mask: str = "auto"
     feather: float = 0.1
@@ -81,6 +85,7 @@ class RestoredPhoto:
         alignment: where the crops belong, in pixels of the input.
         factor: by which the photographs were enlarged.
         left: the doubtful faces of each image, which were left alone.
+        people: whether the restored faces, in the crops' order, are still the same people.
     """
 
     images: Tensor
@@ -90,6 +95,7 @@ class RestoredPhoto:
     alignment: Alignment
     factor: int
     left: FaceSet
+    people: KeptPeople
 
 
 def restore_photo(
@@ -100,6 +106,7 @@ def restore_photo(
     parser: Parser | None = None,
     on_step: OnStep | None = None,
     upscaler: Upscaler | None = None,
+    identity: Identity | None = None,
 ) -> RestoredPhoto:
     """Restores every face of a batch of photographs.
 
@@ -111,6 +118,7 @@ def restore_photo(
         parser: of `load_parser`, for a mask that follows the face's outline.
         on_step: progress over all stages; the preview is a batch of restored crops.
         upscaler: a network that enlarges; None resamples (`enlarge`).
+        identity: of `load_identity`, which keeps the person and measures it; None for neither.
 
     Returns:
         The photographs on the device of ``images``. One without a face comes back as it is or
@@ -148,6 +156,8 @@ def restore_photo(
         batch_size=settings.batch_size,
         on_step=stage(1, 7),
     )
+    people = keep_person(crops, restored, alignment.faces, identity, settings.keep_person)
+    restored = people.crops
     large = enlarge(images, factor, upscaler, stage(7, 9))
     pasted, masks = paste_faces(
         large,
@@ -164,7 +174,7 @@ def restore_photo(
     )
     pasted = keep_grey(images, pasted, masks)
     stage(9, 10)(1, 1, None)
-    return RestoredPhoto(pasted, masks, faces, restored, alignment, factor, left)
+    return RestoredPhoto(pasted, masks, faces, restored, alignment, factor, left, people)
 
 
 def no_faces(faces: FaceSet) -> FaceSet:

@@ -21,10 +21,12 @@ from bfr.cli import main, restore
 from bfr.cli.arguments import pick_device
 from bfr.errors import CorruptWeightsError, DownloadError
 from bfr.faces import detect, parsing, retinaface
+from bfr.faces import identity as faces_identity
 from bfr.files import downloads, manifest
 from bfr.records import Face, FaceSet
 from bfr.restore import photo as pipeline
 from bfr.restore import restorer
+from bfr.restore.keep_person import KeptPeople
 from bfr.restore.photo import RestoreSettings
 
 FACE = Face(
@@ -39,6 +41,7 @@ class Stand:
     """Stand-ins for the networks; a picture whose first pixel is black has no face."""
 
     settings: RestoreSettings | None = None
+    identity: Any = None
     parser: Any = None
 
 
@@ -51,20 +54,22 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
         return FaceSet(faces, (images.shape[2], images.shape[3]))
 
     def restore_photo(
-        images: Tensor, detector: Any, restorer: Any, settings: Any, parser: Any, **_: Any
+        images: Tensor, detector: Any, restorer: Any, settings: Any, parser: Any, **more: Any
     ) -> pipeline.RestoredPhoto:
-        stand.settings, stand.parser = settings, parser
+        stand.settings, stand.parser, stand.identity = settings, parser, more["identity"]
         faces = detect_faces(images, detector)
         pasted = images.clone()
         pasted[..., 40:60, 40:60] = 1 - pasted[..., 40:60, 40:60]
         nothing: Any = None
         none = FaceSet((), faces.image_size)
-        return pipeline.RestoredPhoto(pasted, nothing, faces, nothing, nothing, 1, none)
+        people = KeptPeople(nothing, (0.75,) * faces.count, (0.25,) * faces.count)
+        return pipeline.RestoredPhoto(pasted, nothing, faces, nothing, nothing, 1, none, people)
 
     monkeypatch.setattr(manifest, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr(retinaface, "load_detector", lambda path: nn.Identity())
     monkeypatch.setattr(detect, "detect_faces", detect_faces)
     monkeypatch.setattr(restorer, "load_restorer", lambda path: nn.Identity())
+    monkeypatch.setattr(faces_identity, "load_identity", lambda path: nn.Identity())
     monkeypatch.setattr(parsing, "load_parser", lambda path: nn.Identity())
     monkeypatch.setattr(pipeline, "restore_photo", restore_photo)
     return stand
@@ -199,6 +204,19 @@ def test_damaged_images_fail_alone(
     assert "Traceback" not in told
     assert sorted(path.name for path in out.rglob("*.*")) == ["a.jpg", "b.png", "none.jpg"]
     assert [bool(entry["error"]) for entry in entries(report)] == [False, True, True, False, False]
+
+
+def test_the_person_is_kept_and_reported(photos: Path, tmp_path: Path, stand: Stand):
+    report = tmp_path / "report.json"
+    words = ("restore", photos, "-o", tmp_path / "out", "--report", report)
+    assert run(*words, "--keep-person", "0.8") == 0
+    assert stand.settings and stand.settings.keep_person == 0.8 and stand.identity is not None
+    (face,) = entries(report)[0]["faces"]
+    assert face["identity_distance"] == 0.25 and face["restored_share"] == 0.75
+    assert run(*words, "--existing", "overwrite", "--identity", "none") == 0
+    assert stand.identity is None
+    assert run(*words, "--existing", "overwrite", "--identity", "absent") == 2
+    assert run(*words, "--keep-person", "2") == 2
 
 
 def test_an_unexpected_error_fails_alone(
