@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import folder_paths
@@ -11,7 +12,7 @@ from comfy_api.latest import io
 
 from ..bfr.errors import InputError
 from ..bfr.faces.retinaface import load_detector
-from ..bfr.files.sources import find_sources
+from ..bfr.files.sources import find_sources, unread_files
 from ..bfr.pairs.build import BuildReport, PairSettings, build_pairs, build_pairs_from_crops
 from ..bfr.pairs.folder import MANIFEST, PairSet
 from ..bfr.prior.guidance import Guidance
@@ -60,7 +61,7 @@ def summary(pairs: PairSet) -> str:
     return f"{counted(total, 'pair')} ({counts}, {unfinished} unfinished) in {pairs.folder}"
 
 
-def report(built: BuildReport) -> str:
+def report(built: BuildReport, unread: Sequence[Path] = ()) -> str:
     """The set, what was done for it now, and what was left out and why."""
     done = (
         f"photographs searched {built.searched}, guesses made {built.guessed}, "
@@ -69,6 +70,7 @@ def report(built: BuildReport) -> str:
     lines = [summary(built.pairs), f"now: {done}"]
     lines += [f"no face: {path}" for path in built.faceless]
     lines += [f"the same as {other}, taken once: {path}" for path, other in built.duplicates]
+    lines += [f"left out, for its format is not read: {path}" for path in unread]
     lines += [f"failed: {where}: {problem}" for where, problem in built.problems]
     return "\n".join(lines)
 
@@ -246,4 +248,5 @@ class BuildTrainingPairs(io.ComfyNode):
                 on_step=memory.progress(),
             )
         _built.add(pairs_name)
-        return io.NodeOutput(built.pairs, report(built))
+        unread = unread_files([photographs], out) if photographs is not None else ()
+        return io.NodeOutput(built.pairs, report(built, unread))

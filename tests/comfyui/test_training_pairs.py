@@ -32,6 +32,7 @@ def album(server: Server) -> Path:
     shutil.copy(PACK / "samples" / "grace_hopper.jpg", album)
     shutil.copy(PACK / "samples" / "eileen_collins.jpg", album / "more")
     (album / "broken.jpg").write_bytes(b"no picture")
+    (album / "moving.gif").write_bytes(b"no picture either")
     return album
 
 
@@ -92,6 +93,7 @@ def test_a_folder_becomes_a_set_and_is_continued(server: Server, album: Path):
     assert first[0].startswith("2 pairs (2 to train with, 0 rejected, 0 unfinished)")
     assert "searched 3, guesses made 2, targets sampled 2" in first[1]
     assert any("failed: " in line and "broken.jpg" in line for line in first)
+    assert any("left out" in line and "moving.gif" in line for line in first)
     folder = server.base / "datasets" / "family" / "album"
     assert all(len(list((folder / kind).glob("*.png"))) == 2 for kind in ("lq", "guess", "target"))
     again = lines(server, building("family/album", factor=4))
