@@ -151,6 +151,7 @@ def restore(options: argparse.Namespace) -> int:
             parser,
             upscaler=upscaler,
             identity=identity,
+            in_place=True,
         )
         people[source.path] = restored.people.entries()
         (faces,), factor = restored.faces.faces, restored.factor

@@ -56,6 +56,7 @@ def paste_faces(
     strength: float = 1.0,
     grain: float = 0.0,
     seed: int = 0,
+    in_place: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Blends restored crops into the photographs they were aligned from.
 
@@ -80,6 +81,7 @@ def paste_faces(
         grain: how much of the photograph's grain the faces get, from 0 to 1
             (:mod:`bfr.faces.grain`).
         seed: draws the grain; image n of the batch uses seed + n.
+        in_place: paste into ``images`` itself, which saves the memory of a copy of large ones.
 
     Returns:
         B×3×H'×W' images in [0, 1], bit-identical to the input where the mask is 0, and the
@@ -108,7 +110,21 @@ def paste_faces(
     if photo_size != alignment.image_size:
         before = None  # they were cut from another picture
 
-    pasted, weights = images.clone(), torch.zeros_like(images[:, :1])
+    if before is None:
+        cut = [
+            _cut(images, matrix, image, size)
+            for matrix, image in zip(image_to_crop, alignment.image_index, strict=True)
+        ]
+        before = torch.cat(cut) if cut else crops
+    regions = [
+        (image, slice(None), slice(place.box[1], place.box[3]), slice(place.box[0], place.box[2]))
+        for place, image in zip(places, alignment.image_index, strict=True)
+    ]
+    photos = [images[region] for region in regions]  # as they came, for all faces
+    if in_place:
+        photos = [photo.clone() for photo in photos]
+    pasted = images if in_place else images.clone()
+    weights = torch.zeros_like(images[:, :1])
     generators = [torch.Generator().manual_seed(seed + index) for index in range(len(images))]
     for i, (place, image) in enumerate(zip(places, alignment.image_index, strict=True)):
         if place.empty:
@@ -116,16 +132,15 @@ def paste_faces(
         shares = strength * _share(i, masks, places, alignment.image_index)
         inside = shares.flatten().nonzero()[:, 0]
         share = shares.flatten()[inside]
-        given = _cut(images, image_to_crop[i], image, size) if before is None else before[i : i + 1]
-        given = given.to(images)
+        given = before[i : i + 1].to(images)
         restored = match_colour(crops[i : i + 1].to(images), given, colour, masks[i : i + 1])
         x0, y0, x1, y1 = place.box
-        region = (image, slice(None), slice(y0, y1), slice(x0, x1))
-        photo, now = images[region].flatten(1)[:, inside], pasted[region].flatten(1).clone()
+        region = regions[i]
+        photo, now = photos[i].flatten(1)[:, inside], pasted[region].flatten(1).clone()
         change = _change(photo, given, restored, place, inside)
         now[:, inside] = now[:, inside].addcmul_(share, change).clamp_(0, 1)
         face = now.view(1, 3, y1 - y0, x1 - x0)
-        wanted = measure_grain(images[region][None]) if grain else None
+        wanted = measure_grain(photos[i][None]) if grain else None
         if wanted is not None:
             drawn = draw_grain(face, shares[None, None], wanted, generators[image], grain)
             face = torch.where(shares > 0, (face + drawn).clamp(0, 1), face)

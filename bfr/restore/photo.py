@@ -107,6 +107,7 @@ def restore_photo(
     on_step: OnStep | None = None,
     upscaler: Upscaler | None = None,
     identity: Identity | None = None,
+    in_place: bool = False,
 ) -> RestoredPhoto:
     """Restores every face of a batch of photographs.
 
@@ -119,6 +120,8 @@ def restore_photo(
         on_step: progress over all stages; the preview is a batch of restored crops.
         upscaler: a network that enlarges; None resamples (`enlarge`).
         identity: of `load_identity`, which keeps the person and measures it; None for neither.
+        in_place: restore the faces in ``images`` itself, where it is not enlarged: it saves the
+            memory of a copy of large photographs.
 
     Returns:
         The photographs on the device of ``images``. One without a face comes back as it is or
@@ -159,6 +162,7 @@ def restore_photo(
     people = keep_person(crops, restored, alignment.faces, identity, settings.keep_person)
     restored = people.crops
     large = enlarge(images, factor, upscaler, stage(7, 9))
+    grey = find_grey(images)
     pasted, masks = paste_faces(
         large,
         restored,
@@ -171,8 +175,9 @@ def restore_photo(
         strength=settings.strength,
         grain=settings.grain,
         seed=settings.seed,
+        in_place=in_place or large is not images,
     )
-    pasted = keep_grey(images, pasted, masks)
+    pasted = without_tint(grey, pasted, masks)
     stage(9, 10)(1, 1, None)
     return RestoredPhoto(pasted, masks, faces, restored, alignment, factor, left, people)
 
@@ -221,10 +226,21 @@ def keep_grey(images: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
     Returns:
         ``pasted``, its faces grey wherever the whole image was.
     """
-    # Most photographs in colour are told by a few pixels; the others are read whole.
-    if not _are_grey(images[:, :, ::16, ::16]).any() or not (grey := _are_grey(images)).any():
+    return without_tint(find_grey(images), pasted, masks)
+
+
+def without_tint(grey: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
+    """`keep_grey`, where it is known which images were grey (`find_grey`)."""
+    if not grey.any():
         return pasted
     return torch.where(grey & (masks > 0), luma(pasted).clamp(0, 1), pasted)
+
+
+def find_grey(images: Tensor) -> Tensor:
+    """B×1×1×1, whether all pixels of an image are grey."""
+    # Most photographs in colour are told by a few pixels; the others are read whole.
+    few = _are_grey(images[:, :, ::16, ::16])
+    return _are_grey(images) if few.any() else few
 
 
 def _are_grey(images: Tensor) -> Tensor:

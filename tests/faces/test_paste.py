@@ -317,3 +317,20 @@ def test_crops_that_are_given_need_not_be_cut_again():
     assert all(torch.equal(a, b) for a, b in zip(cut, given, strict=True)), "another photograph"
     with pytest.raises(InputError, match="before"):
         paste_faces(images, crops, alignment, before=crops[:, :, :32])
+
+
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("grain", [0.0, 1.0])
+def test_pasting_in_place_is_the_same_without_a_copy(given: bool, grain: float):
+    images, _ = crowd()
+    near = FaceSet(
+        ((face_at(70, 80, 25), face_at(95, 90, 25)), (), (face_at(120, 100, 60),)), (200, 250)
+    )
+    crops, alignment = align_faces(images, near, 64)
+    options: dict[str, Any] = {"grain": grain, "before": crops if given else None}
+    better = noise(crops, 0.1)
+    pasted, masks = paste_faces(images, better, alignment, **options)
+    own = images.clone()
+    again, shares = paste_faces(own, better, alignment, in_place=True, **options)
+    assert again is own and torch.equal(again, pasted) and torch.equal(shares, masks)
+    assert not torch.equal(own, images)

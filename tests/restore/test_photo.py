@@ -108,6 +108,8 @@ def test_a_grey_photograph_stays_grey(images: Tensor, chain: dict[str, Any]):
     assert torch.equal(result[0, 0], result[0, 1]) and torch.equal(result[0, 0], result[0, 2])
     assert not torch.equal(result[0], grey[0])
     assert (result[1, 0] - result[1, 2]).abs().max() > 0.1
+    again = restore_photo(mixed.clone(), NETWORK, NETWORK, settings, in_place=True).images
+    assert torch.equal(again, result), "restored in place"
 
 
 def test_settings_reach_the_stages(images: Tensor, chain: dict[str, Any]):
