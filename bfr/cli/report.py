@@ -36,8 +36,10 @@ def process(
     report: Path | None = None,
     earlier: Iterable[dict[str, Any]] = (),
     details: Mapping[Path, Sequence[Mapping[str, Any]]] | None = None,
+    show: Callable[[Source, Faces], None] = lambda source, faces: None,
+    at_once: int = 1,
 ) -> int:
-    """Works on one image after the other; a failure is reported and does not stop the rest.
+    """Works on images, and reports them in their order; a failure does not stop the rest.
 
     Args:
         sources: the image files.
@@ -46,6 +48,8 @@ def process(
         report: the JSON file to write, also when interrupted; None for none.
         earlier: entries of an earlier run that stay in the report.
         details: what ``work`` adds about each face of an image, by the image's path.
+        show: prints what was found in an image.
+        at_once: images that are worked on side by side.
 
     Returns:
         How many images failed.
@@ -53,23 +57,16 @@ def process(
     Raises:
         OutputError: if the report cannot be written; checked before the work.
     """
+    from ..runtime.side_by_side import in_order
+
     entries, failed, written = list(earlier), 0, time.monotonic()
     if report is not None:
         write_report(report, entries)
+    attempts = in_order(sources, lambda source: _attempt(source, work), at_once)
     try:
-        for index, source in enumerate(sources, 1):
-            start, faces, problem = time.monotonic(), (), None
-            try:
-                faces = work(source)
-                outcome = count_faces(faces)
-            except FaceRestorationError as error:
-                problem = str(error)
-                outcome = f"failed: {problem}"
-            except Exception as error:
-                log.debug("%s failed here:", source.path, exc_info=True)
-                problem = f"{type(error).__name__}: {error}"
-                outcome = f"failed unexpectedly: {problem} (--verbose shows where)"
-            seconds = time.monotonic() - start
+        for index, (source, (faces, problem, outcome, seconds)) in enumerate(attempts, 1):
+            if problem is None:
+                show(source, faces)
             failed += problem is not None
             entries.append(report_entry(source.path, faces, seconds, problem))
             more = (details or {}).get(source.path, ())
@@ -83,6 +80,24 @@ def process(
         if report is not None:
             write_report(report, entries)
     return failed
+
+
+def _attempt(
+    source: Source, work: Callable[[Source], Faces]
+) -> tuple[Faces, str | None, str, float]:
+    """The faces of an image, what went wrong, both in words, and the seconds it took."""
+    start, faces, problem = time.monotonic(), (), None
+    try:
+        faces = work(source)
+        outcome = count_faces(faces)
+    except FaceRestorationError as error:
+        problem = str(error)
+        outcome = f"failed: {problem}"
+    except Exception as error:
+        log.debug("%s failed here:", source.path, exc_info=True)
+        problem = f"{type(error).__name__}: {error}"
+        outcome = f"failed unexpectedly: {problem} (--verbose shows where)"
+    return faces, problem, outcome, time.monotonic() - start
 
 
 def count_faces(faces: Faces) -> str:

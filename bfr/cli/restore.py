@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..choices import COLOURS, MASKS
 from ..files.reports import check_report
 from ..files.sources import Source, find_sources, plan_targets
 from ..files.whole import copy_file, prepare_folders
+from ..records import counted
 from .arguments import (
     EMBEDDED,
     NONE,
@@ -42,20 +43,44 @@ from .report import (
     tell,
 )
 
+if TYPE_CHECKING:
+    import torch
+
 MASK_WORDS = {"auto": "auto", **{name.removeprefix("soft "): name for name in MASKS}}
 COLOUR_WORDS = {name.replace(" ", "-"): name for name in COLOURS}
 
 
+_SHARED = (add_photographs, add_report, add_detector, add_score, add_min_size, add_device)
+
+
 def add_detect(parser: argparse.ArgumentParser) -> None:
     """The options of the command ``detect``."""
-    for add in (add_photographs, add_report, add_detector, add_score, add_min_size, add_device):
+    for add in (*_SHARED, add_at_once):
         add(parser)
     parser.set_defaults(command=detect)
 
 
-def add_restore(parser: argparse.ArgumentParser, enlarge: int | str = "auto") -> None:
-    add_detect(parser)
+def add_at_once(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--at-once",
+        type=count,
+        metavar="N",
+        help="photographs that are worked on side by side (on a processor as many as there are "
+        "idle cores and memory for; else 1)",
+    )
+
+
+def add_restore(parser: argparse.ArgumentParser) -> None:
+    """The options of the command ``restore``."""
+    add_restoring(parser)
+    add_at_once(parser)
     parser.set_defaults(command=restore)
+
+
+def add_restoring(parser: argparse.ArgumentParser, enlarge: int | str = "auto") -> None:
+    """What ``restore`` and ``video`` have in common."""
+    for shared in _SHARED:
+        shared(parser)
     add = parser.add_argument
     add("-o", "--out", type=Path, required=True, metavar="FOLDER", help="where results go")
     add_existing(parser)
@@ -132,6 +157,8 @@ def restore(options: argparse.Namespace) -> int:
     earlier = earlier_entries(options.report, skipped)
     prepare_folders(options.out, targets.values())
 
+    say(f"Loading the networks for {counted(len(targets), 'photograph')} …")
+
     from ..files.photos import read_photo, write_photo
     from ..restore.enlarge import enlarge_mask
     from ..restore.photo import RestoreSettings, restore_photo
@@ -164,7 +191,9 @@ def restore(options: argparse.Namespace) -> int:
             copy_file(source.path, targets[source])
         return faces
 
-    return _exit_code(process(list(targets), work, say, options.report, earlier, people))
+    at_once = at_once_of(options, len(targets), pick_device(options.device))
+    done = process(list(targets), work, say, options.report, earlier, people, at_once=at_once)
+    return _exit_code(done)
 
 
 def load_networks(options: argparse.Namespace) -> tuple[Any, Any, Any]:
@@ -231,6 +260,8 @@ def detect(options: argparse.Namespace) -> int:
     if options.report is not None:
         check_report(options.report, [source.path for source in sources])
 
+    say(f"Loading the detector for {counted(len(sources), 'photograph')} …")
+
     from ..faces.detect import detect_faces
     from ..files.photos import read_photo
 
@@ -239,14 +270,26 @@ def detect(options: argparse.Namespace) -> int:
     def work(source: Source) -> Faces:
         pixels = read_photo(source.path).pixels
         found = detect_faces(pixels, detector, score=options.score, min_size=options.min_size)
-        faces = found.faces[0]
-        tell(f"{source.path}: {count_faces(faces)}")
-        for number, face in enumerate(faces, 1):
-            x0, y0, x1, y1 = face.box
-            tell(f"  {number}: {x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f}, score {face.score:.2f}")
-        return faces
+        return found.faces[0]
 
-    return _exit_code(process(sources, work, say, options.report))
+    at_once = at_once_of(options, len(sources), pick_device(options.device))
+    found = process(sources, work, say, options.report, show=_show_faces, at_once=at_once)
+    return _exit_code(found)
+
+
+def _show_faces(source: Source, faces: Faces) -> None:
+    tell(f"{source.path}: {count_faces(faces)}")
+    for number, face in enumerate(faces, 1):
+        x0, y0, x1, y1 = face.box
+        tell(f"  {number}: {x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f}, score {face.score:.2f}")
+
+
+def at_once_of(options: argparse.Namespace, count: int, device: torch.device) -> int:
+    """How many photographs are worked on side by side."""
+    from ..runtime.side_by_side import share_cores
+
+    chosen = share_cores(count, device)
+    return options.at_once or chosen
 
 
 def _exit_code(failed: int) -> int:

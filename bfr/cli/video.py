@@ -11,11 +11,11 @@ from ..files.whole import prepare_folders
 from .arguments import count
 from .arguments import number as in_range
 from .report import DONE, say, say_unread, write_report
-from .restore import add_restore, load_identity_of, load_networks, load_upscaler_of, settings_of
+from .restore import add_restoring, load_identity_of, load_networks, load_upscaler_of, settings_of
 
 
 def add_video(parser: argparse.ArgumentParser) -> None:
-    add_restore(parser, enlarge=1)
+    add_restoring(parser, enlarge=1)
     parser.set_defaults(command=video)
     add, frames = parser.add_argument, in_range(0, 1000)
     add(

@@ -107,7 +107,8 @@ def test_restores_a_folder(photos: Path, tmp_path: Path, capsys: pytest.CaptureF
     names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
     assert names == ["a.jpg", "more/b.png", "none.jpg"]
     assert {path: path.read_bytes() for path in photos.rglob("*.*")} == before
-    told = capsys.readouterr().err.splitlines()
+    begun, *told = capsys.readouterr().err.splitlines()
+    assert "3 photographs" in begun, "said before anything heavy is imported"
     assert [line.split(", ")[0] for line in told] == [
         f"[1/3] {photos / 'a.jpg'}: 1 face",
         f"[2/3] {photos / 'more' / 'b.png'}: 1 face",
@@ -254,7 +255,7 @@ def test_interrupting_keeps_what_is_done(
 
     monkeypatch.setattr(pipeline, "restore_photo", restore_photo)
     out, report = tmp_path / "out", tmp_path / "report.json"
-    assert run("restore", photos, "-o", out, "--report", report) == 130
+    assert run("restore", photos, "-o", out, "--report", report, "--at-once", 1) == 130
     assert [path.name for path in out.rglob("*.*")] == ["a.jpg"]
     assert len(entries(report)) == 1
     assert run("restore", photos, "-o", out) == 2, "results that exist are not replaced unasked"

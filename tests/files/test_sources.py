@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,27 @@ def test_a_report_that_cannot_be_written_is_told_before_the_work(tmp_path: Path)
 
     with pytest.raises(OutputError):
         process([Source(Path("a"), Path("a"))], work, print, tmp_path / "absent" / "report.json")
+
+
+def test_images_side_by_side_are_reported_in_their_order(tmp_path: Path):
+    """The first waits until the second is done."""
+    second = threading.Event()
+
+    def work(source: Source) -> tuple[Face, ...]:
+        if source.path.stem == "a":
+            assert second.wait(10)
+        second.set()
+        if source.path.stem == "b":
+            raise ImageError("b is truncated")
+        return (FACE,)
+
+    sources = [Source(Path(f"{name}.jpg"), Path(f"{name}.jpg")) for name in "abcd"]
+    lines, shown = [], []
+    report = tmp_path / "report.json"
+    failed = process(
+        sources, work, lines.append, report, show=lambda source, _: shown.append(source), at_once=2
+    )
+    assert failed == 1 and [source.path.stem for source in shown] == ["a", "c", "d"]
+    assert [line[1] for line in lines] == ["1", "2", "3", "4"]
+    images = json.loads(report.read_text())["images"]
+    assert [entry["path"] for entry in images] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
