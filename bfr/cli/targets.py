@@ -158,10 +158,10 @@ def _add_guidance(add: Callable[..., object]) -> None:
     add("--sampler", choices=SAMPLERS, default="dpm-solver++", help="(%(default)s)")
     add(
         "--calls",
-        type=number(0, 1000, int),
-        default=CALLS,
+        type=_number_or_auto(0, 1000),
+        default=AUTO,
         help="network calls per face, at most one per step; 0 is one per step from start, which "
-        "ddpm needs (%(default)s)",
+        "ddpm needs; auto is 8, or fewer if start is (%(default)s)",
     )
     add("--eta", type=fraction, default=0.0, help="the noise that ddim adds (%(default)s)")
     add("--seed", type=_seed, default=0, help="other seeds, other details (%(default)s)")
@@ -215,6 +215,8 @@ def _settings(options: argparse.Namespace, paper_factor: int, prior: Prior) -> P
 
     given = {field.name: getattr(options, field.name) for field in fields(Guidance)}
     automatic = {name: given[name] or 0 for name in ("start", "stop", "factor")}
+    if given["calls"] is None:
+        automatic["calls"] = min(CALLS, automatic["start"] or CALLS)
     guidance = Guidance(**{**given, **automatic})
     if not guidance.soft and not guidance.factor:
         guidance = replace(guidance, factor=paper_factor)

@@ -46,7 +46,8 @@ class Guidance:
         error: of the soft hold, σₙ, how wrong the guess may be; 0 follows freedom.
         strength: 1 holds fully, 0 not at all.
         sampler, eta, steps, seed, batch_size: see `SampleSettings`.
-        calls: network calls per face, at most one per step from start; 0 for all of these.
+        calls: network calls per face, at most one per step from start; 0 for one per step. As
+            many as fit if start follows freedom.
         suit_prior: adapts start, stop, factor and error to a prior of another size than 512;
             without it they are taken as the prior's own.
 
@@ -113,7 +114,8 @@ class Guidance:
             "seed": self.seed,
             "batch_size": self.batch_size,
         }
-        asked = SampleSettings(hold, calls=None, **shared)
+        # A start of one's own limits the calls; one that follows freedom takes what fits.
+        asked = SampleSettings(hold, calls=(self.calls or None) if self.start else None, **shared)
         settings = for_prior(asked, prior, size)
         if not self.start:  # what follows the slider never asks for more than there is
             learned = learned_steps(prior, respace(prior.schedule, self.steps))

@@ -273,8 +273,11 @@ def shared(across: Axis, down: Axis, guidance: Mapping[str, Any]) -> str:
     """The settings that all cells have in common, in words; what follows freedom is left out."""
     words = []
     for name, (id, _) in PARAMETERS.items():
-        value = guidance.get(id, getattr(Guidance(), id))
-        automatic = not value and id in ("start", "stop", "factor", "error", "calls")
+        default = getattr(Guidance(), id)
+        value = guidance.get(id, default)
+        automatic = not value and id in ("start", "stop", "factor", "error", "calls", "detail")
+        automatic |= id == "hold" and value == default
+        automatic |= id == "freedom" and bool(guidance.get("start"))
         if name not in (across.name, down.name) and not automatic:
             words.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
     size = f" (for {PAPER_SIZE} px)" if guidance.get("suit_prior", True) else ""

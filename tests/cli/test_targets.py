@@ -225,6 +225,7 @@ def test_bad_usage(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         [*targets_of, "--no-suit-prior", "--factor", "5"],
         [*targets_of, "--no-suit-prior", "--factor", "64"],
         [*targets_of, "--size", "8"],
+        [*targets_of, "--start", "150", "--stop", "90", "--calls", "200"],
         [*targets_of, "--calls", "1"],
         [*targets_of, "--hold", "soft", "--stop", "40"],
         [*targets_of, "--freedom", "1.5"],

@@ -100,7 +100,7 @@ def test_a_face_is_the_same_in_any_batch(server: Server, prior: str):
 def test_settings_suit_a_prior_of_another_size(server: Server, prior: str):
     paper = {"start": 150, "stop": 90, "sampler": "dpm-solver++", "calls": 4, "suit_prior": True}
     report = server.run(sampling(prior, **paper)).output("report")["text"][0]
-    assert "from step 53 of 250" in report and "factor 1," in report
+    assert "start 150" in report and "step 53 of 250" in report and "factor 1)" in report
 
 
 def test_half_precision_gives_nearly_the_same(server: Server, prior: str):
@@ -203,11 +203,11 @@ MISTAKES = {
     "factor": ("sample", {"factor": 7}, "does not divide 64"),
     "more calls than steps": ("sample", {"calls": 20}, "calls must be"),
     "start above the steps": ("sample", {"start": 60, "steps": 50}, "start must be at most 50"),
-    "values are words": ("sweep", {"across_values": "some"}, "whole numbers, as in 8, 16, 32"),
+    "values are words": ("sweep", {"across_values": "some"}, "whole numbers, such as 8, 16, 32"),
     "no values": ("sweep", {"down_values": " , "}, "whole numbers"),
     "the same twice": ("sweep", {"down": "low-pass factor"}, "two parameters"),
-    "nothing possible": ("sweep", {"down_values": "8, 9"}, "None of 4 combinations"),
-    "face": ("sweep", {"face": 1}, "faces in crops is 1, and face 1"),
+    "nothing possible": ("sweep", {"down_values": "8, 9"}, "got 0 of 4"),
+    "face": ("sweep", {"face": 1}, "faces in crops, 1, got 1"),
 }
 
 
@@ -327,7 +327,7 @@ def test_sides_that_the_factor_does_not_divide_are_mirrored(server: Server):
 @pytest.mark.parametrize(
     ("change", "node_id", "message"),
     [
-        ({"start": 0.5, "stop": 0.5}, "hold", "start must be before stop"),
+        ({"start": 0.5, "stop": 0.5}, "hold", "start must be below stop"),
         ({"factor": 33}, "sampler", "at most the latent's shorter side, 32"),
     ],
 )
