@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .errors import FaceRestorationError
     from .faces.align import align_faces
     from .faces.detect import detect_faces
+    from .faces.identity import identity_distance, load_identity
     from .faces.parsing import load_parser
     from .faces.paste import paste_faces
     from .faces.retinaface import load_detector
@@ -46,6 +47,7 @@ _ROOMS = {
     "errors": ("FaceRestorationError",),
     "faces.align": ("align_faces",),
     "faces.detect": ("detect_faces",),
+    "faces.identity": ("identity_distance", "load_identity"),
     "faces.parsing": ("load_parser",),
     "faces.paste": ("paste_faces",),
     "faces.retinaface": ("load_detector",),
@@ -77,6 +79,7 @@ __all__ = [  # noqa: RUF022 (in the order of the work)
     "find_sources",
     "load_detector",
     "load_parser",
+    "load_identity",
     "load_restorer",
     "load_prior",
     "detect_faces",
@@ -98,6 +101,7 @@ __all__ = [  # noqa: RUF022 (in the order of the work)
     "save_restorer",
     "degrade_faces",
     "measure_faces",
+    "identity_distance",
 ]
 
 
