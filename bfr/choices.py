@@ -33,7 +33,7 @@ SAMPLERS: Final = ("ddpm", "ddim", "dpm-solver++", "unipc")
 PRECISIONS: Final = ("float32", "bfloat16", "float16")
 """The names, in torch, of the number types that networks compute in."""
 
-RECIPES: Final = ("quick", "SwinIR (paper)", "CodeFormer (paper)")
+RECIPES: Final = ("quick", "SwinIR (paper)", "CodeFormer (paper)", "quick demo")
 """The presets of fine-tuning."""
 
 SCHEDULES: Final = ("cosine", "steps", "constant")

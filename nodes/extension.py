@@ -1,4 +1,4 @@
-"""The pack as ComfyUI sees it: model folders, routes and the list of nodes."""
+"""The pack as ComfyUI sees it: model folders, routes, nodes, and what nodes of others become."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from . import (
     loaders,
     measure,
     pairs,
+    replacements,
     report,
     restore,
     review,
@@ -31,6 +32,7 @@ class FaceRestorationExtension(ComfyExtension):
     async def on_load(self) -> None:
         folders.register_folders()
         routes.register_routes()
+        await replacements.register_replacements()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
@@ -59,4 +61,5 @@ class FaceRestorationExtension(ComfyExtension):
             example.LoadExampleVideo,
             compare.CompareImages,
             report.ShowReport,
+            replacements.RestorePhotoWith,
         ]

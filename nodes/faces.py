@@ -204,8 +204,10 @@ class AlignFaces(io.ComfyNode):
                     "faces",
                     types=[schemas.Faces, schemas.FaceLandmarks],
                     display_name="faces",
+                    optional=True,
                     tooltip="From Detect Faces or Select Faces, or the face landmarks of the "
-                    "core's Detect Face Landmarks (MediaPipe).",
+                    "core's Detect Face Landmarks (MediaPipe). Not connected: all faces that the "
+                    "embedded detector finds.",
                 ),
                 io.Int.Input(
                     "size",
@@ -242,8 +244,11 @@ class AlignFaces(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, faces, size, need_faces=False) -> io.NodeOutput:
+    def execute(cls, image, size, need_faces=False, faces=None) -> io.NodeOutput:
         images, _ = to_core(image)
+        if faces is None:
+            memory.load(detector := memory.manage_detector(load_detector()))
+            faces = detect_faces(images, detector, on_step=memory.progress())
         found = to_face_set(faces)
         if need_faces and not found.count:
             raise InputError(

@@ -118,7 +118,8 @@ def recipe_inputs() -> list[io.Input]:
             default=AUTO,
             tooltip="The recipe. auto: the one that suits the restorer. quick: minutes to an hour "
             "for the embedded restorer without a GPU. SwinIR (paper) and CodeFormer (paper): the "
-            "published recipes, for a day on a GPU; the first also suits GFPGAN and RestoreFormer.",
+            "published recipes, for a day on a GPU; the first also suits GFPGAN and RestoreFormer. "
+            "quick demo: the quick one cut short to minutes, to see that it works.",
         ),
         _own_number(
             "steps",

@@ -19,7 +19,7 @@ from .folders import FOLDERS, fingerprint, get_file, list_names
 EMBEDDED = "embedded default"
 
 
-def _name_input(id: str, display_name: str, kind: str, embedded: bool) -> io.Combo.Input:
+def name_input(id: str, display_name: str, kind: str, embedded: bool) -> io.Combo.Input:
     options = [EMBEDDED] * embedded + list_names(kind)
     default = "comes with the pack and needs no file. " if embedded else ""
     return io.Combo.Input(
@@ -33,7 +33,7 @@ def _name_input(id: str, display_name: str, kind: str, embedded: bool) -> io.Com
     )
 
 
-def _download_input() -> io.Boolean.Input:
+def download_input() -> io.Boolean.Input:
     return io.Boolean.Input(
         "download",
         display_name="download",
@@ -53,8 +53,8 @@ class LoadFaceDetector(io.ComfyNode):
             description="Loads the RetinaFace network that finds faces and their five landmarks.",
             search_aliases=["face detection model", "retinaface", "load retinaface"],
             inputs=[
-                _name_input("detector_name", "detector", "detector", embedded=True),
-                _download_input(),
+                name_input("detector_name", "detector", "detector", embedded=True),
+                download_input(),
             ],
             outputs=[
                 schemas.Detector.Output(
@@ -86,8 +86,8 @@ class LoadRestorer(io.ComfyNode):
             "RestoreFormer, SwinIR and any other single-image network that spandrel knows.",
             search_aliases=["face restore model", "gfpgan", "codeformer", "restoreformer"],
             inputs=[
-                _name_input("restorer_name", "restorer", "restorer", embedded=True),
-                _download_input(),
+                name_input("restorer_name", "restorer", "restorer", embedded=True),
+                download_input(),
             ],
             outputs=[
                 io.UpscaleModel.Output(
@@ -127,8 +127,8 @@ class LoadFaceParser(io.ComfyNode):
                 "face mask",
             ],
             inputs=[
-                _name_input("parser_name", "parser", "parser", embedded=False),
-                _download_input(),
+                name_input("parser_name", "parser", "parser", embedded=False),
+                download_input(),
             ],
             outputs=[
                 schemas.Parser.Output(
@@ -159,8 +159,8 @@ class LoadPrior(io.ComfyNode):
             "or a diffusers folder.",
             search_aliases=["face prior", "diffusion prior", "iddpm", "ddpm", "load prior"],
             inputs=[
-                _name_input("prior_name", "prior", "prior", embedded=True),
-                _download_input(),
+                name_input("prior_name", "prior", "prior", embedded=True),
+                download_input(),
                 io.Combo.Input(
                     "preset",
                     display_name="preset",

@@ -122,6 +122,7 @@ class ReviewTrainingPairs(io.ComfyNode):
             "what stands out, and marks the pairs to leave out. Nothing is deleted.",
             search_aliases=["contact sheet", "curate dataset", "reject pairs", "training set"],
             is_output_node=True,
+            has_intermediate_output=True,
             inputs=[
                 schemas.Pairs.Input(
                     "pairs",

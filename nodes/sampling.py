@@ -146,6 +146,7 @@ class SweepGuidance(io.ComfyNode):
             "same noise, and lays the results out in a labelled grid, with the likeness to the "
             "guess and the sharpness under each.",
             search_aliases=["xy plot", "grid search", "compare settings", "parameter sweep"],
+            has_intermediate_output=True,
             inputs=[
                 io.Image.Input(
                     "crops",

@@ -1,6 +1,10 @@
 /** Review Training Pairs: a click on a pair rejects it, or takes that back, in the text widgets. */
 import { app } from "../../scripts/app.js";
 import { addSheet, after, isLinked, setWidgets, toast } from "./sheet.js";
+import { t } from "./words.js";
+
+const FIGURES =
+  "like: likeness to the guess in dB. moved: eyes, nose, mouth. sharp, grain. niqe: lower is more natural.";
 
 app.registerExtension({
   name: "face-restoration-tuner.review",
@@ -17,7 +21,8 @@ app.registerExtension({
     function toggle(cell) {
       const linked = lists.find((list) => isLinked(node, list.name));
       if (linked) {
-        toast("warn", "Not marked", `The input ${linked.name} is connected and decides by itself.`);
+        const why = t("The input {name} is connected and decides by itself.", linked);
+        toast("warn", t("Not marked"), why);
         return;
       }
       const reject = !isRejected(cell);
@@ -28,15 +33,18 @@ app.registerExtension({
     }
 
     const refresh = addSheet(node, {
-      empty: "Run to see the contact sheet here, and click the pairs to leave out.",
-      label: "Training pairs",
+      empty: t("Run to see the contact sheet here, and click the pairs to leave out."),
+      label: t("Training pairs"),
       keys: "rk",
       describe: (cell) =>
-        `${cell.number}${isRejected(cell) ? " rejected" : ""}: ${cell.name}\n${cell.hint}`,
+        `${cell.number}${isRejected(cell) ? t(" rejected") : ""}: ${cell.name}\n${cell.hint}`,
       summary(sheet) {
         const count = sheet.cells.filter(isRejected).length + sheet.rejected_elsewhere;
-        const page = sheet.pages > 1 ? `Page ${sheet.page} of ${sheet.pages}. ` : "";
-        return `${count} of ${sheet.count} rejected.\n${page}The next run writes it down.`;
+        const lines = [t("{count} of {all} rejected.", { count, all: sheet.count })];
+        if (sheet.pages > 1) lines.push(t("Page {page} of {pages}.", sheet));
+        const changed = sheet.cells.some((cell) => isRejected(cell) !== cell.rejected);
+        if (changed) lines.push(t("The next run writes it down."));
+        return `${lines.join(" ")}\n${t(FIGURES)}`;
       },
       press: toggle,
       mark: (cell, button) => button.setAttribute("aria-pressed", isRejected(cell)),

@@ -1,5 +1,6 @@
 /** A sheet in a node, as nodes/looking.py sends it: a picture with a button over each cell. */
 import { app } from "../../scripts/app.js";
+import { t } from "./words.js";
 
 const STYLE = `
 .bfr-sheet { display: flex; flex-direction: column; gap: 4px; height: 100%; min-height: 40px;
@@ -66,7 +67,7 @@ export function addSheet(node, { empty, label, describe, summary, press, mark, k
       picture.draggable = false;
       picture.onerror = () => {
         show(null);
-        status.textContent = "The picture of the last run is gone. Run again to see it.";
+        status.textContent = t("The picture of the last run is gone. Run again to see it.");
       };
       picture.src = app.api.apiURL(`/view?${new URLSearchParams(sheet.picture)}`);
       stage.style.aspectRatio = `${sheet.width} / ${sheet.height}`;

@@ -1,6 +1,7 @@
 /** Sweep Guidance: a click on a cell copies its settings into the node that samples. */
 import { app } from "../../scripts/app.js";
 import { addSheet, isLinked, setWidgets, toast } from "./sheet.js";
+import { t } from "./words.js";
 
 const SAMPLERS = ["BFR_SamplePseudoTargets", "BFR_BuildTrainingPairs"];
 
@@ -9,10 +10,10 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass !== "BFR_SweepGuidance") return;
     addSheet(node, {
-      empty: "Run to see the grid here, and click a cell to sample with its settings.",
-      label: "Combinations of settings",
+      empty: t("Run to see the grid here, and click a cell to sample with its settings."),
+      label: t("Combinations of settings"),
       describe: (cell) => `${cell.name}\n${cell.hint}`,
-      summary: () => "Click a cell to copy its settings into Sample Pseudo Targets.",
+      summary: () => t("Click a cell to copy its settings into Sample Pseudo Targets."),
       press: (cell) => (cell.settings ? copy(node, cell) : toast("warn", cell.name, cell.hint)),
       mark: (cell, button) => button.setAttribute("aria-disabled", !cell.settings),
     });
@@ -22,17 +23,18 @@ app.registerExtension({
 function copy(sweep, cell) {
   const found = findSamplers(sweep);
   if (found.length !== 1) {
-    const add = "Add a Sample Pseudo Targets node beside the sweep: double-click the canvas.";
-    const choose = "Several nodes could take them. Select one and click again.";
-    toast("warn", "Not copied", found.length ? choose : add);
+    const add = t("Add a Sample Pseudo Targets node to the workflow: double-click the canvas.");
+    const choose = t("Several nodes could take them. Select one and click again.");
+    toast("warn", t("Not copied"), found.length ? choose : add);
     return;
   }
   const [sampler] = found;
   const linked = Object.keys(cell.settings).filter((name) => isLinked(sampler, name));
   const values = Object.entries(cell.settings).filter(([name]) => !linked.includes(name));
   setWidgets(sampler, Object.fromEntries(values));
-  const kept = linked.length ? ` Left alone, for they are connected: ${linked.join(", ")}.` : "";
-  const title = `Copied to ${sampler.title} (${sampler.id})`;
+  const names = linked.join(", ");
+  const kept = names && ` ${t("Left alone, since they are connected: {names}.", { names })}`;
+  const title = `${t("Copied to")} ${sampler.title} (${sampler.id})`;
   toast(linked.length ? "warn" : "success", title, `${cell.name}.${kept}`);
 }
 

@@ -3,6 +3,7 @@
  * and the graph fills the window, for text to be readable.
  */
 import { app } from "../../scripts/app.js";
+import { language } from "./words.js";
 
 const EXAMPLE = /^face_example_/;
 // What covers the canvas at its left, top, right and bottom: side bar, menu, and some air.
@@ -18,7 +19,10 @@ app.registerExtension({
     if (values.some((value) => EXAMPLE.test(value))) await putExamples();
   },
   afterConfigureGraph() {
-    if (opened) fill();
+    if (opened) {
+      if (language().startsWith("zh")) turnNote();
+      fill();
+    }
     opened = false;
   },
 });
@@ -29,6 +33,14 @@ async function putExamples() {
   const { written, error } = await reply.json();
   if (error) console.warn("[face-restoration-tuner]", error);
   else if (written) await app.refreshComboInNodes();
+}
+
+/** Unfolds the Chinese note in the place of the English one. */
+function turnNote() {
+  const [english, chinese] = app.graph.nodes.filter((node) => node.type === "MarkdownNote");
+  if (!chinese?.flags.collapsed) return;
+  [english.pos, chinese.pos] = [[...chinese.pos], [...english.pos]];
+  for (const note of [english, chinese]) note.collapse(true);
 }
 
 /** Lets the graph fill the part of the window that no bar covers; at its own size if it fits. */

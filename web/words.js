@@ -2,6 +2,28 @@
 import { app } from "../../scripts/app.js";
 
 const CHINESE = {
+  "Run to see the contact sheet here, and click the pairs to leave out.":
+    "运行后在此显示联系表，点击要排除的样本。",
+  "Training pairs": "训练样本",
+  " rejected": " 已排除",
+  "{count} of {all} rejected.": "已排除 {count} / {all}。",
+  "Page {page} of {pages}.": "第 {page} 页，共 {pages} 页。",
+  "The next run writes it down.": "下次运行时写入。",
+  "Not marked": "未标记",
+  "The input {name} is connected and decides by itself.": "输入 {name} 已连接，由它决定。",
+  "like: likeness to the guess in dB. moved: eyes, nose, mouth. sharp, grain. niqe: lower is more natural.":
+    "like：与猜测图的相似度（dB）。moved：五官移动。sharp：清晰度。grain：噪点。niqe：越低越自然。",
+  "Run to see the grid here, and click a cell to sample with its settings.":
+    "运行后在此显示网格，点击一格即可使用其设置采样。",
+  "Combinations of settings": "设置组合",
+  "Click a cell to copy its settings into Sample Pseudo Targets.":
+    "点击一格，将其设置复制到“采样伪目标”。",
+  "Add a Sample Pseudo Targets node to the workflow: double-click the canvas.":
+    "请在工作流中添加“采样伪目标”节点：双击画布。",
+  "Several nodes could take them. Select one and click again.": "有多个节点可用。请选中一个再点击。",
+  "Not copied": "未复制",
+  "Copied to": "已复制到",
+  "Left alone, since they are connected: {names}.": "以下已连接，保持不变：{names}。",
   "Run to see both under one slider here.": "运行后在此用滑块对比两张图。",
   "Run to see the report here.": "运行后在此显示报告。",
   "Before and after": "修复前后",
@@ -12,9 +34,13 @@ const CHINESE = {
   "The picture of the last run is gone. Run again to see it.": "上次运行的图片已不存在，请重新运行。",
 };
 
+/** The editor's language, such as "zh" or "en". */
+export function language() {
+  return app.extensionManager?.setting?.get?.("Comfy.Locale") ?? "en";
+}
+
 /** A text of ours as the editor's language has it; English where there is none. */
 export function t(text, values = {}) {
-  const language = app.extensionManager?.setting?.get?.("Comfy.Locale") ?? "en";
-  const found = (language.startsWith("zh") && CHINESE[text]) || text;
+  const found = (language().startsWith("zh") && CHINESE[text]) || text;
   return found.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }

@@ -184,9 +184,20 @@ PRESETS: dict[str, FinetuneSettings] = {
         betas=(0.9, 0.99),
         ema=0.995,
     ),
+    "quick demo": FinetuneSettings(
+        steps=200,
+        lr=3e-4,
+        lr_end=3e-5,
+        batch=2,
+        micro_batch=2,
+        patch=96,
+        adversarial=0,
+        ema=0.99,
+        clip=1.0,
+    ),
 }
 """A quick recipe for small networks without a GPU, and those of Kuai et al., from section 4 and
-their published configuration."""
+their published configuration; the demonstration is the quick one cut short to minutes."""
 
 
 def preset_for(restorer: Restorer) -> str:

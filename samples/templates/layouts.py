@@ -12,13 +12,6 @@ CLEAN, ALBUM = "face_example_clean_photo.png", "face_example_album"
 QUICK = {"start": 60, "stop": 40, "sampler": "dpm-solver++", "calls": 15}
 
 
-# What the preset "quick demo" of fine-tuning should say by itself.
-DEMO = {
-    "preset": "quick", "steps": 200, "learning_rate": 0.0003, "batch": 2, "patch": 96,
-    "adversarial": 0.0, "validate_every": 25,
-}  # fmt: skip
-
-
 def photo(name: str, height: int = 360, title: str = "") -> Node:
     return Node("LoadImage", height, {"image": name}, title)
 
@@ -224,7 +217,7 @@ TRAIN = Template(
         Column(400, {
             "tune": Node("BFR_FinetuneRestorer", 860, {
                 "pairs": Output("review"), "restorer": Output("restorer"),
-                "run_name": "face_example", **DEMO}),
+                "run_name": "face_example", "preset": "quick demo"}),
             "better": text("tune", 1, 306, "Is it better?"),
         }, "3  Fine-tune"),
         Column(480, {

@@ -87,7 +87,7 @@ def test_frames_without_a_face_pass_through(server: Server):
     assert result.succeeded, result.messages
     first, second = result.output("report")["text"][0].splitlines()
     assert first == "1 face followed; 2 of 4 frames restored, the others unchanged"
-    assert second.startswith("face 0: frames 2 to 3, ")
+    assert second.startswith("face 1: frames 3 to 4, ")
     images = server.images(result, "save")
     assert len(images) == 4 and all((image == (0x33, 0x66, 0x99)).all() for image in images[:2])
 
