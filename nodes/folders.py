@@ -60,6 +60,12 @@ def list_names(kind: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def list_missing(kind: str) -> list[manifest.PublishedWeights]:
+    """The published files of one kind that are not on this machine."""
+    entries = [entry for entry in manifest.published() if entry.kind == kind]
+    return [entry for entry in entries if find_file(kind, entry.file) is None]
+
+
 def find_folders(keys: Iterable[str], is_one: Callable[[Path, set[str]], bool]) -> dict[str, Path]:
     """The folders of a kind below those of ComfyUI's folder names, by their names.
 

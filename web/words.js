@@ -2,6 +2,11 @@
 import { app } from "../../scripts/app.js";
 
 const CHINESE = {
+  "not here": "未下载",
+  "size unknown": "大小未知",
+  "Download {name}?": "下载 {name}？",
+  "It is not on this machine. The next run would fetch {size}. Its licence: {licence}":
+    "本机没有此文件。下次运行将下载 {size}。许可证：{licence}",
   "Run to see the contact sheet here, and click the pairs to leave out.":
     "运行后在此显示联系表，点击要排除的样本。",
   "Training pairs": "训练样本",
