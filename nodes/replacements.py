@@ -94,8 +94,7 @@ def replace(
         new_node_id=node.define_schema().node_id,
         old_node_id=old_id,
         old_widget_ids=widgets,
-        input_mapping=mapping,
-        output_mapping=[{"new_idx": 0, "old_idx": 0}],
+        input_mapping=mapping,  # outputs keep their places: ComfyUI cannot map a chain of them
     )
 
 
