@@ -17,6 +17,8 @@ from .folders import fingerprint, get_file
 from .loaders import EMBEDDED, LoadRestorer, download_input, name_input
 from .restore import RestorePhoto
 
+AS_LARGE = {"enlarge": "1", "grain": 0.0}  # as other packs give the photograph back
+
 
 class RestorePhotoWith(io.ComfyNode):
     @classmethod
@@ -62,7 +64,7 @@ class RestorePhotoWith(io.ComfyNode):
         path = None
         if restorer_name != EMBEDDED:
             path = get_file("restorer", restorer_name, download)
-        given = {**defaults(RestorePhoto), "strength": strength, "fidelity": fidelity}
+        given = {**defaults(RestorePhoto), **AS_LARGE, "strength": strength, "fidelity": fidelity}
         restorer = memory.manage_restorer(load_restorer(path))
         restored = RestorePhoto.execute(image=image, restorer=restorer, **given)
         return io.NodeOutput(restored.args[0])
@@ -122,6 +124,7 @@ def known() -> list[io.NodeReplace]:
             RestorePhoto,
             ["facedetection", "codeformer_fidelity"],
             with_model,
+            **AS_LARGE,
         ),
         replace("CropFace", AlignFaces, ["facedetection"], {"image": "image"}, need_faces=False),
         replace("ReActorRestoreFace", RestorePhotoWith, reactor, named),

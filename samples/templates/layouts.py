@@ -9,7 +9,6 @@ from samples.templates.graph import Column, Node, Output, Template
 
 OLD, SMALL, NOISY = (f"face_example_{kind}_photo.png" for kind in ("old", "small", "noisy"))
 CLEAN, ALBUM = "face_example_clean_photo.png", "face_example_album"
-QUICK = {"start": 60, "stop": 40, "sampler": "dpm-solver++", "calls": 15}
 
 
 def photo(name: str, height: int = 360, title: str = "") -> Node:
@@ -20,8 +19,8 @@ def restorer(title: str = "") -> Node:
     return Node("BFR_LoadRestorer", 110, title=title)
 
 
-def prior() -> Node:
-    return Node("BFR_LoadPrior", 210)
+def prior(height: int = 210) -> Node:
+    return Node("BFR_LoadPrior", height)
 
 
 def text(node: str, slot: int, height: int, title: str) -> Node:
@@ -70,11 +69,8 @@ UPSCALE = Template(
                 "images": Output("restore"), "filename_prefix": "restored"}, "Save the result"),
         }),
         Column(340, {
-            "enlarge": Node("ImageScaleBy", 110, {
-                "image": Output("photo"), "upscale_method": "lanczos", "scale_by": 2.0},
-                "Upscale 2×, or with a model"),
-            "restore": Node("BFR_RestorePhoto", 684, {
-                "image": Output("enlarge"), "restorer": Output("restorer")}),
+            "restore": Node("BFR_RestorePhoto", 848, {
+                "image": Output("photo"), "restorer": Output("restorer"), "enlarge": "4"}),
         }),
         Column(560, {
             "compare": compare(Output("photo"), Output("restore"), 848),
@@ -164,14 +160,13 @@ GUIDANCE = Template(
             "figures": text("sweep", 2, 332, "Figures of the sweep"),
         }, "2  Its guess"),
         Column(380, {
-            "sample": Node("BFR_SamplePseudoTargets", 640, {
-                "crops": Output("guess"), "prior": Output("prior"), **QUICK}),
-            "compare": compare(Output("guess"), Output("sample"), 376, "Guess and pseudo target"),
+            "sample": Node("BFR_SamplePseudoTargets", 710, {
+                "crops": Output("guess"), "prior": Output("prior")}),
+            "compare": compare(Output("guess"), Output("sample"), 306, "Guess and pseudo target"),
         }, "3  Its pseudo target"),
         Column(560, {
             "sweep": Node("BFR_SweepGuidance", 1070, {
-                "crops": Output("guess"), "prior": Output("prior"), **QUICK,
-                "across_values": "4, 8, 16", "down_values": "15, 30, 45"}),
+                "crops": Output("guess"), "prior": Output("prior")}),
         }, "4  A sweep: click a cell to copy its settings"),
     ],
 )  # fmt: skip
@@ -188,7 +183,7 @@ PAIRS = Template(
         Column(380, {
             "build": Node("BFR_BuildTrainingPairs", 900, {
                 "prior": Output("prior"), "restorer": Output("restorer"), "folder": ALBUM,
-                "pairs_name": "face_example", **QUICK}),
+                "pairs_name": "face_example"}),
         }, "2  Guesses and pseudo targets of a folder"),
         Column(600, {
             "review": Node("BFR_ReviewTrainingPairs", 900, {"pairs": Output("build")}),
@@ -201,24 +196,24 @@ PAIRS = Template(
 
 TRAIN = Template(
     350,
-    1220,
+    1240,
     [
         Column(340, {
             "restorer": restorer(),
-            "prior": prior(),
-            "build": Node("BFR_BuildTrainingPairs", 792, {
+            "prior": prior(180),
+            "build": Node("BFR_BuildTrainingPairs", 842, {
                 "prior": Output("prior"), "restorer": Output("restorer"), "folder": ALBUM,
-                "pairs_name": "face_example_tuning", **QUICK}),
+                "pairs_name": "face_example_tuning"}),
         }, "1  Pairs of a folder"),
         Column(480, {
-            "review": Node("BFR_ReviewTrainingPairs", 760, {"pairs": Output("build")}),
+            "review": Node("BFR_ReviewTrainingPairs", 780, {"pairs": Output("build")}),
             "strip": picture("tune", 3, 406, "Held-back faces"),
         }, "2  Review: click the pairs to leave out"),
         Column(400, {
             "tune": Node("BFR_FinetuneRestorer", 860, {
                 "pairs": Output("review"), "restorer": Output("restorer"),
                 "run_name": "face_example", "preset": "quick demo"}),
-            "better": text("tune", 1, 306, "Is it better?"),
+            "better": text("tune", 1, 326, "Is it better?"),
         }, "3  Fine-tune"),
         Column(480, {
             "photo": photo(NOISY, 320, "Another photograph"),
@@ -226,7 +221,7 @@ TRAIN = Template(
                 "image": Output("photo"), "restorer": Output("restorer")}, "As it was"),
             "tuned": Node("BFR_RestorePhoto", 0, {
                 "image": Output("photo"), "restorer": Output("tune")}, "Fine-tuned"),
-            "compare": compare(Output("base"), Output("tuned"), 540, "As it was, fine-tuned"),
+            "compare": compare(Output("base"), Output("tuned"), 560, "As it was, fine-tuned"),
             "save": Node("BFR_SaveRestorer", 144, {
                 "restorer": Output("tune"), "file_name": "face_example_tuned"}),
         }, "4  Compare and save"),
