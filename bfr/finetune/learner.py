@@ -1,4 +1,7 @@
-"""The learner: all that changes while a restorer is tuned, and how one step changes it."""
+"""The learner: all that changes while a restorer is tuned, and how one step changes it.
+
+One long module on purpose: what a step changes is just what the state must save.
+"""
 
 from __future__ import annotations
 

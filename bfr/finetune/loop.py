@@ -18,6 +18,7 @@ from ..runtime.processes import Share
 from ..runtime.progress import Progress
 from .report import INTERRUPTED, describe
 from .run import Run, prepare
+from .run_folder import RunFolder
 from .settings import FinetuneSettings
 from .validate import strip
 
@@ -106,15 +107,32 @@ def finetune(
     Raises:
         InputError: for settings, pairs or evaluation faces that do not fit, or a folder that
             holds another run or anything else; the message names what differs.
+        BusyError: if another process works in the folder.
         WrongArchitectureError: for a restorer that cannot be trained, or not by this recipe.
         OutOfMemoryError: if memory runs out; the message says what would need less.
         OutputError: if the folder cannot be written to, or the disk is full.
     """
     share = share or Share()
+    folder = RunFolder(Path(run), writes=share.rank == 0)
+    with folder.lock():
+        course = prepare(
+            restorer, pairs, folder, settings, clean, evaluation, device, resume, share, tensorboard
+        )
+        stopped = _follow(course, share, say, on_step, validate_every, save_every)
+        return _result(course, restorer, keep_worse, stopped)
+
+
+def _follow(
+    course: Run,
+    share: Share,
+    say: Callable[[str], None] | None,
+    on_step: OnStep | None,
+    validate_every: int,
+    save_every: int,
+) -> str:
+    """Learns, validates and saves to the end; returns why it ended early, empty if it did not."""
+    settings = course.data.settings
     progress = Progress(say, on_step, scale=settings.steps)
-    course = prepare(
-        restorer, pairs, run, settings, clean, evaluation, device, resume, share, tensorboard
-    )
     learner, stopped = course.learner, course.diverged
     progress.begin("steps", settings.steps, (0, settings.steps), learner.step)
     try:
@@ -149,7 +167,7 @@ def finetune(
         raise
     finally:
         course.close()
-    return _result(course, restorer, keep_worse, stopped)
+    return stopped
 
 
 def _result(course: Run, restorer: Restorer, keep_worse: bool, stopped: str) -> Finetuned:

@@ -181,7 +181,7 @@ class Run:
 def prepare(
     restorer: Restorer,
     pairs: PairSet,
-    folder: Path,
+    place: RunFolder,
     settings: FinetuneSettings,
     clean: Path | None,
     evaluation: Tensor | None,
@@ -204,7 +204,7 @@ def prepare(
     distance = load_distance(settings.distance, device)
     identity = identify(restorer, data, evaluation, distance.name)
     learner = make_learner(restorer, settings, distance, device)
-    place, diverged = RunFolder(folder, writes=share.rank == 0), ""
+    diverged = ""
     if (state := place.open(identity, resume, share.wait)) is not None:
         again = bool(state["diverged"]) and rates(state["run"]) != rates(identity)
         learner.load(state, from_best=again)

@@ -25,6 +25,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from torch import Tensor
 
 from ..errors import FaceRestorationError, InputError, OutputError
 from ..files.checkpoint import read_checkpoint, write_checkpoint
+from ..files.lock import LOCK, only_writer
 from ..files.photos import Photo, write_photo
 from ..files.whole import atomic_path, check_writable
 from ..restore.restorer import Restorer
@@ -53,7 +55,7 @@ STATE, FACTS, BEST, RESULT, LOG, LOSS, SAMPLES = (
 _EARLIER = "state.safetensors"  # the state as the first versions wrote it
 _SAMPLE = re.compile(r"step_(\d{6,})\.png")
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.part")  # what `atomic_path` leaves when it is killed
-_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini", LOCK, f"{LOCK}.holder"}
 _TO_READ = ("step", "run", "diverged")  # what state.json shows of the state
 
 
@@ -68,6 +70,22 @@ class RunFolder:
 
     folder: Path
     writes: bool = True
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Holds the folder, so that no two runs are mixed in it.
+
+        Raises:
+            InputError: if the folder holds something else than a run.
+            BusyError: if another process works there.
+            OutputError: if it cannot be written to.
+        """
+        if not self.writes:
+            return nullcontext()
+        check_writable(self.folder)
+        if not (self.folder / STATE).is_file():
+            self.read()  # which names a run of an earlier version
+            self._check_empty()
+        return only_writer(self.folder)
 
     def open(
         self, identity: Mapping[str, Any], resume: bool | None, wait: Callable[[], None]

@@ -20,13 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bfr.errors import (
+    BusyError,
     CancelledError,
     InputError,
     OutOfMemoryError,
     OutputError,
     WrongArchitectureError,
 )
-from bfr.files.photos import Photo, read_photo, write_photo
+from bfr.files.lock import only_writer
+from bfr.files.photos import read_photo
 from bfr.files.weights import read_state_dict
 from bfr.finetune import learner
 from bfr.finetune import run as module
@@ -39,7 +41,16 @@ from bfr.image.plots import curves
 from bfr.pairs.folder import PairSet
 from bfr.restore.restorer import Restorer, load_restorer
 from bfr.runtime.processes import Share
-from tests.finetune_sets import PLAIN, QUICK, SIZE, faces, pairs_folder, tiny_restorer
+from tests.finetune_sets import (
+    PLAIN,
+    QUICK,
+    SIZE,
+    darker,
+    faces,
+    pairs_folder,
+    tiny_restorer,
+    write_pairs,
+)
 from tests.pair_sets import restorer as strange_restorer
 
 ALL = replace(QUICK, steps=6)
@@ -342,6 +353,15 @@ def test_a_run_does_not_replace_the_restorer_that_it_begins_with(pairs: PairSet,
     assert path.read_bytes() == before
 
 
+def test_two_runs_never_mix(pairs: PairSet, tmp_path: Path):
+    with only_writer(tmp_path), pytest.raises(BusyError):
+        tune(pairs, tmp_path)
+    assert tune(pairs, tmp_path).finished
+    with only_writer(tmp_path), pytest.raises(BusyError):
+        tune(pairs, tmp_path, resume=False)
+    assert tune(pairs, tmp_path, resume=True).finished
+
+
 def test_a_run_of_an_earlier_version_is_named(pairs: PairSet, tmp_path: Path):
     (tmp_path / "state.safetensors").write_bytes(b"old")
     for resume in (None, True, False):
@@ -392,11 +412,9 @@ def test_it_learns_what_can_be_learnt(tmp_path: Path):
 @pytest.fixture(scope="module")
 def adverse(tmp_path_factory: pytest.TempPathFactory) -> PairSet:
     """Pairs whose targets are noise: what is learnt from them is worse than nothing."""
-    pairs = pairs_folder(tmp_path_factory.mktemp("adverse"))
-    for number, pair in enumerate(pairs.pairs):
-        noise = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(number))
-        write_photo(pairs.path("target", pair), Photo(noise))
-    return pairs
+    noise = torch.rand(6, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    damaged = darker(faces(6))
+    return write_pairs(tmp_path_factory.mktemp("adverse"), damaged, damaged, noise)
 
 
 def test_never_worse(adverse: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,0 +1,59 @@
+"""The guard's verdict on sabotaged targets, with the two faces of the sample photographs.
+
+A restorer tuned to them is simulated: half the way from the base's faces to the targets.
+`benchmarks/guard.py` does the same with many faces, pseudo targets and real training.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.guard import LEARNED, REPORT, SIZE, TUNING, Case, Faces
+from bfr.damage.degrade import degrade_faces
+from bfr.faces.align import align_faces
+from bfr.faces.detect import detect_faces
+from bfr.faces.identity import Identity, load_identity
+from bfr.faces.retinaface import load_detector
+from bfr.faces.select import select_faces
+from bfr.files.photos import read_photo
+from bfr.finetune.guard import compare, judge, look
+from bfr.restore.restorer import load_restorer, restore_faces
+
+CASES = {
+    name: case
+    for name, case in {**TUNING, **REPORT}.items()
+    if case.lr is None and case.damage == "gfpgan" and "pseudo" not in name
+}
+
+
+@pytest.fixture(scope="module")
+def identity() -> Identity:
+    return load_identity()
+
+
+@pytest.fixture(scope="module")
+def faces(root: Path) -> Faces:
+    detector, crops = load_detector(), []
+    for path in sorted((root / "samples").glob("*.jpg")):
+        photo = read_photo(path).pixels
+        found = select_faces(detect_faces(photo, detector), sort="size", limit=1)
+        crops += align_faces(photo, found, SIZE)[0]
+    pair = torch.stack(crops)
+    clean = torch.cat([pair, pair.flip(-1)] * 3)  # each damaged in another way
+    lq = degrade_faces(clean, "gfpgan", 7)
+    guess = restore_faces(lq, load_restorer())
+    return Faces(lq, guess, guess, clean)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_only_what_deserves_it_is_accepted(name: str, faces: Faces, identity: Identity):
+    case: Case = CASES[name]
+    restored = faces.guess.lerp(case.targets(faces), LEARNED).clamp(0, 1)
+    base = look(faces.guess, identity)
+    figures = compare(base, look(restored, identity))
+    verdict = judge(figures, compare(base, base))
+    means = {key: round(sum(values) / len(values), 3) for key, values in figures.items()}
+    assert verdict.better == case.good, (verdict.describe(), means)
