@@ -8,9 +8,10 @@ from ..bfr.choices import MASKS
 from ..bfr.errors import InputError
 from ..bfr.faces.align import align_faces
 from ..bfr.faces.detect import detect_faces
+from ..bfr.faces.overlay import draw_faces
 from ..bfr.faces.paste import paste_faces
 from ..bfr.faces.retinaface import load_detector
-from ..bfr.faces.select import SORTS, draw_faces, select_faces
+from ..bfr.faces.select import SORTS, select_faces
 from ..bfr.image.tensors import size_in_words
 from ..bfr.records import counted
 from . import memory, schemas
@@ -154,7 +155,8 @@ class SelectFaces(io.ComfyNode):
                     "mask",
                     display_name="mask",
                     optional=True,
-                    tooltip="Keep only faces whose centre lies in the painted part.",
+                    tooltip="Keep only faces of which at least a tenth is painted. An unpainted "
+                    "mask keeps all.",
                 ),
             ],
             outputs=[

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from bfr.faces.detect import detect_faces
+from bfr.faces.overlay import draw_faces
 from bfr.faces.retinaface import Detector, load_detector
-from bfr.faces.select import draw_faces
 from bfr.files.photos import read_photo
 from bfr.records import FaceSet
 

@@ -19,9 +19,10 @@ from torch.nn import functional as F
 from bfr.damage.degrade import degrade_faces
 from bfr.faces.align import align_faces
 from bfr.faces.detect import detect_faces
+from bfr.faces.overlay import draw_faces
 from bfr.faces.paste import paste_faces
 from bfr.faces.retinaface import load_detector
-from bfr.faces.select import draw_faces, select_faces
+from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
 from bfr.image.lowpass import lowpass
 from bfr.image.sheets import sheet

@@ -1,17 +1,14 @@
-"""Choosing among detected faces, and the numbered picture that names them."""
+"""Choosing among detected faces."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-import numpy as np
-import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..errors import InputError
-from ..image.tensors import check_images, from_uint8, to_uint8
 from ..records import Face, FaceSet
 
 SORTS: dict[str, Callable[[Face], float]] = {
@@ -22,7 +19,7 @@ SORTS: dict[str, Callable[[Face], float]] = {
 }
 """The orders of :func:`select_faces`, each by what it sorts on."""
 
-_COLOURS = ("#ffd21f", "#4fe0ff", "#7dff6a", "#ff8af3", "#ff9d4d", "#b9a5ff")
+_PAINTED = 0.1  # the share of a face's box that a mask must cover
 
 
 def select_faces(
@@ -39,7 +36,7 @@ def select_faces(
 ) -> FaceSet:
     """Keeps the faces that pass every filter, in the chosen order.
 
-    ``indices`` come first and name faces as :func:`draw_faces` numbers them; then the
+    ``indices`` come first and name faces as `bfr.faces.overlay.draw_faces` numbers them; then the
     filters, the order and the limit act, on each image by itself.
 
     Args:
@@ -52,8 +49,9 @@ def select_faces(
         max_size: largest longer box side in pixels; None is no bound.
         min_score: lowest confidence in [0, 1].
         max_score: highest confidence in [0, 1].
-        mask: B×1×H×W or 1×1×H×W in [0, 1]; a face stays if the mask is at least 0.5 at its
-            box's centre (outside of the image counts as 0). None keeps all.
+        mask: B×1×H×W or 1×1×H×W in [0, 1]; a face stays if the mask is at least 0.5 in a tenth
+            of its box, as far as that is in the image. None, or a mask without a pixel of 0.5,
+            keeps all.
         limit: most faces an image, counted in the chosen order; None is no limit.
 
     Returns:
@@ -73,6 +71,8 @@ def select_faces(
         raise InputError(f"The limit must be 0 or more faces, not {limit}.")
     if indices is not None:
         _check_indices(faces, indices)
+    if mask is not None and not bool((mask >= 0.5).any()):
+        mask = None  # ComfyUI gives an unpainted one, of any size, with every picture
     if mask is not None:
         _check_mask(faces, mask)
 
@@ -82,7 +82,7 @@ def select_faces(
             and face.size >= min_size
             and (max_size is None or face.size <= max_size)
             and min_score <= face.score <= max_score
-            and (mask is None or _inside(mask[min(image, len(mask) - 1), 0], face))
+            and (mask is None or _is_painted(mask[min(image, len(mask) - 1), 0], face))
         )
 
     chosen = []
@@ -92,82 +92,12 @@ def select_faces(
     return replace(faces, faces=tuple(chosen))
 
 
-def draw_faces(images: Tensor, faces: FaceSet) -> Tensor:
-    """Burns numbered boxes and landmarks into a copy of the images.
-
-    Lines and figures grow with the image; coloured lines carry a black edge, so they show on
-    light and on dark.
-
-    Args:
-        images: B×3×H×W float32 RGB in [0, 1].
-        faces: the faces of these images.
-
-    Returns:
-        B×3×H×W float32 RGB in [0, 1] on the same device.
-
-    Raises:
-        InputError: images that are not valid, or faces of other images.
-    """
-    check_images(images)
-    size = (images.shape[2], images.shape[3])
-    if len(faces.faces) != len(images) or faces.image_size != size:
-        raise InputError(
-            f"The faces belong to {len(faces.faces)} images of {faces.image_size} (height, "
-            f"width), but {len(images)} images of {size} came; detect the faces on these images."
-        )
-    drawn = [
-        _drawn(image, found) if found else image
-        for image, found in zip(images, faces.faces, strict=True)
-    ]
-    return torch.stack(drawn)
-
-
-def _drawn(image: Tensor, faces: tuple[Face, ...]) -> Tensor:
-    pixels = to_uint8(image[None])[0]
-    picture = Image.fromarray(pixels)
-    draw = ImageDraw.Draw(picture)
-    unit = max(1, round(max(picture.size) / 700))
-    font = ImageFont.load_default(max(10, 14 * unit))
-    for number, face in enumerate(faces, 1):
-        colour = _COLOURS[(number - 1) % len(_COLOURS)]
-        x0, y0, x1, y1 = (round(edge) for edge in face.box)
-        for grow, ink, width in ((unit, "black", 4 * unit), (0, colour, 2 * unit)):
-            frame = (x0 - grow, y0 - grow, max(x1, x0) + grow, max(y1, y0) + grow)
-            draw.rectangle(frame, outline=ink, width=width)
-        for x, y in face.landmarks:
-            radius = max(1.0, min(2.0 * unit, face.size / 40))
-            dot = (x - radius, y - radius, x + radius, y + radius)
-            draw.ellipse(dot, fill=colour, outline="black")
-        _draw_number(draw, (x0, y0), str(number), colour, font, unit)
-    drawn = np.array(picture)
-    inked = torch.from_numpy((drawn != pixels).any(2)).to(image.device)
-    colours = from_uint8(drawn[None])[0].to(image)
-    return torch.where(inked, colours, image)
-
-
-def _draw_number(
-    draw: ImageDraw.ImageDraw,
-    corner: tuple[int, int],
-    number: str,
-    colour: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    unit: int,
-) -> None:
-    """Black figures on a coloured tag above the box's corner, kept inside the image."""
-    left, top, right, bottom = draw.textbbox((0, 0), number, font=font)
-    width, height = right - left + 6 * unit, bottom - top + 6 * unit
-    x = min(max(corner[0] - 2 * unit, 0), max(draw.im.size[0] - width, 0))
-    y = min(max(corner[1] - height, 0), max(draw.im.size[1] - height, 0))
-    draw.rectangle((x, y, x + width, y + height), fill=colour, outline="black", width=unit)
-    draw.text((x + 3 * unit - left, y + 3 * unit - top), number, fill="black", font=font)
-
-
-def _inside(mask: Tensor, face: Face) -> bool:
-    x = round((face.box[0] + face.box[2]) / 2)
-    y = round((face.box[1] + face.box[3]) / 2)
-    if not (0 <= y < mask.shape[0] and 0 <= x < mask.shape[1]):
-        return False
-    return bool(mask[y, x] >= 0.5)
+def _is_painted(mask: Tensor, face: Face) -> bool:
+    """Whether enough of a face's box, as far as it is in the image, is painted."""
+    x0, y0 = (max(0, math.floor(edge)) for edge in face.box[:2])
+    x1, y1 = (max(0, math.ceil(edge)) for edge in face.box[2:])
+    part = mask[y0:y1, x0:x1]
+    return part.numel() > 0 and float((part >= 0.5).float().mean()) >= _PAINTED
 
 
 def _check_indices(faces: FaceSet, indices: Sequence[int]) -> None:
@@ -188,8 +118,8 @@ def _check_mask(faces: FaceSet, mask: Tensor) -> None:
     fits = mask.ndim == 4 and tuple(mask.shape[1:]) == (1, height, width)
     if not fits or mask.shape[0] not in (1, len(faces.faces)):
         raise InputError(
-            f"The mask must be {len(faces.faces)} (or 1) x 1 x {height} x {width} like the "
-            f"images, not {' x '.join(map(str, mask.shape))}."
+            f"mask must be {len(faces.faces)} (or 1)×1×{height}×{width} like the images, got "
+            f"{'×'.join(map(str, mask.shape))}. Paint it on this photograph, or resize it."
         )
 
 

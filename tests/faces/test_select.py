@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bfr.errors import InputError
-from bfr.faces.select import SORTS, draw_faces, select_faces
+from bfr.faces.overlay import draw_faces
+from bfr.faces.select import SORTS, select_faces
 from bfr.records import Face, FaceSet
 from tests.portraits import face_at
 
@@ -69,12 +70,22 @@ def test_limit_counts_after_the_filters():
     assert select_faces(FACES, max_score=0.85, limit=1).faces == ((TALL,),)
 
 
-def test_mask_takes_faces_by_their_centres():
+def test_a_mask_takes_the_faces_that_it_covers_a_tenth_of():
     mask = torch.zeros(1, 1, 100, 120)
     mask[..., 30:40, 70:80] = 1
     assert select_faces(FACES, mask=mask).faces == ((SQUARE,),)
     outside = FaceSet(((box(-50, -50, 20, 20),),), (100, 120))
     assert select_faces(outside, mask=torch.ones(1, 1, 100, 120)).faces == ((),)
+    face = FaceSet(((box(20, 20, 40, 40),),), (100, 120))
+    for rows, kept in ((3, 0), (5, 1), (100, 1)):  # of the 40 rows of its box, off its centre
+        mask = torch.zeros(1, 1, 100, 120)
+        mask[..., 20 : 20 + rows, :] = 1
+        assert select_faces(face, mask=mask).count == kept
+
+
+def test_an_unpainted_mask_of_any_size_is_no_mask():
+    for size in ((100, 120), (64, 64)):
+        assert select_faces(FACES, mask=torch.zeros(1, 1, *size)).count == FACES.count
 
 
 def test_each_image_by_itself():
@@ -102,9 +113,9 @@ def test_wrong_input_is_refused():
         select_faces(FACES, min_score=0.9, max_score=0.5)
     with pytest.raises(InputError, match="not -1"):
         select_faces(FACES, limit=-1)
-    with pytest.raises(InputError, match="1 x 1 x 50 x 60"):
+    with pytest.raises(InputError, match="1×1×50×60"):
         select_faces(FACES, mask=torch.ones(1, 1, 50, 60))
-    with pytest.raises(InputError, match="2 x 1 x 100 x 120"):
+    with pytest.raises(InputError, match="2×1×100×120"):
         select_faces(FACES, mask=torch.ones(2, 1, 100, 120))
 
 
