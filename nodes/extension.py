@@ -18,6 +18,7 @@ from . import (
     replacements,
     report,
     restore,
+    restore_folder,
     review,
     routes,
     sampling,
@@ -62,4 +63,5 @@ class FaceRestorationExtension(ComfyExtension):
             compare.CompareImages,
             report.ShowReport,
             replacements.RestorePhotoWith,
+            restore_folder.RestoreFolder,
         ]

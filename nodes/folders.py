@@ -20,7 +20,7 @@ FOLDERS_VARIABLE = "BFR_FOLDERS"
 # Where each kind of weights is looked for, the first being where it is downloaded to unless
 # the manifest names another; the keys are ComfyUI's folder names.
 FOLDERS = {
-    "detector": ("detection", "facedetection"),
+    "detector": ("detection", "facedetection", "ultralytics_bbox"),
     "restorer": ("facerestore_models", "upscale_models"),
     "parser": ("facedetection", "facerestore_models"),
     "prior": ("face_priors", "diffusers"),
@@ -29,17 +29,20 @@ FOLDERS = {
 # Not known to ComfyUI itself, with the endings of their files.
 _OWN_FOLDERS = {
     "facedetection": {".safetensors", ".pth"},
-    "facerestore_models": {".safetensors", ".pth"},
+    "facerestore_models": {".safetensors", ".pth", ".ckpt", ".onnx"},
     "face_priors": {".safetensors", ".pth", ".pt"},
     "insightface": {".onnx"},
+    "ultralytics_bbox": {".pt", ".onnx"},
 }
+_ELSEWHERE = {"ultralytics_bbox": "ultralytics/bbox"}  # where other packs keep them
 
 
 def register_folders() -> None:
     """Adds the model folders that ComfyUI does not know, to what other packs registered."""
     for key, endings in _OWN_FOLDERS.items():
         known = key in folder_paths.folder_names_and_paths
-        folder_paths.add_model_folder_path(key, str(Path(folder_paths.models_dir) / key))
+        place = Path(folder_paths.models_dir, _ELSEWHERE.get(key, key))
+        folder_paths.add_model_folder_path(key, str(place))
         paths, extensions = folder_paths.folder_names_and_paths[key]
         if extensions or not known:  # an empty set of another pack takes every file already
             extensions = set(extensions) | endings

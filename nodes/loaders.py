@@ -50,8 +50,9 @@ class LoadFaceDetector(io.ComfyNode):
             node_id="BFR_LoadFaceDetector",
             display_name="Load Face Detector",
             category=schemas.RESTORE,
-            description="Loads the RetinaFace network that finds faces and their five landmarks.",
-            search_aliases=["face detection model", "retinaface", "load retinaface"],
+            description="Loads the network that finds faces and their five landmarks: a "
+            "RetinaFace, or a YOLO for faces.",
+            search_aliases=["face detection model", "retinaface", "yolo", "ultralytics"],
             inputs=[
                 name_input("detector_name", "detector", "detector", embedded=True),
                 download_input(),
@@ -83,11 +84,32 @@ class LoadRestorer(io.ComfyNode):
             display_name="Load Restorer",
             category=schemas.RESTORE,
             description="Loads a face restorer: the embedded one, or GFPGAN, CodeFormer, "
-            "RestoreFormer, SwinIR and any other single-image network that spandrel knows.",
-            search_aliases=["face restore model", "gfpgan", "codeformer", "restoreformer"],
+            "RestoreFormer, SwinIR and any other single-image network that spandrel knows, ONNX "
+            "files of GPEN and RestoreFormer++, or BFRffusion.",
+            search_aliases=[
+                "face restore model",
+                "gfpgan",
+                "codeformer",
+                "restoreformer",
+                "gpen",
+                "bfrffusion",
+                "onnx",
+            ],
             inputs=[
                 name_input("restorer_name", "restorer", "restorer", embedded=True),
                 download_input(),
+                io.Int.Input(
+                    "steps",
+                    display_name="steps",
+                    default=50,
+                    min=1,
+                    max=500,
+                    optional=True,
+                    tooltip="How often BFRffusion, a diffusion model, looks at each face: a number "
+                    "that divides 1000. 50 as published; 20 or 10 are quicker and coarser. Other "
+                    "restorers look once, whatever this says.",
+                    advanced=True,
+                ),
             ],
             outputs=[
                 io.UpscaleModel.Output(
@@ -99,15 +121,15 @@ class LoadRestorer(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, restorer_name, download):
+    def fingerprint_inputs(cls, restorer_name, download, steps=50):
         return fingerprint("restorer", restorer_name)
 
     @classmethod
-    def execute(cls, restorer_name, download) -> io.NodeOutput:
+    def execute(cls, restorer_name, download, steps=50) -> io.NodeOutput:
         path = None
         if restorer_name != EMBEDDED:
             path = get_file("restorer", restorer_name, download)
-        return io.NodeOutput(memory.manage_restorer(load_restorer(path)))
+        return io.NodeOutput(memory.manage_restorer(load_restorer(path, steps=steps)))
 
 
 class LoadFaceParser(io.ComfyNode):

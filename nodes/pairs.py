@@ -16,6 +16,7 @@ from ..bfr.files.sources import find_sources, unread_files
 from ..bfr.pairs.build import BuildReport, PairSettings, build_pairs, build_pairs_from_crops
 from ..bfr.pairs.folder import MANIFEST, PairSet
 from ..bfr.prior.guidance import Guidance
+from ..bfr.prior.prior import load_prior
 from ..bfr.records import counted
 from ..bfr.restore.restorer import load_restorer
 from . import memory, schemas
@@ -88,7 +89,13 @@ class BuildTrainingPairs(io.ComfyNode):
             search_aliases=["training set", "dataset", "pseudo targets", "fine-tune data"],
             is_output_node=True,
             inputs=[
-                schemas.Prior.Input("prior", display_name="prior", tooltip="From Load Prior."),
+                schemas.Prior.Input(
+                    "prior",
+                    display_name="prior",
+                    optional=True,
+                    tooltip="From Load Prior. Not connected: the embedded default, unless there "
+                    "are targets.",
+                ),
                 io.String.Input(
                     "pairs_name",
                     display_name="name",
@@ -130,6 +137,16 @@ class BuildTrainingPairs(io.ComfyNode):
                 ),
                 schemas.sampled_at_once_input(),
                 *schemas.slider_inputs(),
+                io.String.Input(
+                    "target_folder",
+                    display_name="target folder",
+                    default="",
+                    placeholder="sampled from the prior",
+                    optional=True,
+                    tooltip="Targets made by any other tool instead of the prior: its pictures of "
+                    "the same photographs, under the same names.",
+                    advanced=True,
+                ),
                 io.Image.Input(
                     "crops",
                     display_name="crops",
@@ -155,6 +172,13 @@ class BuildTrainingPairs(io.ComfyNode):
                     optional=True,
                     tooltip="From Load Face Detector. Not connected: the embedded default.",
                 ),
+                io.Image.Input(
+                    "targets",
+                    display_name="targets",
+                    optional=True,
+                    tooltip="The same crops repainted by any diffusion model, such as from VAE "
+                    "Decode, instead of the prior. Guidance then has no effect.",
+                ),
             ],
             outputs=[
                 schemas.Pairs.Output(
@@ -170,9 +194,9 @@ class BuildTrainingPairs(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, pairs_name, folder, guess_folder, **others):
+    def fingerprint_inputs(cls, pairs_name, folder, guess_folder, target_folder="", **others):
         """Changes with the photographs, and when the set was deleted."""
-        folders = [user_folder(text or "") for text in (folder, guess_folder)]
+        folders = [user_folder(text or "") for text in (folder, guess_folder, target_folder)]
         stamps = [stamp(path) for path in folders if path and path.is_dir()]
         if pairs_name in _built and pairs_name not in list_sets():
             _built.remove(pairs_name)
@@ -182,7 +206,6 @@ class BuildTrainingPairs(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        prior,
         pairs_name,
         folder,
         fidelity,
@@ -191,10 +214,13 @@ class BuildTrainingPairs(io.ComfyNode):
         crop_size,
         guess_folder,
         batch_size,
+        prior=None,
+        target_folder="",
         crops=None,
         guesses=None,
         restorer=None,
         detector=None,
+        targets=None,
         **guidance,
     ) -> io.NodeOutput:
         photographs, guessed = user_folder(folder), user_folder(guess_folder)
@@ -208,18 +234,33 @@ class BuildTrainingPairs(io.ComfyNode):
                 "Guesses as images must go with crops, and a guess folder with a folder, got them "
                 "crossed. Connect or fill in the other."
             )
+        made = user_folder(target_folder)
+        if (crops is None and targets is not None) or (crops is not None and made is not None):
+            raise InputError(
+                "Targets as images must go with crops, and a target folder with a folder, got "
+                "them crossed. Connect or fill in the other."
+            )
+        outside = targets is not None or made is not None
+        if prior is not None and outside:
+            raise InputError(
+                "Targets must come from the prior or from elsewhere, got both. Disconnect one."
+            )
+        if prior is None and not outside:
+            prior = memory.manage_prior(load_prior())
         settings = PairSettings(
             score=score,
             min_size=min_size,
             size=crop_size or None,
             fidelity=fidelity,
-            sample=Guidance(**guidance, batch_size=batch_size).settings(prior.prior),
+            sample=None
+            if prior is None
+            else Guidance(**guidance, batch_size=batch_size).settings(prior.prior),
         )
         if restorer is None and guesses is None and guessed is None:
             restorer = load_restorer()
         restorer = None if restorer is None else memory.manage_restorer(restorer)
         detector = detector or memory.manage_detector(load_detector())
-        needed = memory.sampling_bytes(prior.prior, batch_size)
+        needed = 0 if prior is None else memory.sampling_bytes(prior.prior, batch_size)
         memory.load(detector, prior, restorer, faces=settings.batch_size, needed=needed)
         out = set_folder(pairs_name)
         if photographs is not None:
@@ -228,9 +269,10 @@ class BuildTrainingPairs(io.ComfyNode):
                 out,
                 detector,
                 restorer,
-                prior.prior,
+                None if prior is None else prior.prior,
                 settings,
                 guesses=guessed,
+                targets=made,
                 say=log.info,
                 on_step=memory.progress(),
             )
@@ -240,8 +282,9 @@ class BuildTrainingPairs(io.ComfyNode):
                 to_core(crops, "crops")[0],
                 out,
                 restorer,
-                prior.prior,
+                None if prior is None else prior.prior,
                 settings,
+                targets=None if targets is None else to_core(targets, "targets")[0],
                 guesses=None if guesses is None else to_core(guesses, "guesses")[0],
                 detector=detector,
                 say=log.info,

@@ -13,9 +13,11 @@ from ..bfr.errors import FaceRestorationError, InputError
 from ..bfr.files.names import check_portable
 from ..bfr.finetune.loop import Finetuned
 from ..bfr.finetune.save import read_provenance, save_restorer
+from ..bfr.restore.onnx_export import check_replaceable, export_onnx
 from . import memory, schemas
 from .folders import FOLDERS
 
+ONNX_KEPT = "facerestore_models"  # where ReActor looks
 KEPT = "upscale_models"  # where our loader looks, and the core's Load Upscale Model
 
 
@@ -73,6 +75,13 @@ def _provenance(path: Path) -> dict[str, str]:
         return {}
 
 
+def onnx_file(path: Path) -> Path:
+    """The ONNX file that belongs to a saved restorer, by the same name."""
+    root = Path(folder_paths.get_folder_paths(KEPT)[0])
+    name = path.relative_to(root).with_suffix(".onnx")
+    return Path(folder_paths.get_folder_paths(ONNX_KEPT)[0], name)
+
+
 class SaveRestorer(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -111,6 +120,16 @@ class SaveRestorer(io.ComfyNode):
                     "new one. Other files are never replaced.",
                     advanced=True,
                 ),
+                io.Boolean.Input(
+                    "onnx",
+                    display_name="also as ONNX",
+                    default=False,
+                    optional=True,
+                    tooltip=f"Writes the restorer a second time, as an ONNX file in "
+                    f"models/{ONNX_KEPT}, which ReActor and FaceFusion load. It needs: pip install "
+                    "onnx onnxruntime.",
+                    advanced=True,
+                ),
             ],
             outputs=[
                 io.String.Output(
@@ -122,14 +141,21 @@ class SaveRestorer(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, restorer, file_name, half, overwrite) -> io.NodeOutput:
+    def execute(cls, restorer, file_name, half, overwrite, onnx=False) -> io.NodeOutput:
         restorer = memory.manage_restorer(restorer)
         if restorer.unsaved:
             return cls._show(f"NOT SAVED: {restorer.unsaved}", "")
         path = result_file(file_name, overwrite, restorer.about)
         path.parent.mkdir(parents=True, exist_ok=True)
+        twin = onnx_file(path) if onnx else None
+        if twin is not None:
+            check_replaceable(twin)  # before anything is written
         save_restorer(path, restorer, restorer.about, half=half)
-        return cls._show(f"Saved: {path}", str(path))
+        if twin is None:
+            return cls._show(f"Saved: {path}", str(path))
+        twin.parent.mkdir(parents=True, exist_ok=True)
+        export_onnx(twin, restorer, restorer.about)
+        return cls._show(f"Saved: {path}\nand for other programs: {twin}", str(path))
 
     @classmethod
     def _show(cls, words: str, path: str) -> io.NodeOutput:

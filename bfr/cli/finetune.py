@@ -124,6 +124,12 @@ def add_finetune(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write the last restorer even if the base scored better",
     )
+    add(
+        "--onnx",
+        type=Path,
+        metavar="FILE",
+        help="write it as an ONNX file too, which FaceFusion and ReActor load",
+    )
     add("--half", action="store_true", help="write it in half precision, a file of half the size")
     for name, what in (("--validate-every", "scored"), ("--save-every", "saved")):
         add(
@@ -177,6 +183,9 @@ def finetune(options: argparse.Namespace) -> int:
 
     pairs = read_pairs(options.pairs)  # refuses a wrong folder before anything is loaded
 
+    if options.onnx is not None:
+        _check_onnx(options.onnx)
+
     from ..finetune.loop import finetune as run
     from ..finetune.plan import check_memory, training_bytes
     from ..restore.restorer import load_restorer
@@ -218,6 +227,15 @@ def finetune(options: argparse.Namespace) -> int:
     if share.rank == 0:
         _write(options, tuned, accepted)
     return DONE if accepted and tuned.finished else SOME_FAILED
+
+
+def _check_onnx(path: Path) -> None:
+    """Refuses a file that cannot be written before anything is trained."""
+    from ..restore.onnx_export import check_replaceable
+
+    if path.suffix != ".onnx":
+        raise InputError(f"--onnx must name a file that ends in .onnx, got {path}.")
+    check_replaceable(path)
 
 
 @contextmanager
@@ -336,14 +354,19 @@ def _evaluation(
 def _write(options: argparse.Namespace, tuned: Finetuned, accepted: bool) -> None:
     """Writes the result, or deletes an earlier one of this run if the base is better."""
     from ..finetune.save import save_restorer
+    from ..restore.onnx_export import export_onnx
 
     path = options.out / RESULT  # the run made sure that what lies there is its own
     if accepted:
         save_restorer(path, tuned.restorer, tuned.about, half=options.half)
+        if options.onnx is not None:
+            export_onnx(options.onnx, tuned.restorer, tuned.about)
     else:
         path.unlink(missing_ok=True)
     tell(tuned.report)
     if accepted:
         tell(path)
+        if options.onnx is not None:
+            tell(options.onnx)
     else:
         say(f"No {RESULT} is written: keep using the base, or choose --keep-worse.")

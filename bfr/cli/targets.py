@@ -30,6 +30,8 @@ from .report import DONE, SOME_FAILED, say, say_unread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
+
     from ..pairs.build import BuildReport, PairSettings
     from ..prior.prior import Prior
 
@@ -79,7 +81,17 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
         "photographs under their own names, or for the faces in PAIRS/lq under theirs",
     )
     add_fidelity(parser)
-    add("--prior", default=EMBEDDED, metavar="NAME|FILE|FOLDER", help="what samples targets")
+    sampled = parser.add_mutually_exclusive_group()
+    sampled.add_argument(
+        "--prior", default=EMBEDDED, metavar="NAME|FILE|FOLDER", help="what samples targets"
+    )
+    sampled.add_argument(
+        "--targets",
+        type=Path,
+        metavar="FOLDER",
+        help="take targets from here instead, as --guesses takes guesses: pictures of the same "
+        "photographs or faces made by any tool",
+    )
     add(
         "--prior-size",
         type=number(16, 4096, int),
@@ -175,10 +187,7 @@ def targets(options: argparse.Namespace) -> int:
     sources = find_sources(options.paths, options.out)
     say_unread(options.paths, options.out)
 
-    import torch
-
     from ..pairs.build import build_pairs, paper_factor
-    from ..prior.prior import load_prior
     from ..restore.restorer import load_restorer
     from ..runtime.processes import launched_share
 
@@ -188,11 +197,7 @@ def targets(options: argparse.Namespace) -> int:
     restorer = None
     if options.guesses is None:
         restorer = load_restorer(find_weights("restorer", options.restorer)).to(device)
-    is_folder = Path(options.prior).is_dir() and options.prior != EMBEDDED
-    prior_file = Path(options.prior) if is_folder else find_weights("prior", options.prior)
-    told = {} if options.prior_size is None else {"size": options.prior_size}
-    prior = load_prior(prior_file, preset=options.prior_preset, **told)
-    prior.network.to(device, getattr(torch, options.precision))
+    prior = None if options.targets is not None else _prior(options, device)
     report = build_pairs(
         sources,
         options.out,
@@ -201,6 +206,7 @@ def targets(options: argparse.Namespace) -> int:
         prior,
         _settings(options, paper_factor(restorer), prior),
         guesses=options.guesses,
+        targets=options.targets,
         share=share,
         say=say if share.count == 1 else lambda line: say(f"({share.rank + 1}) {line}"),
     )
@@ -209,7 +215,20 @@ def targets(options: argparse.Namespace) -> int:
     return SOME_FAILED if report.problems else DONE
 
 
-def _settings(options: argparse.Namespace, paper_factor: int, prior: Prior) -> PairSettings:
+def _prior(options: argparse.Namespace, device: torch.device) -> Prior:
+    import torch
+
+    from ..prior.prior import load_prior
+
+    is_folder = Path(options.prior).is_dir() and options.prior != EMBEDDED
+    prior_file = Path(options.prior) if is_folder else find_weights("prior", options.prior)
+    told = {} if options.prior_size is None else {"size": options.prior_size}
+    prior = load_prior(prior_file, preset=options.prior_preset, **told)
+    prior.network.to(device, getattr(torch, options.precision))
+    return prior
+
+
+def _settings(options: argparse.Namespace, paper_factor: int, prior: Prior | None) -> PairSettings:
     from ..pairs.build import PairSettings
     from ..prior.guidance import Guidance
 
@@ -225,7 +244,7 @@ def _settings(options: argparse.Namespace, paper_factor: int, prior: Prior) -> P
         min_size=options.min_size,
         size=options.size,
         fidelity=options.fidelity,
-        sample=guidance.settings(prior),
+        sample=None if prior is None else guidance.settings(prior),
     )
 
 

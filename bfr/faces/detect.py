@@ -183,8 +183,8 @@ def _look_again(image: Tensor, faces: list[Face], detector: Detector, score: flo
         part = slice(start, start + _LOOKS_AT_ONCE)
         crops = cut_crops(image, to_crop[part], (0,) * len(faces[part]), LOOK_SIDE)
         crops = crops.to(detector.device)
-        straight = _central_face(*detector(crops))
-        scores, mirrored = _central_face(*detector(crops.flip(-1)))
+        straight = _central_face(*detector.look_again(crops))
+        scores, mirrored = _central_face(*detector.look_again(crops.flip(-1)))
         mirrored = mirrored[:, MIRROR_ORDER]
         mirrored[..., 0] = LOOK_SIDE - 1 - mirrored[..., 0]
         landmarks = transform_points(invert(to_crop[part]), (straight[1] + mirrored) / 2)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,9 @@ from torch import Tensor, nn
 from ..errors import WeightsError, WrongArchitectureError
 from ..files.handles import NetworkHandle
 from ..files.manifest import EMBEDDED_DIR
+from ..files.pickled import holds_network
 from ..files.weights import read_state_dict
+from .yolo import YoloOnnx, YoloV8, read_yolo
 
 EMBEDDED_DETECTOR = EMBEDDED_DIR / "detector.safetensors"
 
@@ -129,20 +132,40 @@ class Detector(NetworkHandle):
     Attributes:
         call: ``call(network, images)`` of B×3×H×W RGB in [0, 1] on the network's device, which
             returns the `Predictions` at every anchor, before overlapping boxes are merged.
+        second_look: the same for the second look at a face that was found; None for ``call``.
     """
 
     call: Callable[[nn.Module, Tensor], Predictions] = predict
+    second_look: Callable[[nn.Module, Tensor], Predictions] | None = None
 
     def __call__(self, images: Tensor) -> Predictions:
         """What the network sees at every anchor of B×3×H×W RGB images in [0, 1]."""
         return self.call(self.network, images)
 
+    def look_again(self, images: Tensor) -> Predictions:
+        """The same for the second look."""
+        return (self.second_look or self.call)(self.network, images)
+
+
+def _with_embedded_look(search: YoloV8 | YoloOnnx, name: str) -> Detector:
+    """A YOLO's search, with the embedded RetinaFace for the second look: YOLO has few landmarks."""
+    network = nn.ModuleDict({"search": search, "look": load_detector().network})
+
+    def find(network: Any, images: Tensor) -> Predictions:
+        return network["search"].find(images)
+
+    def look(network: Any, images: Tensor) -> Predictions:
+        return predict(network["look"], images)
+
+    return Detector(network.eval(), name, call=find, second_look=look)
+
 
 def load_detector(path: str | Path | None = None) -> Detector:
-    """Loads a RetinaFace detector; the backbone is read from the file's keys.
+    """Loads a face detector: a RetinaFace, whose backbone is read from the file's keys, or a YOLO.
 
     Args:
-        path: a ``.safetensors`` or ``.pth`` file; None for the embedded weights.
+        path: a ``.safetensors`` or ``.pth`` file with a RetinaFace, or the ``.pt`` or ``.onnx``
+            file of a YOLO (`read_yolo`); None for the embedded weights.
 
     Returns:
         The detector on the CPU in evaluation mode.
@@ -151,6 +174,9 @@ def load_detector(path: str | Path | None = None) -> Detector:
         WeightsError: if the file is missing, corrupt, unsafe, or no RetinaFace network.
     """
     path = Path(path) if path is not None else EMBEDDED_DETECTOR
+    suffix = path.suffix.lower()
+    if suffix == ".onnx" or (suffix == ".pt" and holds_network(path)):
+        return _with_embedded_look(read_yolo(path), path.stem)
     state, _ = read_state_dict(path)
     if "body.stage1.0.0.weight" in state:
         backbone = "mobile0.25"

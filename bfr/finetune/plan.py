@@ -35,6 +35,8 @@ def training_bytes(restorer: Restorer, settings: FinetuneSettings) -> int:
     of a micro-batch keeps for the backward pass, counted on a network without memory; and the
     same for the discriminator and the perceptual distance, by their layers.
     """
+    if not restorer.trainable:
+        return 0  # training refuses it, and says why
     side = settings.patch or restorer.size or _PAPER_SIDE
     kept = 0
 

@@ -28,8 +28,13 @@ from .crops import Search, find_faces, identify, take_crops
 from .folder import Pair
 from .guesses import Guesses, GuessFolder, from_folder, from_restorer, from_tensors
 from .run import BuildReport, Run
-from .stages import make_guesses, make_targets
+from .stages import make_guesses, make_targets, take_targets
 from .writer import PairWriter
+
+OWN_SIZE = 512
+"""Side in pixels of the crops where neither a restorer nor a prior has a size."""
+
+Sampler = Callable[[Run, Sequence[Pair]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +69,11 @@ def build_pairs(
     out: Path,
     detector: Detector,
     restorer: Restorer | None,
-    prior: Prior,
+    prior: Prior | None,
     settings: PairSettings | None = None,
     *,
     guesses: Path | None = None,
+    targets: Path | None = None,
     share: Share | None = None,
     say: Callable[[str], None] | None = None,
     on_step: OnStep | None = None,
@@ -82,23 +88,25 @@ def build_pairs(
         out: the pairs folder; made if missing. Pairs of other photographs in it stay.
         detector: of `load_detector`.
         restorer: what makes the first guesses; None if they come from ``guesses``.
-        prior: what samples the targets.
+        prior: what samples the targets; None if they come from ``targets``.
         settings: None for the defaults.
         guesses: a folder of guesses from elsewhere (`GuessFolder`).
+        targets: a folder of targets made elsewhere, named as guesses are.
         share: this process's part of the work, the same work in all of them; None for all.
         say: takes lines of progress, with the remaining time.
         on_step: progress over all stages; raising from it stops the work.
 
     Raises:
-        InputError: if settings are out of range, or not exactly one of restorer and guesses is
-            given, or the folder's lists are damaged.
+        InputError: if settings are out of range, or not exactly one of restorer and guesses, and
+            of prior and targets, is given, or the folder's lists are damaged.
         BusyError: if another process is writing to the folder.
         OutputError: if the folder cannot be written to, or the disk is full.
         WeightsError: if a network gives NaN.
     """
-    settings, sample = _checked(settings, restorer, guesses, prior)
-    size = settings.size or (restorer and restorer.size) or prior.size
+    settings, sampler = _checked(settings, restorer, guesses, prior, targets)
+    size = settings.size or (restorer and restorer.size) or (prior.size if prior else OWN_SIZE)
     outside = GuessFolder(guesses, sources) if guesses is not None else None
+    made = GuessFolder(targets, sources, "target") if targets is not None else None
     search = Search(detector, settings.score, settings.min_size, size)
 
     def find(run: Run) -> list[Pair]:
@@ -109,18 +117,25 @@ def build_pairs(
             return from_folder(outside, run.writer.photographs, size)
         return _restored(out, restorer, settings)
 
-    return _build(Run(PairWriter(out, share), Progress(say, on_step)), find, guesser, prior, sample)
+    def finish(run: Run, pairs: Sequence[Pair]) -> None:
+        if made is not None:
+            take_targets(run, pairs, from_folder(made, run.writer.photographs, size))
+        else:
+            sampler(run, pairs)
+
+    return _build(Run(PairWriter(out, share), Progress(say, on_step)), find, guesser, finish)
 
 
 def build_pairs_from_crops(
     crops: Tensor,
     out: Path,
     restorer: Restorer | None,
-    prior: Prior,
+    prior: Prior | None,
     settings: PairSettings | None = None,
     *,
     names: Sequence[str] | None = None,
     guesses: Tensor | None = None,
+    targets: Tensor | None = None,
     detector: Detector | None = None,
     share: Share | None = None,
     say: Callable[[str], None] | None = None,
@@ -132,10 +147,11 @@ def build_pairs_from_crops(
         crops: N×3×S×S RGB in [0, 1].
         out: the pairs folder.
         restorer: what makes the first guesses; None if they come in ``guesses``.
-        prior: what samples the targets.
+        prior: what samples the targets; None if they come in ``targets``.
         settings: None for the defaults; the size is the crops'.
         names: the name of each crop's pair; None for "crop 1" and so on.
         guesses: N×3×S×S RGB in [0, 1] from elsewhere.
+        targets: N×3×S×S RGB in [0, 1] made elsewhere, by any diffusion model.
         detector: finds the crops that show no face, which are reported and left out; None leaves
             out none.
         share, say, on_step: as of `build_pairs`.
@@ -145,9 +161,9 @@ def build_pairs_from_crops(
         BusyError: if another process is writing to the folder.
         OutputError: if the folder cannot be written to, or the disk is full.
     """
-    settings, sample = _checked(settings, restorer, guesses, prior)
+    settings, sampler = _checked(settings, restorer, guesses, prior, targets)
     names = names or [f"crop {number + 1:04d}" for number in range(len(crops))]
-    _check_crops(crops, names, guesses)
+    _check_crops(crops, names, guesses=guesses, targets=targets)
     numbers: dict[str, int] = {}
 
     def find(run: Run) -> list[Pair]:
@@ -159,22 +175,27 @@ def build_pairs_from_crops(
             return from_tensors(guesses, numbers)
         return _restored(out, restorer, settings)
 
-    return _build(Run(PairWriter(out, share), Progress(say, on_step)), find, guesser, prior, sample)
+    def finish(run: Run, pairs: Sequence[Pair]) -> None:
+        if targets is not None:
+            take_targets(run, pairs, from_tensors(targets, numbers))
+        else:
+            sampler(run, pairs)
+
+    return _build(Run(PairWriter(out, share), Progress(say, on_step)), find, guesser, finish)
 
 
 def _build(
     run: Run,
     find: Callable[[Run], Sequence[Pair]],
     guesser: Callable[[Run], Guesses],
-    prior: Prior,
-    sample: SampleSettings,
+    finish: Sampler,
 ) -> BuildReport:
     """The stages, each over all photographs; what was rejected by hand is left alone."""
     with run.writer:
         pairs = find(run)
         make_guesses(run, [pair for pair in pairs if not pair.settled], guesser(run))
         current = [run.writer.pairs[pair.name] for pair in pairs]
-        make_targets(run, [pair for pair in current if not pair.settled], prior, sample)
+        finish(run, [pair for pair in current if not pair.settled])
     return run.finished()
 
 
@@ -182,12 +203,11 @@ def _checked(
     settings: PairSettings | None,
     restorer: Restorer | None,
     guesses: object,
-    prior: Prior,
-) -> tuple[PairSettings, SampleSettings]:
-    """The settings and how targets are sampled, refused before any work if they cannot be."""
+    prior: Prior | None,
+    targets: object,
+) -> tuple[PairSettings, Sampler]:
+    """The settings and what samples targets, refused before any work if they cannot be."""
     settings = settings or PairSettings()
-    sample = settings.sample or Guidance().settings(prior)
-    check_prior(prior, sample)
     for name, value in (("score", settings.score), ("fidelity", settings.fidelity)):
         if not 0 <= value <= 1:
             raise InputError(f"{name} must be in [0, 1], got {value}.")
@@ -201,23 +221,38 @@ def _checked(
             f"First guesses must come from a restorer or from elsewhere, got {given}. Give one of "
             "the two."
         )
-    return settings, sample
+    if (prior is None) == (targets is None):
+        given = "both" if prior is not None else "neither"
+        raise InputError(
+            f"Targets must come from a prior or from elsewhere, got {given}. Give one of the two."
+        )
+    return settings, _sampler(settings, restorer, prior)
 
 
-def _check_crops(crops: Tensor, names: Sequence[str], guesses: Tensor | None) -> None:
+def _sampler(settings: PairSettings, restorer: Restorer | None, prior: Prior | None) -> Sampler:
+    """What samples the targets of pairs; nothing without a prior."""
+    if prior is None:
+        return lambda run, pairs: None
+    sample = settings.sample or Guidance().settings(prior)
+    check_prior(prior, sample)
+    return lambda run, pairs: make_targets(run, pairs, prior, sample)
+
+
+def _check_crops(crops: Tensor, names: Sequence[str], **others: Tensor | None) -> None:
     check_images(crops, "crops")
     if crops.shape[2] != crops.shape[3]:
         raise InputError(f"Face crops must be square, got {tuple(crops.shape)}. Align them first.")
     if len(names) != len(crops):
         raise InputError(f"{len(crops)} crops must have as many names, got {len(names)}.")
-    if guesses is None:
-        return
-    check_images(guesses, "guesses")
-    if guesses.shape != crops.shape:
-        raise InputError(
-            f"Guesses must have the shape of the crops, {tuple(crops.shape)}, got "
-            f"{tuple(guesses.shape)}. Give each crop one guess of its size."
-        )
+    for what, images in others.items():
+        if images is None:
+            continue
+        check_images(images, what)
+        if images.shape != crops.shape:
+            raise InputError(
+                f"{what} must have the shape of the crops, {tuple(crops.shape)}, got "
+                f"{tuple(images.shape)}. Give each crop one of its size."
+            )
 
 
 def _restored(out: Path, restorer: Restorer | None, settings: PairSettings) -> Guesses:

@@ -20,6 +20,7 @@ from ..files.sources import Source, find_sources
 from ..image.crops import cut_crops
 from ..image.geometry import compose, resize_matrix
 from ..image.tensors import resize_square
+from ..records import OnStep
 from ..restore.restorer import Restorer, restore_faces
 from .folder import Pair, Photograph, read_image
 from .writer import as_written, pixels_sha256
@@ -41,7 +42,7 @@ class Guess:
 
 
 class GuessFolder:
-    """A folder with the guesses of some photographs.
+    """A folder with the guesses of some photographs, or with their targets.
 
     It holds aligned faces with the pairs' names, or restored photographs, upscaled or not, with
     the names that their sources have below their folder; the suffix may differ.
@@ -50,8 +51,8 @@ class GuessFolder:
         InputError: if the folder is missing or holds no image.
     """
 
-    def __init__(self, folder: Path, sources: Iterable[Source]):
-        self.folder = folder
+    def __init__(self, folder: Path, sources: Iterable[Source], what: str = "guess"):
+        self.folder, self._what = folder, what
         self._files: defaultdict[str, list[Path]] = defaultdict(list)
         for found in find_sources([folder]):
             self._files[_stem(found.name)].append(found.path)
@@ -72,13 +73,13 @@ class GuessFolder:
         found = faces or wholes
         if not found:
             raise InputError(
-                f"{self.folder} must hold a guess of {name}, got none: neither the restored "
+                f"{self.folder} must hold a {self._what} of {name}, got none: neither the restored "
                 f"photograph under its own name, nor its aligned face as {pair.name}.png."
             )
         others = [other for other in self._claims[found[0]] if not faces]
         if len(found) > 1 or (len(others) > 1 and not self._is_only(found[0], name)):
             raise InputError(
-                f"{found[0]} must be the only guess of {name} and of nothing else, got also "
+                f"{found[0]} must be the only {self._what} of {name} and of nothing else, got also "
                 f"{', '.join(map(str, found[1:] or others))}. Name the aligned face "
                 f"{pair.name}.png instead."
             )
@@ -133,16 +134,16 @@ def cut_guess(
 
 @dataclass(frozen=True, slots=True)
 class Guesses:
-    """The source of a set's guesses.
+    """The source of a set's guesses, or of targets made elsewhere.
 
     Attributes:
         parameters: all that a pair's guess depends on besides its crop.
-        make: the guesses N×3×S×S in [0, 1] of N pairs.
+        make: the guesses N×3×S×S in [0, 1] of N pairs; takes a callback for progress.
         at_once: the most pairs that ``make`` is called with.
     """
 
     parameters: Callable[[Pair], dict[str, Any]]
-    make: Callable[[Sequence[Pair]], Tensor]
+    make: Callable[[Sequence[Pair], OnStep | None], Tensor]
     at_once: int = 1
 
 
@@ -153,9 +154,16 @@ def from_restorer(folder: Path, restorer: Restorer, fidelity: float, batch_size:
     if restorer.uses_fidelity:
         parameters["fidelity"] = fidelity
 
-    def make(pairs: Sequence[Pair]) -> Tensor:
+    def make(pairs: Sequence[Pair], on_step: OnStep | None) -> Tensor:
         crops = torch.cat([read_image(folder, "lq", pair) for pair in pairs])
-        return restore_faces(crops, restorer, fidelity=fidelity, batch_size=batch_size)
+
+        def tell(done: int, total: int, preview: Tensor | None) -> None:
+            if on_step is not None:
+                on_step(done, total, None)  # pictures are shown of targets alone
+
+        return restore_faces(
+            crops, restorer, fidelity=fidelity, batch_size=batch_size, on_step=tell
+        )
 
     return Guesses(lambda pair: parameters, make, batch_size)
 
@@ -170,7 +178,7 @@ def from_folder(folder: GuessFolder, photographs: Mapping[str, Photograph], size
         file = {"name": guess.path.name, "sha256": sha256(guess.path), "whole": guess.whole}
         return {"file": file}
 
-    def make(pairs: Sequence[Pair]) -> Tensor:
+    def make(pairs: Sequence[Pair], on_step: OnStep | None) -> Tensor:
         guesses = [(folder.find(pair), pair) for pair in pairs]
         faces = [
             cut_guess(
@@ -193,7 +201,10 @@ def from_tensors(guesses: Tensor, numbers: Mapping[str, int]) -> Guesses:
     def parameters(pair: Pair) -> dict[str, Any]:
         return {"image": {"sha256": pixels_sha256(image(pair))}}
 
-    return Guesses(parameters, lambda pairs: torch.cat([image(pair) for pair in pairs]))
+    def make(pairs: Sequence[Pair], on_step: OnStep | None) -> Tensor:
+        return torch.cat([image(pair) for pair in pairs])
+
+    return Guesses(parameters, make)
 
 
 def _stem(name: PurePath) -> str:

@@ -19,36 +19,67 @@ from .guesses import Guesses
 from .run import Run
 
 _GUESSED = SCALE // 10  # where the guesses end, of all the progress
+_UNJUDGED: dict[str, Any] = {"status": KEPT, "reason": "", "flags": (), "measures": {}}
 
 
 def make_guesses(run: Run, pairs: Sequence[Pair], guesses: Guesses) -> None:
     """Makes the guesses that are missing or out of date."""
-    writer = run.writer
+    stale = _stale(run, run.writer.share.of(pairs), "guess", "lq", guesses)
+    run.progress.begin("guesses made", len(stale), (FOUND, _GUESSED))
+    run.report.guessed += _take(run, stale, "guess", guesses)
+    run.writer.sync()
+
+
+def take_targets(run: Run, pairs: Sequence[Pair], targets: Guesses) -> None:
+    """Takes the targets made elsewhere that are missing or out of date."""
+    guessed = [pair for pair in run.writer.share.of(pairs) if pair.guessed]
+    stale = _stale(run, guessed, "target", "guess", targets)
+    run.progress.begin("targets taken", len(stale), (_GUESSED, SCALE))
+    run.report.sampled += _take(run, stale, "target", targets, **_UNJUDGED)
+
+
+def _stale(
+    run: Run, pairs: Sequence[Pair], kind: str, after: str, source: Guesses
+) -> list[tuple[Pair, dict[str, Any]]]:
+    """The pairs whose image of that kind is to be made from their image ``after``, and with what
+    parameters."""
     stale: list[tuple[Pair, dict[str, Any]]] = []
-    for pair in writer.share.of(pairs):
+    for pair in pairs:
         try:
-            wanted = {"lq": pair.sha256["lq"], **guesses.parameters(pair)}
-            if not (same_parameters(pair.guess, wanted) and writer.has_image(pair, "guess")):
+            wanted = {after: pair.sha256[after], **source.parameters(pair)}
+            made = getattr(pair, kind)
+            if not (same_parameters(made, wanted) and run.writer.has_image(pair, kind)):
                 stale.append((pair, wanted))
         except (ImageError, InputError) as error:
             run.fail(pair.name, error)
-    run.progress.begin("guesses made", len(stale), (FOUND, _GUESSED))
-    for start in range(0, len(stale), guesses.at_once):
-        part = stale[start : start + guesses.at_once]
-        batch = writer.forget([pair for pair, _ in part], "guess")
+    return stale
+
+
+def _take(
+    run: Run,
+    stale: Sequence[tuple[Pair, dict[str, Any]]],
+    kind: str,
+    source: Guesses,
+    **changes: Any,
+) -> int:
+    """Makes and writes the images of these pairs; their number."""
+    writer, count = run.writer, 0
+    for start in range(0, len(stale), source.at_once):
+        part = stale[start : start + source.at_once]
+        batch = writer.forget([pair for pair, _ in part], kind)
         try:
-            images = guesses.make(batch)
+            images = source.make(batch, run.progress.within(start, start + len(batch)))
         except (ImageError, InputError) as error:
             for pair in batch:
                 run.fail(pair.name, error)
             continue
         writer.put(
-            replace(writer.write_image(pair, "guess", images[i : i + 1]), guess=wanted)
+            replace(writer.write_image(pair, kind, images[i : i + 1]), **{kind: wanted, **changes})
             for i, (pair, (_, wanted)) in enumerate(zip(batch, part, strict=True))
         )
-        run.report.guessed += len(batch)
+        count += len(batch)
         run.progress.tell(start + len(batch))
-    writer.sync()
+    return count
 
 
 def make_targets(run: Run, pairs: Sequence[Pair], prior: Prior, sample: SampleSettings) -> None:
@@ -85,10 +116,7 @@ def make_targets(run: Run, pairs: Sequence[Pair], prior: Prior, sample: SampleSe
             replace(
                 writer.write_image(pair, "target", images[i : i + 1]),
                 target=wanted(pair),
-                status=KEPT,
-                reason="",
-                flags=(),
-                measures={},
+                **_UNJUDGED,
             )
             for i, pair in enumerate(batch)
         )

@@ -25,6 +25,11 @@ from ..image.lowpass import lowpass
 from ..image.tensors import check_images, resize_square, size_in_words
 from ..records import OnStep
 from ..runtime.memory import Parts
+from ..runtime.progress import within
+from .bfrffusion import SIZE as BFRFFUSION_SIZE
+from .bfrffusion import STEPS as BFRFFUSION_STEPS
+from .bfrffusion import build_bfrffusion, is_bfrffusion, make_scheduler
+from .onnx import OnnxRestorer
 
 if TYPE_CHECKING:
     from spandrel import ArchRegistry, ImageModelDescriptor
@@ -61,25 +66,33 @@ class Restorer(NetworkHandle):
             result not clamped.
         uses_fidelity: whether ``fidelity`` changes the result; only CodeFormer has it.
         trainable: whether ``call`` carries gradients, so that it can be fine-tuned.
+        watched: ``watched(network, faces, fidelity, on_step)``, for a restorer of many steps: the
+            same as ``call``, with progress and cancelling at every step.
     """
 
     architecture: str = ""
     call: Call = _plain
     uses_fidelity: bool = False
     trainable: bool = False
+    watched: Callable[[nn.Module, Tensor, float, OnStep | None], Tensor] | None = None
     scale: ClassVar[int] = 1
 
-    def __call__(self, faces: Tensor, fidelity: float = 0.5) -> Tensor:
+    def __call__(
+        self, faces: Tensor, fidelity: float = 0.5, on_step: OnStep | None = None
+    ) -> Tensor:
         """One forward pass, not clamped.
 
         Args:
             faces: B×3×S×S RGB in [0, 1], on the network's device and in its dtype, at its own
                 size if it has one.
             fidelity: CodeFormer's w in [0, 1].
+            on_step: progress within the pass, of a restorer that has many steps.
 
         Returns:
             B×3×S×S, nominally in [0, 1].
         """
+        if self.watched is not None:
+            return self.watched(self.network, faces, fidelity, on_step)
         return self.call(self.network, faces, fidelity)
 
 
@@ -102,11 +115,13 @@ CONVENTIONS = {
 [-1, 1], which spandrel's own call does for RestoreFormer alone."""
 
 
-def load_restorer(path: str | Path | None = None) -> Restorer:
+def load_restorer(path: str | Path | None = None, *, steps: int | None = None) -> Restorer:
     """Loads a face restorer; its architecture is read from the file's keys.
 
     Args:
-        path: a ``.safetensors`` or ``.pth`` file; None for the embedded weights.
+        path: a ``.safetensors``, ``.pth``, ``.ckpt`` (BFRffusion) or ``.onnx`` file; None for the
+            embedded weights.
+        steps: network calls per face of a BFRffusion; None for the published 50. Others have none.
 
     Returns:
         The restorer on the CPU in evaluation mode, of the ``size`` in the file's metadata if
@@ -114,19 +129,29 @@ def load_restorer(path: str | Path | None = None) -> Restorer:
 
     Raises:
         WeightsError: if the file is missing, corrupt, unsafe or no restorer.
-        MissingPackageError: for CodeFormer without the package that has its architecture.
+        MissingPackageError: for CodeFormer without the package that has its architecture, and
+            for an ONNX file without onnxruntime.
     """
+    path = Path(path) if path is not None else EMBEDDED_RESTORER
+    if path.suffix.lower() == ".onnx":
+        return _from_onnx(path)
+    state, metadata = read_state_dict(path)
+    if is_bfrffusion(state):
+        return _from_bfrffusion(state, path, steps or BFRFFUSION_STEPS)
+    return _read_spandrel(state, metadata, path)
+
+
+def _read_spandrel(state: dict[str, Tensor], metadata: dict[str, str], path: Path) -> Restorer:
     from spandrel import ModelLoader, UnsupportedModelError
 
-    path = Path(path) if path is not None else EMBEDDED_RESTORER
-    state, metadata = read_state_dict(path)
     loader = ModelLoader(registry=_registry(state, path))
     try:
         descriptor = loader.load_from_state_dict(dict(state))  # spandrel renames keys in place
     except UnsupportedModelError as error:
         raise WrongArchitectureError(
             f"{path} is no network that spandrel knows (first key {next(iter(state))!r}). "
-            "Choose a face restorer: GFPGAN, RestoreFormer, CodeFormer, SwinIR or NAFNet."
+            "Choose a face restorer: GFPGAN, RestoreFormer, CodeFormer, SwinIR, NAFNet or "
+            "BFRffusion."
         ) from error
     except Exception as error:  # a key, a shape or a number that the architecture cannot have
         raise WrongArchitectureError(
@@ -141,6 +166,32 @@ def load_restorer(path: str | Path | None = None) -> Restorer:
             )
         restorer = replace(restorer, size=int(size))
     return restorer
+
+
+def _from_onnx(path: Path) -> Restorer:
+    network = OnnxRestorer(path)
+    return Restorer(
+        network=network.eval(),
+        name=path.stem,
+        size=network.size,
+        architecture="ONNX",
+        call=lambda network, faces, fidelity: network.restore(faces, fidelity),  # pyright: ignore[reportCallIssue]
+        uses_fidelity=network.weight is not None,
+    )
+
+
+def _from_bfrffusion(state: dict[str, Tensor], path: Path, steps: int) -> Restorer:
+    make_scheduler(steps)  # refuses a wrong number before any work
+    return Restorer(
+        network=build_bfrffusion(state, path),
+        name=path.stem,
+        size=BFRFFUSION_SIZE,
+        architecture="BFRffusion",
+        call=lambda network, faces, fidelity: network(faces, steps=steps),
+        watched=lambda network, faces, fidelity, on_step: network(
+            faces, steps=steps, on_step=on_step
+        ),
+    )
 
 
 def from_spandrel(descriptor: object, name: str = "") -> Restorer:
@@ -224,7 +275,8 @@ def restore_faces(
         lock: how much of the crop's colours and coarse shape is put back, in [0, 1].
         lock_factor: φ's factor N, in pixels of the crop; divides S.
         batch_size: faces that go through the network at once.
-        on_step: progress in faces; the preview is the batch just restored.
+        on_step: progress in faces, or in hundredths of them where a restorer has many steps; the
+            preview is the batch just restored.
 
     Returns:
         N×3×S×S in [0, 1], of the device and dtype of ``crops``.
@@ -252,24 +304,28 @@ def restore_faces(
         lowpass(crops[:0], lock_factor)  # refuses a wrong factor before any work
     restorer.network.eval()
     results = torch.empty_like(crops)
+    unit = 1 if restorer.watched is None else 100
+
+    def restore(part: slice) -> Tensor:
+        stage = within(on_step, part.start * unit, part.stop * unit, len(crops) * unit)
+        return _restore(crops[part], restorer, fidelity, stage)
+
     parts = Parts(batch_size, "restore", "a smaller restorer")
-    for part, restored in parts.of(
-        len(crops), lambda part: _restore(crops[part], restorer, fidelity)
-    ):
+    for part, restored in parts.of(len(crops), restore):
         if lock:
             restored = restored + lock * lowpass(crops[part] - restored, lock_factor)
         # lerp is exact at both ends.
         results[part] = crops[part].lerp(restored, strength).clamp(0, 1)
         if on_step is not None:
-            on_step(part.stop, len(crops), results[part])
+            on_step(part.stop * unit, len(crops) * unit, results[part])
     return results
 
 
-def _restore(batch: Tensor, restorer: Restorer, fidelity: float) -> Tensor:
+def _restore(batch: Tensor, restorer: Restorer, fidelity: float, on_step: OnStep) -> Tensor:
     """R(y) at the batch's own size, device and dtype."""
     own, size = batch.shape[-1], restorer.size
     faces = resize_square(batch, size) if size else batch
-    restored = restorer(faces.to(restorer.device, restorer.dtype), fidelity)
+    restored = restorer(faces.to(restorer.device, restorer.dtype), fidelity, on_step)
     if restored.shape != faces.shape:
         raise WrongArchitectureError(
             f"The restorer made {tuple(restored.shape)} of {tuple(faces.shape)}. "

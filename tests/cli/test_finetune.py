@@ -287,3 +287,27 @@ def test_help_does_not_wait_for_torch(root: Path):
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.stderr.split() == ["False"], done.stderr
     assert "the paper's" in " ".join(done.stdout.split())
+
+
+def test_the_result_is_written_as_onnx_too(
+    pairs: PairSet, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from bfr.restore import onnx_export
+
+    written: list[Path] = []
+    monkeypatch.setattr(
+        onnx_export, "export_onnx", lambda path, restorer, about: written.append(path)
+    )
+    words = (pairs.folder, "-o", tmp_path / "run", "--restorer", base, *TINY, "--steps", 2)
+    assert run(*words, "--keep-worse", "--onnx", tmp_path / "a.onnx") == 0
+    assert written == [tmp_path / "a.onnx"]
+
+
+def test_a_wrong_onnx_file_is_refused_before_training(
+    pairs: PairSet, base: Path, tmp_path: Path, given: dict[str, Any]
+):
+    words = (pairs.folder, "-o", tmp_path / "run", "--restorer", base)
+    assert run(*words, "--onnx", tmp_path / "a.pth") == 2
+    (tmp_path / "photo.onnx").write_bytes(b"something else")
+    assert run(*words, "--onnx", tmp_path / "photo.onnx") == 2
+    assert not given and (tmp_path / "photo.onnx").read_bytes() == b"something else"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor
 from benchmarks.parity import check_folder
 from bfr.errors import CancelledError, InputError, WrongArchitectureError
 from bfr.restore.bfrffusion import BFRffusion, build_bfrffusion, is_bfrffusion, make_scheduler
+from bfr.restore.restorer import load_restorer, restore_faces
 from tests.rule_weights import GOLDEN, rule_state
 
 FIGURES = GOLDEN / "bfrffusion_narrow.safetensors"
@@ -149,3 +151,51 @@ def test_half_precision_weights_become_float32(state: dict[str, Tensor]):
     halved = {name: tensor.half() for name, tensor in state.items()}
     network = build_bfrffusion(halved, FIGURES)
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "checkpoint_BFRffusion.ckpt"
+    torch.save({"state_dict": state, "epoch": 3}, path)
+    return path
+
+
+def test_a_checkpoint_is_a_restorer_like_any_other(checkpoint: Path, network: BFRffusion):
+    restorer = load_restorer(checkpoint)
+    assert (restorer.architecture, restorer.size) == ("BFRffusion", 512)
+    assert not restorer.trainable and not restorer.uses_fidelity
+    small = replace(restorer, size=64, watched=lambda n, f, w, s: n(f, steps=2, on_step=s))
+    crops = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(4))
+    seen: list[tuple[int, int]] = []
+    restored = restore_faces(crops, small, on_step=lambda d, t, p: seen.append((d, t)))
+    assert torch.allclose(restored, network(crops, steps=2).clamp(0, 1), atol=1e-5)
+    assert seen == [(50, 100), (100, 100), (100, 100)]
+
+
+def test_cancelling_a_restorer_stops_within_a_face(checkpoint: Path):
+    restorer = replace(load_restorer(checkpoint), size=64)
+    seen: list[int] = []
+
+    def stop(done: int, total: int, preview: Tensor | None) -> None:
+        seen.append(done)
+        raise CancelledError
+
+    with pytest.raises(CancelledError):
+        restore_faces(torch.rand(1, 3, 64, 64), restorer, on_step=stop)
+    assert seen == [2]
+
+
+@pytest.mark.parametrize("steps", [None, 5])
+def test_the_number_of_steps_is_chosen_when_it_is_loaded(checkpoint: Path, steps: int | None):
+    restorer = load_restorer(checkpoint, steps=steps)
+    totals: list[int] = []
+
+    def stop(done: int, total: int, preview: Tensor | None) -> None:
+        totals.append(total)
+        raise CancelledError
+
+    with pytest.raises(CancelledError):
+        restorer(torch.rand(1, 3, 64, 64), on_step=stop)
+    assert totals == [steps or 50]
+    with pytest.raises(InputError, match="7"):
+        load_restorer(checkpoint, steps=7)

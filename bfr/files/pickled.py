@@ -1,0 +1,80 @@
+"""Weights inside pickled networks, read without their code.
+
+Some programs save a whole network instead of its state dict, so that reading the file would
+import and run the classes in it. Here torch's own restricted reader builds inert stand-ins for
+these classes: objects that hold what was stored and do nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CorruptWeightsError, MissingWeightsError, UnsafeWeightsError
+from .manifest import get_again, where_from
+
+
+class Inert:
+    """What stands in for a pickled class: it keeps its state, whatever it is made with."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *args: object, **kwargs: object):
+        self.state: Any = {}
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+    def get(self, name: str) -> Any:
+        """An attribute that was stored; None if it was not."""
+        state = getattr(self, "state", None)
+        return state.get(name) if isinstance(state, Mapping) else None
+
+
+def holds_network(path: Path) -> bool:
+    """Whether a file that ``torch.save`` wrote holds objects beside tensors and plain values."""
+    try:
+        return bool(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # no such file, or one of another kind: its reader says so
+        return False
+
+
+def read_pickled(path: Path) -> Any:
+    """Reads what ``torch.save`` wrote, with `Inert` objects in the place of all others.
+
+    Raises:
+        MissingWeightsError: if there is no such file.
+        UnsafeWeightsError: if it asks for what even torch's reader with stand-ins refuses.
+        CorruptWeightsError: if it is damaged or of another kind.
+    """
+    if not path.is_file():
+        raise MissingWeightsError(f"There is no weights file {path}. {where_from(path.name)}")
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        stand_ins: Any = [(type(name.rpartition(".")[2], (Inert,), {}), name) for name in names]
+        with torch.serialization.safe_globals(stand_ins):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # by kind of damage: RuntimeError, KeyError, pickle's
+        if "weights_only" in str(error).lower() or "Unsupported" in str(error):
+            raise UnsafeWeightsError(
+                f"{path} asks for code that is never run ({str(error)[:200]}). Export it to ONNX."
+            ) from error
+        raise CorruptWeightsError(
+            f"{path} is damaged or no weights file. {get_again(path.name)}"
+        ) from error
+
+
+def tensors_of(network: Inert, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The parameters and buffers of a pickled ``torch.nn.Module``, by their names."""
+    for kind in ("_parameters", "_buffers"):
+        for name, tensor in (network.get(kind) or {}).items():
+            if isinstance(tensor, Tensor):
+                yield f"{prefix}{name}", tensor.detach()
+    for name, module in (network.get("_modules") or {}).items():
+        if isinstance(module, Inert):
+            yield from tensors_of(module, f"{prefix}{name}.")

@@ -1,0 +1,71 @@
+"""One photograph from file to file, as the node for folders does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..faces.identity import Identity
+from ..faces.parsing import Parser
+from ..faces.retinaface import Detector
+from ..files.photos import read_photo, write_photo
+from ..files.whole import copy_file
+from ..records import Face, OnStep
+from .enlarge import enlarge_mask
+from .keep_person import KeptPeople
+from .photo import RestoreSettings, restore_photo
+from .restorer import Restorer
+from .upscale import Upscaler
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredFile:
+    """The faces that were restored in a photograph, and whether they are the same people."""
+
+    faces: tuple[Face, ...]
+    people: KeptPeople
+
+
+def restore_file(
+    source: Path,
+    target: Path,
+    detector: Detector,
+    restorer: Restorer,
+    settings: RestoreSettings | None = None,
+    parser: Parser | None = None,
+    on_step: OnStep | None = None,
+    upscaler: Upscaler | None = None,
+    identity: Identity | None = None,
+) -> RestoredFile:
+    """Restores the faces of a photograph; one that is neither changed nor enlarged is copied.
+
+    Args:
+        source: the photograph.
+        target: where the result goes, in the format of its suffix; its folder exists.
+        detector, restorer, settings, parser, on_step, upscaler, identity: as of `restore_photo`.
+
+    Raises:
+        ImageError: if it is no photograph.
+        OutputError: if the result cannot be written.
+    """
+    photo = read_photo(source)
+    restored = restore_photo(
+        photo.pixels,
+        detector,
+        restorer,
+        settings,
+        parser,
+        on_step,
+        upscaler,
+        identity,
+        in_place=True,
+    )
+    (faces,), factor, people = restored.faces.faces, restored.factor, restored.people
+    alpha = None if photo.alpha is None else enlarge_mask(photo.alpha, factor)
+    photo = replace(photo, pixels=restored.images, alpha=alpha)
+    del restored  # and the original with it: writing a large photograph needs the room
+    if faces or factor > 1:
+        write_photo(target, photo)
+    else:
+        copy_file(source, target)
+    return RestoredFile(faces, people)

@@ -1,0 +1,210 @@
+"""The node that restores a folder of photographs, file by file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..bfr.choices import EXISTING, MASKS
+from ..bfr.errors import FaceRestorationError, InputError
+from ..bfr.faces.retinaface import load_detector
+from ..bfr.files.sources import find_sources, plan_targets
+from ..bfr.files.whole import prepare_folders
+from ..bfr.records import counted
+from ..bfr.restore.photo import RestoreSettings
+from ..bfr.restore.photo_file import restore_file
+from ..bfr.restore.restorer import load_restorer
+from ..bfr.runtime.progress import within
+from . import memory, schemas
+from .folders import stamp, user_folder
+from .restore import (
+    batch_size_input,
+    crop_size_input,
+    enlarge_inputs,
+    keep_person_input,
+    network_inputs,
+    restore_inputs,
+    to_factor,
+    upscaler_input,
+)
+
+_UNIT = 100  # of progress for each photograph
+
+
+def result_folder(name: str) -> Path:
+    """The folder below ComfyUI's output folder that results go to.
+
+    Raises:
+        InputError: if the name would lead out of it.
+    """
+    root = Path(folder_paths.get_output_directory()).resolve()
+    folder = (root / name.strip()).resolve()
+    if folder == root or not folder.is_relative_to(root):
+        raise InputError(
+            f"Results must go to a folder such as restored or albums/1950s, below {root}, got "
+            f"{name!r}."
+        )
+    return folder
+
+
+class RestoreFolder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_RestoreFolder",
+            display_name="Restore Folder",
+            category=schemas.RESTORE,
+            description="Restores every photograph of a folder, one after the other, into a "
+            "folder of results. Each keeps its name, format, colour profile and metadata; one "
+            "that is not changed is copied. Cancel at any time: what is done is kept, and the "
+            "next run does the rest.",
+            search_aliases=["batch restore", "folder of photos", "restore album", "bulk"],
+            is_output_node=True,
+            inputs=[
+                io.String.Input(
+                    "folder",
+                    display_name="folder",
+                    default="",
+                    placeholder="folder of damaged photographs",
+                    tooltip="Where the photographs are; sub-folders too. A name "
+                    "in ComfyUI's input folder, or a path within its input, output, models or "
+                    "datasets folder.",
+                ),
+                io.String.Input(
+                    "result_name",
+                    display_name="results",
+                    default="restored",
+                    tooltip="The folder below ComfyUI's output folder that results go to. "
+                    "Originals are never changed.",
+                ),
+                *restore_inputs(),
+                io.Combo.Input(
+                    "existing",
+                    display_name="existing results",
+                    options=list(EXISTING),
+                    default="skip",
+                    tooltip="What to do about results that are there already. skip: leave them "
+                    "and do the others. overwrite: do them again. refuse: stop before any work.",
+                    advanced=True,
+                ),
+                schemas.score_input(advanced=True),
+                schemas.min_size_input(advanced=True),
+                crop_size_input(),
+                *schemas.mask_inputs(["auto", *MASKS], advanced=True),
+                batch_size_input(),
+                *network_inputs(),
+                keep_person_input(),
+                *enlarge_inputs("auto"),
+                io.Boolean.Input(
+                    "doubtful",
+                    display_name="restore doubtful faces",
+                    default=False,
+                    optional=True,
+                    tooltip="Off: what is hardly a face (a hand, a badge, a book) is left alone. "
+                    "On: it is restored all the same.",
+                ),
+                upscaler_input(),
+            ],
+            outputs=[
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="What was found in each photograph, and what failed; show it with "
+                    "Preview as Text.",
+                ),
+                io.String.Output(
+                    "result_folder", display_name="folder", tooltip="Where the results are."
+                ),
+                io.Int.Output(
+                    "face_count", display_name="count", tooltip="Faces that were restored."
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, folder, result_name, **others):
+        """Changes with the photographs and with the results, so that lost ones are made again."""
+        paths = [user_folder(folder or ""), result_folder(result_name) if result_name else None]
+        return stamp(*(path for path in paths if path is not None and path.is_dir()))
+
+    @classmethod
+    def execute(
+        cls,
+        folder,
+        result_name,
+        fidelity,
+        strength,
+        lock,
+        existing,
+        score,
+        min_size,
+        crop_size,
+        mask_mode,
+        feather,
+        colour_match,
+        batch_size,
+        restorer=None,
+        detector=None,
+        parser=None,
+        keep_person=0.5,
+        enlarge="1",
+        grain=0.0,
+        doubtful=False,
+        upscaler=None,
+    ) -> io.NodeOutput:
+        photographs, out = user_folder(folder), result_folder(result_name)
+        if photographs is None:
+            raise InputError("Fill in folder: where the damaged photographs are.")
+        if existing not in EXISTING:
+            raise InputError(f"existing must be one of {', '.join(EXISTING)}, got {existing!r}.")
+        targets = plan_targets(find_sources([photographs], out), out, existing)
+        prepare_folders(out, targets.values())
+        detector = detector or memory.manage_detector(load_detector())
+        restorer = memory.manage_restorer(restorer or load_restorer())
+        settings = RestoreSettings(
+            score=score,
+            min_size=min_size,
+            crop_size=crop_size or None,
+            fidelity=fidelity,
+            strength=strength,
+            lock=lock,
+            colour=colour_match,
+            mask=mask_mode,
+            feather=feather,
+            batch_size=batch_size,
+            enlarge=to_factor(enlarge),
+            grain=grain,
+            doubtful=doubtful,
+            keep_person=keep_person,
+        )
+        upscaler, identity = memory.manage_upscaler(upscaler), memory.load_identity()
+        memory.load(detector, restorer, parser, upscaler, faces=batch_size)
+        lines: list[str] = []
+        faces = failed = 0
+        on_step = memory.progress()
+        for number, (source, target) in enumerate(targets.items()):
+            part = within(on_step, number * _UNIT, (number + 1) * _UNIT, len(targets) * _UNIT)
+            try:
+                done = restore_file(
+                    source.path,
+                    target,
+                    detector,
+                    restorer,
+                    settings,
+                    parser,
+                    part,
+                    upscaler,
+                    identity,
+                )
+            except FaceRestorationError as error:
+                failed += 1
+                lines.append(f"{source.name}: failed: {error}")
+                continue
+            faces += len(done.faces)
+            words = counted(len(done.faces), "face") if done.faces else "no face"
+            lines.append(f"{source.name}: {words}")
+        head = f"{counted(faces, 'face')} restored in {counted(len(targets), 'photograph')}"
+        head += f", {failed} failed, in {out}" if failed else f", in {out}"
+        return io.NodeOutput("\n".join([head, *lines]), str(out), faces)
