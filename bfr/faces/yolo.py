@@ -232,7 +232,7 @@ def _read_pickled(path: Path) -> YoloV8:
     try:
         network = YoloV8(merged(state), face)
         network(torch.zeros(1, 3, _STRIDE, _STRIDE))
-    except (KeyError, RuntimeError, IndexError) as error:
+    except (AttributeError, KeyError, RuntimeError, IndexError) as error:
         raise WrongArchitectureError(
             f"{path} resembles a YOLOv8, but does not fit it ({type(error).__name__}: "
             f"{str(error)[:200]}). Export it to ONNX: yolo export model=FILE.pt format=onnx"
