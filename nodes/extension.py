@@ -15,6 +15,7 @@ from . import (
     loaders,
     measure,
     pairs,
+    repair,
     replacements,
     report,
     restore,
@@ -64,4 +65,5 @@ class FaceRestorationExtension(ComfyExtension):
             report.ShowReport,
             replacements.RestorePhotoWith,
             restore_folder.RestoreFolder,
+            repair.RepairScratches,
         ]
