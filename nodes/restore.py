@@ -378,10 +378,9 @@ def report(photo: RestoredPhoto, crop_size: int) -> str:
     parts = zip(photo.faces.faces, photo.left.faces, strict=True)
     for index, (faces, left) in enumerate(parts, 1):
         name = f"image {index}: " if len(photo.images) > 1 else ""
-        lines.append(
-            name + summary(faces, left, crop_size=crop_size, factor=photo.factor, size=size)
+        told = summary(faces, left, crop_size=crop_size, factor=photo.factor, size=size)
+        sizes = "; ".join(
+            f"{face.size:.0f} px, score {face.score:.2f}, {next(persons)}" for face in faces
         )
-        lines += [
-            f"  {face.size:.0f} px (score {face.score:.2f}, {next(persons)})" for face in faces
-        ]
+        lines.append(name + told + (f" [{sizes}]" if sizes else ""))
     return "\n".join(lines)
