@@ -135,6 +135,9 @@ def draw(page: Any, names: list[str]) -> None:
         page.wait_for_function(READY, timeout=120_000)
         page.evaluate(MAKE, [nodes, groups, extra])
         saved = page.evaluate(SAVE)
+        drawn = [node["type"] for node in saved["workflow"]["nodes"]]
+        if drawn != [node["type"] for node in nodes]:  # the editor opened a draft of its own
+            raise RuntimeError(f"{name}: the editor holds another graph. Draw it again.")
         write(WORKFLOWS / f"{name}.json", saved["workflow"])
         write(WORKFLOWS / "api" / f"{name}.json", saved["api"])
 
