@@ -11,6 +11,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "web" / "docs"
+README = (ROOT / "README.md").read_text("utf-8")
 PAGES = sorted(DOCS.glob("*.md"))
 CHINESE = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text("utf-8"))
 FORMULAE = {"eta"}  # names that no language translates
@@ -49,6 +50,7 @@ def test_no_picture_is_large_or_left_over():
     files = set((DOCS / "images").iterdir())
     assert not [path.name for path in files if path.stat().st_size >= 150_000]
     shown = {path for page in PAGES for _, path in pictures(page)}
+    shown |= {ROOT / name for name in re.findall(r"\]\((web/[^)]+)\)", README)}
     workflows = (ROOT / "workflows").glob("*.json")  # for the README, too
     shown |= {DOCS / "images" / f"workflow_{path.stem}.jpg" for path in workflows}
     assert files == shown
