@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MEGABYTE = 1_000_000
 # In one of its several builds, which exclude each other: declaring one would add a second.
 BROUGHT_BY = {"cv2": "facexlib"}
-COMFYUI = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "server"}
+COMFYUI = {"aiohttp", "comfy", "comfy_api", "comfy_execution", "folder_paths", "server"}
 TEXT = {".py", ".md", ".toml", ".txt", ".json", ".js", ".yaml", ".cfg", ".sh", ""}
 # The name a package is imported by, where it is not the one it is installed by.
 IMPORTED_AS = {
@@ -79,7 +79,8 @@ def test_registry_entry():
 
 def imported_by(requirements: Iterable[str]) -> set[str]:
     """The names that packages are imported by."""
-    return {IMPORTED_AS.get(name_of(item), name_of(item)) for item in requirements}
+    names = map(name_of, requirements)
+    return {IMPORTED_AS.get(name, name.replace("-", "_")) for name in names}
 
 
 def imports(path: Path) -> tuple[set[str], set[str]]:
@@ -173,35 +174,26 @@ def test_no_folder_hides_the_workflows():
 
 # Imports the pack as ComfyUI does, with as much of ComfyUI as that needs.
 IMPORT = """
-import importlib.util, os, sys, types
-import torch, kornia, spandrel  # ComfyUI has them all by now
+import os, sys
+from pathlib import Path
 
-def stand_in(name, **contents):
-    sys.modules[name] = types.ModuleType(name)
-    sys.modules[name].__dict__.update(contents)
-    return sys.modules[name]
+import torch, kornia, safetensors.torch, spandrel, torchvision, einops  # as ComfyUI has by now
 
-management = stand_in("comfy.model_management")
-stand_in("comfy", model_management=management, utils=stand_in("comfy.utils"))
-stand_in("comfy.model_patcher", CoreModelPatcher=object, ModelPatcher=object)
-stand_in("comfy_api")
-kinds = types.SimpleNamespace(ComfyNode=object, Custom=str)
-stand_in("comfy_api.latest", ComfyExtension=object, io=kinds, ui=None)
-stand_in("folder_paths")
-before, works = set(sys.modules), []
+from tests.stand_in import PACK_NAME, comfyui
+
+works = []
 
 def watch(event, arguments):
     writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
     if writes or event in ("socket.connect", "subprocess.Popen", "os.mkdir", "os.system"):
         works.append(f"{event} {arguments}")
 
-sys.addaudithook(watch)
-place = {"submodule_search_locations": [os.getcwd()]}
-spec = importlib.util.spec_from_file_location("face-restoration-tuner", "__init__.py", **place)
-pack = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pack)
-importlib.import_module(f"{spec.name}.nodes.extension")
-print(*{name.split(".")[0] for name in set(sys.modules) - before})
+with comfyui(Path("nowhere")) as load:
+    before = set(sys.modules)
+    sys.addaudithook(watch)
+    load("extension")
+    imported = set(sys.modules) - before
+print(*{name.split(".")[0] for name in imported}, PACK_NAME)
 print(*works, sep="\\n", file=sys.stderr)
 """
 
@@ -210,7 +202,7 @@ def test_import_takes_no_more_than_comfyui_has_and_does_no_work():
     """Whatever else is installed is imported when it is needed; nothing is written or fetched."""
     groups = PROJECT["project"]["optional-dependencies"].values()
     wanted = [*PROJECT["project"]["dependencies"], *chain(*groups)]
-    packages = {IMPORTED_AS.get(name_of(item), name_of(item)) for item in wanted}
+    packages = imported_by(wanted)
     run = subprocess.run(
         [sys.executable, "-B", "-c", IMPORT], cwd=ROOT, capture_output=True, text=True
     )
