@@ -29,6 +29,9 @@ class _Exported(nn.Module):
     matrix, which is the antialiased bicubic resize that `restore_faces` does.
     """
 
+    enter: Tensor
+    leave: Tensor
+
     def __init__(self, restorer: Restorer, size: int):
         super().__init__()
         self.network, self.call = restorer.network, restorer.call

@@ -80,6 +80,7 @@ def test_cells_share_their_noise_and_the_preview_is_the_grid():
     ]
     told: list[tuple[int, int, torch.Tensor]] = []
     faces = sweep.sample_cells(guess, prior, cells, 3, lambda *step: told.append(step))
+    assert faces[0] is not None and faces[1] is not None
     assert torch.equal(faces[0], faces[1]), "without strength the factor does not matter"
     assert faces[2] is None
     assert [(done, total) for done, total, _ in told] == [(done, 8) for done in range(1, 9)]

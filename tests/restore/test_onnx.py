@@ -6,6 +6,7 @@ import copy
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,8 +88,9 @@ def test_half_precision_files_run(tmp_path: Path, faces: Tensor):
 def test_a_copy_works_and_the_checksum_is_the_files(tmp_path: Path, faces: Tensor):
     path = restorer_file(tmp_path / "GPEN.onnx")
     restorer = load_restorer(path)
-    again = copy.deepcopy(restorer.network)
-    assert torch.equal(again.restore(faces), restorer.network.restore(faces))
+    network: Any = restorer.network
+    again = copy.deepcopy(network)
+    assert torch.equal(again.restore(faces), network.restore(faces))
     other = load_restorer(restorer_file(tmp_path / "GPEN2.onnx", gain=0.4))
     assert restorer.sha256 == load_restorer(path).sha256 != other.sha256
 

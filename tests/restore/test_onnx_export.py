@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -21,7 +22,7 @@ from tests.trainable import gfpgan, nafnet, restoreformer, swinir
 
 def as_others_do(path: Path, faces: Tensor) -> Tensor:
     """Restores as FaceFusion and ReActor do: [-1, 1], the input "input", one face, clipped."""
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     results = [
         session.run(None, {"input": face.numpy() * np.float32(2) - np.float32(1)})[0][0]
         for face in faces.split(1)
@@ -56,7 +57,8 @@ def test_other_programs_get_the_same_pixels(
     assert float((as_others_do(path, faces) - expected).abs().max()) < 1 / 255
     again = load_restorer(path)
     assert again.size == size
-    assert again.network.metadata["licence"] == "MIT"
+    network: Any = again.network
+    assert network.metadata["licence"] == "MIT"
     assert float((restore_faces(faces, again) - expected).abs().max()) < 1 / 255
 
 

@@ -46,9 +46,8 @@ def test_in_a_face_the_restorer_says_what_belongs_there(monkeypatch: pytest.Monk
     image, face = astronaut()
     mask = torch.zeros_like(image[:, :1])
     mask[..., 118:122, 100:300] = 1  # across the nose and beside the face
-    monkeypatch.setattr(
-        repair, "detect_faces", lambda images, *_, **__: FaceSet(((face,),), image.shape[-2:])
-    )
+    found = FaceSet(((face,),), (image.shape[2], image.shape[3]))
+    monkeypatch.setattr(repair, "detect_faces", lambda images, *_, **__: found)
     monkeypatch.setattr(repair, "restore_faces", lambda crops, *_, **__: 1 - crops)
     grey = image.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     repaired = repair_scratches(grey, mask, NETWORK, NETWORK, grain=0)
