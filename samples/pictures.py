@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,7 +27,7 @@ from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
 from bfr.image.lowpass import lowpass
 from bfr.image.sheets import sheet
-from bfr.image.tensors import to_uint8
+from bfr.image.tensors import from_uint8, to_uint8
 from bfr.prior.constraint import Constraint
 from bfr.prior.prior import load_prior
 from bfr.prior.sample import sample_targets
@@ -34,6 +35,7 @@ from bfr.prior.settings import SampleSettings, for_prior
 from bfr.records import FaceSet
 from bfr.restore.clip import restore_video
 from bfr.restore.photo import RestoreSettings, restore_photo
+from bfr.restore.repair import repair_scratches
 from bfr.restore.restorer import load_restorer, restore_faces
 from samples.clip import film
 
@@ -171,6 +173,25 @@ def restored_video() -> Panels:
     return before | {f"frame {i}, restored": restored[i - 9][place] for i in shown}
 
 
+def repaired_scratches() -> Panels:
+    """Drawn scratches: white lines across the picture and the face."""
+    before = photo("grace_hopper").mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    size = before.shape[-1]
+    drawn = Image.new("L", (size, size))
+    pen = ImageDraw.Draw(drawn)
+    for start, end in (
+        ((0.2, 0), (0.55, 1)),
+        ((0.95, 0.1), (0.1, 0.75)),
+        ((0.62, 0.2), (0.66, 0.9)),
+    ):
+        points = [tuple(round(part * size) for part in point) for point in (start, end)]
+        pen.line(points, 255, 2)
+    mask = from_uint8(np.array(drawn.convert("RGB"))[None])[:, :1]
+    scratched = torch.where(mask > 0, torch.full_like(before, 0.95), before)
+    repaired = repair_scratches(scratched, mask, detector(), restorer())
+    return {"photograph": scratched[0], "mask": grey(mask), "repaired": repaired[0]}
+
+
 def before_after() -> Panels:
     """The README's picture: heads cut out of photographs, enlarged twice."""
     panels = {}
@@ -192,6 +213,7 @@ def grey(masks: Tensor) -> Tensor:
 PICTURES: dict[str, tuple[Callable[[], Panels], int]] = {
     "before_after": (before_after, 300),
     "restored_photo": (restored_photo, 300),
+    "repaired_scratches": (repaired_scratches, 300),
     "example_photo": (example_photo, 200),
     "detected": (detected, 480),
     "selected": (selected, 400),

@@ -17,7 +17,7 @@ from tests.archive import ROOT, pack
 
 MEGABYTE = 1_000_000
 NEEDED = {
-    *("LICENSE", "README.md", "__init__.py", "pyproject.toml", "requirements.txt"),
+    *("LICENSE", "README.md", "SECURITY.md", "__init__.py", "pyproject.toml", "requirements.txt"),
     *("samples/README.md", "weights/README.md", "weights/manifest.json"),
 }
 # Of these folders everything that git tracks is needed: it runs, or ComfyUI serves it.

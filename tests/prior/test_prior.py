@@ -235,7 +235,7 @@ def test_only_what_can_be_saved(tmp_path: Path):
         ({"variance": "learned_range"}, WrongArchitectureError, "6 channels.*got 3"),
         ({"prediction": "score"}, InputError, "score"),
         ({"highest_step": "1000"}, InputError, "1000"),
-        ({"shift": "-3"}, InputError, "shift"),
+        ({"shift": "-3"}, CorruptWeightsError, "-3"),
     ],
 )
 def test_wrong_metadata(changes: dict, error: type, match: str, tmp_path: Path):

@@ -145,7 +145,7 @@ def test_detector_recipe(data, tmp_path):
     exported = load_detector(tmp_path / "detector.safetensors")
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        boxes, scores, points = exported(image)
+        boxes, scores, points = exported.network(image)
         same_boxes, bolder, same_points = load_average(run, build_detector("mobile0.25"))(image)
     torch.testing.assert_close((boxes, points), (same_boxes, same_points))
     held_back = bolder.logit()[..., 1] - scores.logit()[..., 1]
