@@ -179,13 +179,8 @@ def repaired_scratches() -> Panels:
     size = before.shape[-1]
     drawn = Image.new("L", (size, size))
     pen = ImageDraw.Draw(drawn)
-    for start, end in (
-        ((0.2, 0), (0.55, 1)),
-        ((0.95, 0.1), (0.1, 0.75)),
-        ((0.62, 0.2), (0.66, 0.9)),
-    ):
-        points = [tuple(round(part * size) for part in point) for point in (start, end)]
-        pen.line(points, 255, 2)
+    for line in ((0.2, 0, 0.55, 1), (0.95, 0.1, 0.1, 0.75), (0.62, 0.2, 0.66, 0.9)):
+        pen.line([round(part * size) for part in line], 255, 2)
     mask = from_uint8(np.array(drawn.convert("RGB"))[None])[:, :1]
     scratched = torch.where(mask > 0, torch.full_like(before, 0.95), before)
     repaired = repair_scratches(scratched, mask, detector(), restorer())

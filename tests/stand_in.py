@@ -147,9 +147,16 @@ def comfyui(base: Path) -> Iterator[Callable[[str], Any]]:
     )
     assert spec and spec.loader
     pack = modules[PACK_NAME] = importlib.util.module_from_spec(spec)
-    with mock.patch.dict(sys.modules, modules):  # which also forgets what is imported inside
+    hidden = {name: sys.modules[name] for name in modules if name in sys.modules}
+    sys.modules.update(modules)
+    try:
         spec.loader.exec_module(pack)
         yield lambda module: importlib.import_module(f"{PACK_NAME}.nodes.{module}")
+    finally:  # forgets the pack, but no library: some cannot be imported twice
+        for name in list(sys.modules):
+            if name in modules or name.startswith(f"{PACK_NAME}."):
+                del sys.modules[name]
+        sys.modules.update(hidden)
 
 
 @cache
