@@ -191,9 +191,9 @@ def test_select_by_number_mask_and_limit(server: Server):
     select = only(prompt, "BFR_SelectFaces")
     prompt["count"] = prompts.show(select, 1)
     assert server.run(prompt).output("count")["text"][0] == "1"
-    prompt["empty"] = node("SolidMask", value=0.0, width=400, height=400)
-    prompt[select]["inputs"]["mask"] = ["empty", 0]
-    assert server.run(prompt).output("count")["text"][0] == "0"
+    prompt["unpainted"] = node("SolidMask", value=0.0, width=400, height=400)
+    prompt[select]["inputs"]["mask"] = ["unpainted", 0]
+    assert server.run(prompt).output("count")["text"][0] == "1", "an unpainted mask is none"
     del prompt[select]["inputs"]["mask"]
     for numbers in ("2", "0"):
         prompt[select]["inputs"]["indices"] = numbers

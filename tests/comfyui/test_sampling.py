@@ -60,8 +60,8 @@ def test_workflow_tune_guidance(server: Server, prior: str):
     assert result.succeeded, result.messages
     assert result.output(prompts.titled(prompt, "Figures of the sweep"))["bfr_report"]
     (target,), cells = server.images(result, "target"), server.images(result, "cells")
-    assert target.shape == (256, 256, 3) and len(cells) == 9
-    assert len(result.output("figures")["text"][0].splitlines()) == 10
+    assert target.shape == (256, 256, 3) and len(cells) == 15
+    assert len(result.output("figures")["text"][0].splitlines()) == 16
     if os.environ.get("BFR_RECORD"):
         draw_thumbnail(target, cells, PACK / "workflows" / "face_tune_1_guidance.jpg")
 
@@ -257,7 +257,7 @@ def test_diffusers_folder_is_listed_and_read(server: Server):
 
 def test_interrupt_stops_sampling_and_leaves_nothing(server: Server, prior: str):
     server.free()
-    prompt_id = server.queue(sampling(prior, count=64, start=150, stop=90))
+    prompt_id = server.queue(sampling(prior, count=256, start=150, stop=90))
     end = time.monotonic() + 30
     while "UNet" not in server.get("/probe/loaded")["managed"] and time.monotonic() < end:
         time.sleep(0.1)

@@ -28,6 +28,7 @@ def album(server: Server) -> Path:
     about = {"licence": "none", "provenance": "made by a rule"}
     save_prior(folder / "tiny.safetensors", tiny_prior(64), about)
     album = server.base / "input" / "album"
+    shutil.rmtree(album, ignore_errors=True)  # other modules have albums of their own
     (album / "more").mkdir(parents=True)
     shutil.copy(PACK / "samples" / "grace_hopper.jpg", album)
     shutil.copy(PACK / "samples" / "eileen_collins.jpg", album / "more")
@@ -180,10 +181,10 @@ def test_interrupt_keeps_what_is_done(server: Server):
 
 
 MISTAKES = {
-    "neither folder nor crops": ({"folder": ""}, "fill in folder or connect crops"),
-    "no such folder": ({"folder": "no such"}, "no file or folder"),
-    "name above": ({"pairs_name": "../elsewhere"}, "needs a name such as family_album"),
-    "no name": ({"pairs_name": " "}, "needs a name such as family_album"),
+    "neither folder nor crops": ({"folder": ""}, "Fill in folder or connect crops"),
+    "no such folder": ({"folder": "no such"}, "no such"),
+    "name above": ({"pairs_name": "../elsewhere"}, "got '../elsewhere'"),
+    "no name": ({"pairs_name": " "}, "got ' '"),
     "stop": ({"stop": 9}, "stop must be below start"),
 }
 
