@@ -107,7 +107,9 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
 def test_every_setting_takes_effect_and_can_be_taken_back(server: Server):
     prompt = prompts.workflow("face_restore_3_step_by_step")
     saved = only(prompt, "SaveImage")
+    # Where a setting leaves no face, the chain goes on without; the core's preview could not.
     prompt[only(prompt, "BFR_AlignFaces")]["inputs"]["need_faces"] = False
+    prompt = {k: item for k, item in prompt.items() if item["class_type"] != "PreviewImage"}
     (first,) = server.images(run(server, prompt), saved)
     seen = [first]
     for class_type, change in CHANGES:

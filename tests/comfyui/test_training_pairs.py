@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bfr.pairs.folder import read_pairs
 from bfr.prior.prior import save_prior
 from tests.comfyui import prompts
 from tests.comfyui.prompts import node
@@ -140,11 +141,12 @@ def test_review_marks_and_shows(server: Server):
     assert sheet.shape[1] > 6 * 160
     text = result.output("report")["text"][0]
     assert "2 pairs (1 to train with, 1 rejected" in text and "rejected by hand" in text
-    assert [pair["status"] for pair in manifest(server, "reviewed")] == ["kept", "rejected"]
+    folder = server.base / "datasets" / "reviewed"
+    assert [pair.status for pair in read_pairs(folder).pairs] == ["kept", "rejected"]
     prompt["review"]["inputs"] |= {"rejected": "", "kept": "2", "page": 2}
     result = server.run(prompt)
-    assert "last contact sheet is page 1, and page 2" in result.error["exception_message"]
-    assert [pair["status"] for pair in manifest(server, "reviewed")] == ["kept", "kept"]
+    assert "at most 1" in result.error["exception_message"]
+    assert [pair.status for pair in read_pairs(folder).pairs] == ["kept", "kept"]
 
 
 def test_load_lists_the_sets(server: Server):
