@@ -50,7 +50,7 @@ def lowpass_matrix(size: int, factor: int) -> Tensor:
     return up @ down
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=32, typed=True)  # 2.0 equals 2 and is no factor
 @torch.inference_mode(False)  # ComfyUI's nodes run in it; the matrices also serve training
 def _down_and_up(size: int, factor: int) -> tuple[Tensor, Tensor]:
     """φ's two halves along an axis, shared between calls: size/N×size and size×size/N."""
