@@ -20,9 +20,9 @@ from ..bfr.prior.prior import load_prior
 from ..bfr.records import counted
 from ..bfr.restore.restorer import load_restorer
 from . import memory, schemas
+from .chain import restore_inputs
 from .convert import to_core
 from .folders import find_folders, place_below, stamp, user_folder
-from .restore import restore_inputs
 
 log = logging.getLogger(__name__)
 

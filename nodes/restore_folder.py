@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import folder_paths
 from comfy_api.latest import io
 
-from ..bfr.choices import EXISTING, MASKS
+from ..bfr.choices import EXISTING
 from ..bfr.errors import FaceRestorationError, InputError
-from ..bfr.faces.retinaface import load_detector
-from ..bfr.files.sources import find_sources, plan_targets
+from ..bfr.files.sources import Source, find_sources, plan_targets
 from ..bfr.files.whole import prepare_folders
 from ..bfr.records import counted
 from ..bfr.restore.photo import RestoreSettings
 from ..bfr.restore.photo_file import restore_file
-from ..bfr.restore.restorer import load_restorer
 from ..bfr.runtime.progress import within
 from . import memory, schemas
-from .folders import stamp, user_folder
-from .restore import (
-    batch_size_input,
-    crop_size_input,
+from .chain import (
+    ChainInputs,
+    Networks,
     enlarge_inputs,
     keep_person_input,
+    load_networks,
     network_inputs,
+    paste_inputs,
     restore_inputs,
-    to_factor,
     upscaler_input,
 )
+from .folders import stamp, user_folder
 
 _UNIT = 100  # of progress for each photograph
+_KEEP_PERSON = 0.5  # of a prompt that does not name it: the node had it from the beginning
 
 
 def result_folder(name: str) -> Path:
@@ -91,9 +92,7 @@ class RestoreFolder(io.ComfyNode):
                 ),
                 schemas.score_input(advanced=True),
                 schemas.min_size_input(advanced=True),
-                crop_size_input(),
-                *schemas.mask_inputs(["auto", *MASKS], advanced=True),
-                batch_size_input(),
+                *paste_inputs(),
                 *network_inputs(),
                 keep_person_input(),
                 *enlarge_inputs("auto"),
@@ -134,25 +133,13 @@ class RestoreFolder(io.ComfyNode):
         cls,
         folder,
         result_name,
-        fidelity,
-        strength,
-        lock,
         existing,
-        score,
-        min_size,
-        crop_size,
-        mask_mode,
-        feather,
-        colour_match,
-        batch_size,
         restorer=None,
         detector=None,
         parser=None,
-        keep_person=0.5,
-        enlarge="1",
-        grain=0.0,
-        doubtful=False,
         upscaler=None,
+        doubtful=False,
+        **chain,
     ) -> io.NodeOutput:
         photographs, out = user_folder(folder), result_folder(result_name)
         if photographs is None:
@@ -161,50 +148,35 @@ class RestoreFolder(io.ComfyNode):
             raise InputError(f"existing must be one of {', '.join(EXISTING)}, got {existing!r}.")
         targets = plan_targets(find_sources([photographs], out), out, existing)
         prepare_folders(out, targets.values())
-        detector = detector or memory.manage_detector(load_detector())
-        restorer = memory.manage_restorer(restorer or load_restorer())
-        settings = RestoreSettings(
-            score=score,
-            min_size=min_size,
-            crop_size=crop_size or None,
-            fidelity=fidelity,
-            strength=strength,
-            lock=lock,
-            colour=colour_match,
-            mask=mask_mode,
-            feather=feather,
-            batch_size=batch_size,
-            enlarge=to_factor(enlarge),
-            grain=grain,
-            doubtful=doubtful,
-            keep_person=keep_person,
-        )
-        upscaler, identity = memory.manage_upscaler(upscaler), memory.load_identity()
-        memory.load(detector, restorer, parser, upscaler, faces=batch_size)
-        lines: list[str] = []
-        faces = failed = 0
-        on_step = memory.progress()
-        for number, (source, target) in enumerate(targets.items()):
-            part = within(on_step, number * _UNIT, (number + 1) * _UNIT, len(targets) * _UNIT)
-            try:
-                done = restore_file(
-                    source.path,
-                    target,
-                    detector,
-                    restorer,
-                    settings,
-                    parser,
-                    part,
-                    upscaler,
-                    identity,
-                )
-            except FaceRestorationError as error:
-                failed += 1
-                lines.append(f"{source.name}: failed: {error}")
-                continue
-            faces += len(done.faces)
-            words = counted(len(done.faces), "face") if done.faces else "no face"
-            lines.append(f"{source.name}: {words}")
+        inputs = ChainInputs(**{"keep_person": _KEEP_PERSON, **chain})
+        settings = inputs.settings(RestoreSettings, doubtful=doubtful)
+        networks = load_networks(detector, restorer, parser, upscaler, faces=inputs.batch_size)
+        lines, faces, failed = restore_all(targets, settings, networks)
         head = f"{counted(faces, 'face')} restored in {counted(len(targets), 'photograph')}"
         head += f", {failed} failed, in {out}" if failed else f", in {out}"
         return io.NodeOutput("\n".join([head, *lines]), str(out), faces)
+
+
+def restore_all(
+    targets: Mapping[Source, Path], settings: RestoreSettings, networks: Networks
+) -> tuple[list[str], int, int]:
+    """Restores photographs one after the other; one that cannot be restored stops no other.
+
+    Returns:
+        A line for each photograph, how many faces were restored, and how many photographs failed.
+    """
+    lines: list[str] = []
+    faces = failed = 0
+    on_step = memory.progress()
+    for number, (source, target) in enumerate(targets.items()):
+        part = within(on_step, number * _UNIT, (number + 1) * _UNIT, len(targets) * _UNIT)
+        try:
+            done = restore_file(source.path, target, settings=settings, on_step=part, **networks)
+        except FaceRestorationError as error:
+            failed += 1
+            lines.append(f"{source.name}: failed: {error}")
+            continue
+        faces += len(done.faces)
+        words = counted(len(done.faces), "face") if done.faces else "no face"
+        lines.append(f"{source.name}: {words}")
+    return lines, faces, failed

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..bfr.choices import MASKS
-from ..bfr.faces.retinaface import load_detector
 from ..bfr.records import counted
 from ..bfr.restore.clip import VideoSettings, restore_video
 from ..bfr.restore.enlarge import enlarge_mask
-from ..bfr.restore.restorer import load_restorer
 from ..bfr.restore.track import Track
 from . import memory, schemas
-from .convert import to_comfy, to_core
-from .restore import (
-    batch_size_input,
-    crop_size_input,
+from .chain import (
+    ChainInputs,
     enlarge_inputs,
     keep_person_input,
+    load_networks,
     network_inputs,
+    paste_inputs,
     restore_inputs,
-    to_factor,
     upscaler_input,
 )
+from .convert import to_comfy, to_core
 
 
 class RestoreVideo(io.ComfyNode):
@@ -84,9 +81,7 @@ class RestoreVideo(io.ComfyNode):
                     "it is restored there all the same, between the places before and after.",
                     advanced=True,
                 ),
-                crop_size_input(),
-                *schemas.mask_inputs(["auto", *MASKS], advanced=True),
-                batch_size_input(),
+                *paste_inputs(),
                 io.Int.Input(
                     "chunk",
                     display_name="frames at once",
@@ -120,61 +115,35 @@ class RestoreVideo(io.ComfyNode):
     def execute(
         cls,
         images,
-        fidelity,
-        strength,
-        lock,
         smoothing,
         steadiness,
-        score,
-        min_size,
         max_gap,
-        crop_size,
-        mask_mode,
-        feather,
-        colour_match,
-        batch_size,
         chunk,
         restorer=None,
         detector=None,
         parser=None,
-        enlarge="1",
-        grain=0.0,
         upscaler=None,
-        keep_person=0.0,
+        **chain,
     ) -> io.NodeOutput:
         frames, alpha = to_core(images, "images")
-        detector = detector or memory.manage_detector(load_detector())
-        restorer = memory.manage_restorer(restorer or load_restorer())
-        settings = VideoSettings(
-            score=score,
-            min_size=min_size,
-            crop_size=crop_size or None,
-            fidelity=fidelity,
-            strength=strength,
-            lock=lock,
-            keep_person=keep_person,
-            colour=colour_match,
-            mask=mask_mode,
-            feather=feather,
-            batch_size=batch_size,
+        inputs = ChainInputs(**chain)
+        settings = inputs.settings(
+            VideoSettings,
             smoothing=smoothing,
             steadiness=steadiness,
             max_gap=max_gap,
             chunk=chunk,
-            enlarge=to_factor(enlarge),
-            grain=grain,
         )
-        upscaler = memory.manage_upscaler(upscaler)
-        memory.load(detector, restorer, parser, upscaler, faces=batch_size)
-        restored, tracks = restore_video(
-            frames,
+        networks = load_networks(
             detector,
             restorer,
-            settings,
-            parser=parser,
-            on_step=memory.progress(),
-            upscaler=upscaler,
-            identity=memory.load_identity() if keep_person else None,
+            parser,
+            upscaler,
+            faces=inputs.batch_size,
+            identity=inputs.keep_person > 0,
+        )
+        restored, tracks = restore_video(
+            frames, settings=settings, on_step=memory.progress(), **networks
         )
         if alpha is not None:
             alpha = enlarge_mask(alpha, restored.shape[-1] // frames.shape[-1])

@@ -11,7 +11,8 @@ import ast
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,6 +64,14 @@ def sampling_parameters() -> list[str]:
     return [field.name for field in fields(Guidance) if field.name != "batch_size"]
 
 
+@cache
+def chain_inputs() -> tuple[list[str], set[str]]:
+    """The inputs that nodes pass on as ``chain``, and which of them a prompt may leave out."""
+    with stand_in.comfyui(Path("/nowhere")) as load:
+        found = fields(load("chain").ChainInputs)
+    return [each.name for each in found], {each.name for each in found if each.default != MISSING}
+
+
 def test_what_is_public_is_as_recorded():
     """Workflows of users name ids and count on types, defaults and order."""
     found = {node_id: contract(info) for node_id, info in sorted(INFO.items())}
@@ -88,10 +97,17 @@ def test_execute_takes_the_recorded_inputs(node_id: str):
     )
     names = [argument.arg for argument in execute.args.args[1:]]
     kwarg = execute.args.kwarg.arg if execute.args.kwarg else None
-    shared = {None: [], "guidance": sampling_parameters(), "recipe": list(AS_THE_PRESET)}[kwarg]
+    chain, chain_defaults = chain_inputs()
+    shared = {
+        None: [],
+        "guidance": sampling_parameters(),
+        "recipe": list(AS_THE_PRESET),
+        "chain": chain,
+    }[kwarg]
     assert sorted(names + shared) == sorted(slot.id for slot in SCHEMAS[node_id].inputs)
     optional = {*names[len(names) - len(execute.args.defaults) :]}
     optional |= {"freedom", "detail", "hold", "error"} & {*shared}  # `Guidance` has their defaults
+    optional |= chain_defaults & {*shared}
     assert optional == set(INFO[node_id]["input"].get("optional", {}))
 
 
