@@ -1,8 +1,12 @@
 """The ComfyUI nodes: thin wrappers that convert in, make one call of the core, convert out.
 
-This is the only folder that imports ComfyUI. ``schemas`` holds what every node shares,
-``convert`` the tensor layouts, ``memory`` the networks, progress and interrupt, ``folders`` where
-files lie, ``looking`` the sheets that nodes show and let be clicked. ``loaders``, ``faces``,
-``restore``, ``example``, ``sampling``, ``pairs``, ``review``, ``consistency``, ``finetune``,
-``degrade`` and ``measure`` hold the nodes; ``extension`` lists them.
+This is the only folder that imports ComfyUI. Shared by the nodes:
+
+- ``schemas``: the menu's folders, our sockets and recurring inputs; ``weights``: inputs that
+  choose a file; ``guidance``: how pseudo targets are sampled; ``recipe``: how a restorer is tuned;
+- ``chain``: inputs, settings and networks of the nodes that do the whole chain;
+- ``convert``: tensor layouts; ``memory``: networks, progress and interrupt; ``folders`` and
+  ``sets``: where files lie; ``looking``: sheets that nodes show and let be clicked.
+
+The other modules hold the nodes; ``extension`` lists them.
 """

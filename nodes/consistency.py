@@ -11,6 +11,7 @@ from torch import Tensor
 from ..bfr.errors import InputError
 from ..bfr.prior.constraint import constrain_clean
 from . import schemas
+from .guidance import factor_input, strength_input
 
 PAPER_STOP = 1 - 90 / 250  # as a part of the sampling schedule, which counts from noise to image
 
@@ -71,12 +72,12 @@ class ApplyConsistency(io.ComfyNode):
                     tooltip="The image to stay close to, from VAE Encode, at the size that is "
                     "sampled. One, or one for each latent of the batch.",
                 ),
-                schemas.factor_input(
+                factor_input(
                     4,
                     "How coarse the held shapes are, in pixels of the latent (one is usually 8 "
                     "of the image). Higher: more freedom, less likeness. 1 holds everything.",
                 ),
-                schemas.strength_input(),
+                strength_input(),
                 schemas.slider(
                     "start",
                     "start",

@@ -14,33 +14,8 @@ from ..bfr.faces.retinaface import load_detector
 from ..bfr.prior.prior import load_prior
 from ..bfr.restore.restorer import load_restorer
 from . import memory, schemas
-from .folders import FOLDERS, fingerprint, get_file, list_names
-
-EMBEDDED = "embedded default"
-
-
-def name_input(id: str, display_name: str, kind: str, embedded: bool) -> io.Combo.Input:
-    options = [EMBEDDED] * embedded + list_names(kind)
-    default = "comes with the pack and needs no file. " if embedded else ""
-    return io.Combo.Input(
-        id,
-        display_name=display_name,
-        options=options,
-        default=options[0] if options else None,
-        tooltip=f"The weights file. {'The ' + EMBEDDED + ' ' + default if embedded else ''}"
-        f"Files are found in models/{' and models/'.join(FOLDERS[kind])}. Published files that "
-        "are not on this machine are listed too: turn on download to get one.",
-    )
-
-
-def download_input() -> io.Boolean.Input:
-    return io.Boolean.Input(
-        "download",
-        display_name="download",
-        default=False,
-        tooltip="Download the chosen file from its publisher if it is not on this machine, and "
-        "verify its sha256. Off: nothing is ever downloaded. Mind the file's licence.",
-    )
+from .folders import fingerprint, get_file
+from .weights import chosen_file, download_input, name_input
 
 
 class LoadFaceDetector(io.ComfyNode):
@@ -70,9 +45,7 @@ class LoadFaceDetector(io.ComfyNode):
 
     @classmethod
     def execute(cls, detector_name, download) -> io.NodeOutput:
-        path = None
-        if detector_name != EMBEDDED:
-            path = get_file("detector", detector_name, download)
+        path = chosen_file("detector", detector_name, download)
         return io.NodeOutput(memory.manage_detector(load_detector(path)))
 
 
@@ -126,9 +99,7 @@ class LoadRestorer(io.ComfyNode):
 
     @classmethod
     def execute(cls, restorer_name, download, steps=50) -> io.NodeOutput:
-        path = None
-        if restorer_name != EMBEDDED:
-            path = get_file("restorer", restorer_name, download)
+        path = chosen_file("restorer", restorer_name, download)
         return io.NodeOutput(memory.manage_restorer(load_restorer(path, steps=steps)))
 
 
@@ -239,9 +210,7 @@ class LoadPrior(io.ComfyNode):
 
     @classmethod
     def execute(cls, prior_name, download, preset, size, head_channels, precision) -> io.NodeOutput:
-        path = None
-        if prior_name != EMBEDDED:
-            path = get_file("prior", prior_name, download)
+        path = chosen_file("prior", prior_name, download)
         given: dict[str, Any] = {"size": size, "head_channels": head_channels}
         changes = {name: value for name, value in given.items() if value}
         if precision not in PRECISIONS:

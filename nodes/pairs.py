@@ -1,4 +1,4 @@
-"""The node that builds sets of pseudo targets, and the folders of the sets."""
+"""The node that builds sets of training pairs."""
 
 from __future__ import annotations
 
@@ -6,74 +6,29 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import folder_paths
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..bfr.errors import InputError
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.files.sources import find_sources, unread_files
-from ..bfr.pairs.build import BuildReport, PairSettings, build_pairs, build_pairs_from_crops
-from ..bfr.pairs.folder import MANIFEST, PairSet
+from ..bfr.pairs.build import PairSettings, build_pairs, build_pairs_from_crops
 from ..bfr.prior.guidance import Guidance
 from ..bfr.prior.prior import load_prior
-from ..bfr.records import counted
 from ..bfr.restore.restorer import load_restorer
 from . import memory, schemas
 from .chain import restore_inputs
 from .convert import to_core
-from .folders import find_folders, place_below, stamp, user_folder
+from .folders import stamp, user_folder
+from .guidance import guidance_inputs, sampled_at_once_input, slider_inputs
+from .sets import list_sets, report, set_folder
 
 log = logging.getLogger(__name__)
 
-KEY = "datasets"  # ComfyUI's folder of training data
 _built: set[str] = set()  # the sets that were built in this session and are still there
 _deleted: Counter[str] = Counter()  # how often each of them was not
-
-
-def list_sets() -> list[str]:
-    """The pairs folders among ComfyUI's training data, by their names."""
-    manifests = {f"{MANIFEST}.jsonl", f"{MANIFEST}.part0.jsonl"}
-    return sorted(find_folders([KEY], lambda _, files: bool(files & manifests)))
-
-
-def set_folder(name: str) -> Path:
-    """The folder of a set: where one of that name is, else where a new one belongs.
-
-    Raises:
-        InputError: if the name would lead out of ComfyUI's training data.
-    """
-    roots = folder_paths.get_folder_paths(KEY)
-    folders = [place_below(root, name.strip()) for root in roots]
-    inside = [folder for folder in folders if folder is not None]
-    if len(inside) < len(folders):
-        raise InputError(
-            f"A set of pairs must have a name such as family_album or albums/1950s, for a folder "
-            f"below {roots[0]}, got {name!r}."
-        )
-    return next((folder for folder in inside if folder.is_dir()), inside[0])
-
-
-def summary(pairs: PairSet) -> str:
-    """How many pairs a set has, and where it is."""
-    total, kept = len(pairs.pairs), len(pairs.kept)
-    unfinished = sum(not pair.complete for pair in pairs.pairs)
-    counts = f"{kept} to train with, {total - kept - unfinished} rejected"
-    return f"{counted(total, 'pair')} ({counts}, {unfinished} unfinished) in {pairs.folder}"
-
-
-def report(built: BuildReport, unread: Sequence[Path] = ()) -> str:
-    """The set, what was done for it now, and what was left out and why."""
-    done = (
-        f"photographs searched {built.searched}, guesses made {built.guessed}, "
-        f"targets sampled {built.sampled}, pairs removed {built.removed}"
-    )
-    lines = [summary(built.pairs), f"now: {done}"]
-    lines += [f"no face: {path}" for path in built.faceless]
-    lines += [f"the same as {other}, taken once: {path}" for path, other in built.duplicates]
-    lines += [f"left out, for its format is not read: {path}" for path in unread]
-    lines += [f"failed: {where}: {problem}" for where, problem in built.problems]
-    return "\n".join(lines)
 
 
 class BuildTrainingPairs(io.ComfyNode):
@@ -113,7 +68,7 @@ class BuildTrainingPairs(io.ComfyNode):
                     "datasets folder. Empty if crops are connected.",
                 ),
                 *restore_inputs()[:1],
-                *schemas.guidance_inputs(),
+                *guidance_inputs(),
                 schemas.score_input(advanced=True),
                 schemas.min_size_input(advanced=True),
                 io.Int.Input(
@@ -135,8 +90,8 @@ class BuildTrainingPairs(io.ComfyNode):
                     "for the same photographs, under the same names.",
                     advanced=True,
                 ),
-                schemas.sampled_at_once_input(),
-                *schemas.slider_inputs(),
+                sampled_at_once_input(),
+                *slider_inputs(),
                 io.String.Input(
                     "target_folder",
                     display_name="target folder",
@@ -223,73 +178,72 @@ class BuildTrainingPairs(io.ComfyNode):
         targets=None,
         **guidance,
     ) -> io.NodeOutput:
-        photographs, guessed = user_folder(folder), user_folder(guess_folder)
-        if (photographs is None) == (crops is None):
-            raise InputError(
-                f"The faces must come from a folder or as crops, got "
-                f"{'neither' if crops is None else 'both'}. Fill in folder or connect crops."
-            )
-        if (crops is None and guesses is not None) or (crops is not None and guessed is not None):
-            raise InputError(
-                "Guesses as images must go with crops, and a guess folder with a folder, got them "
-                "crossed. Connect or fill in the other."
-            )
-        made = user_folder(target_folder)
-        if (crops is None and targets is not None) or (crops is not None and made is not None):
-            raise InputError(
-                "Targets as images must go with crops, and a target folder with a folder, got "
-                "them crossed. Connect or fill in the other."
-            )
-        outside = targets is not None or made is not None
-        if prior is not None and outside:
-            raise InputError(
-                "Targets must come from the prior or from elsewhere, got both. Disconnect one."
-            )
-        if prior is None and not outside:
-            prior = memory.manage_prior(load_prior())
-        settings = PairSettings(
-            score=score,
-            min_size=min_size,
-            size=crop_size or None,
-            fidelity=fidelity,
-            sample=None
-            if prior is None
-            else Guidance(**guidance, batch_size=batch_size).settings(prior.prior),
-        )
+        photographs, guessed, made = map(user_folder, (folder, guess_folder, target_folder))
+        check_given((photographs, guessed, made), (crops, guesses, targets))
+        prior = chosen_prior(prior, outside=targets is not None or made is not None)
         if restorer is None and guesses is None and guessed is None:
             restorer = load_restorer()
         restorer = None if restorer is None else memory.manage_restorer(restorer)
         detector = detector or memory.manage_detector(load_detector())
-        needed = 0 if prior is None else memory.sampling_bytes(prior.prior, batch_size)
+        sample, needed = None, 0
+        if prior is not None:
+            sample = Guidance(**guidance, batch_size=batch_size).settings(prior.prior)
+            needed = memory.sampling_bytes(prior.prior, batch_size)
+        settings = PairSettings(
+            score=score, min_size=min_size, size=crop_size or None, fidelity=fidelity, sample=sample
+        )
         memory.load(detector, prior, restorer, faces=settings.batch_size, needed=needed)
         out = set_folder(pairs_name)
+        shared: dict[str, Any] = {
+            "detector": detector,
+            "restorer": restorer,
+            "prior": None if prior is None else prior.prior,
+            "settings": settings,
+            "say": log.info,
+            "on_step": memory.progress(),
+        }
         if photographs is not None:
-            built = build_pairs(
-                find_sources([photographs], out),
-                out,
-                detector,
-                restorer,
-                None if prior is None else prior.prior,
-                settings,
-                guesses=guessed,
-                targets=made,
-                say=log.info,
-                on_step=memory.progress(),
-            )
+            sources, unread = find_sources([photographs], out), unread_files([photographs], out)
+            built = build_pairs(sources, out, guesses=guessed, targets=made, **shared)
         else:
+            unread = ()
             assert crops is not None
             built = build_pairs_from_crops(
                 to_core(crops, "crops")[0],
                 out,
-                restorer,
-                None if prior is None else prior.prior,
-                settings,
-                targets=None if targets is None else to_core(targets, "targets")[0],
                 guesses=None if guesses is None else to_core(guesses, "guesses")[0],
-                detector=detector,
-                say=log.info,
-                on_step=memory.progress(),
+                targets=None if targets is None else to_core(targets, "targets")[0],
+                **shared,
             )
         _built.add(pairs_name)
-        unread = unread_files([photographs], out) if photographs is not None else ()
         return io.NodeOutput(built.pairs, report(built, unread))
+
+
+def check_given(folders: Sequence[Path | None], images: Sequence[Tensor | None]) -> None:
+    """Refuses faces from nowhere or from two places, and what does not go with them.
+
+    Args:
+        folders: of the photographs, of their guesses and of their targets.
+        images: the crops, their guesses and their targets.
+    """
+    (photographs, *in_folders), (crops, *as_images) = folders, images
+    if (photographs is None) == (crops is None):
+        raise InputError(
+            f"The faces must come from a folder or as crops, got "
+            f"{'neither' if crops is None else 'both'}. Fill in folder or connect crops."
+        )
+    for name, folder, given in zip(("guess", "target"), in_folders, as_images, strict=True):
+        if (folder if photographs is None else given) is not None:
+            raise InputError(
+                f"A {name} folder must go with a folder of photographs, and {name} images with "
+                "crops, got them crossed. Connect or fill in the other."
+            )
+
+
+def chosen_prior(prior: memory.ManagedPrior | None, outside: bool) -> memory.ManagedPrior | None:
+    """The prior that is connected, else the embedded one; None if targets come from elsewhere."""
+    if prior is not None and outside:
+        raise InputError(
+            "Targets must come from the prior or from elsewhere, got both. Disconnect one."
+        )
+    return memory.manage_prior(load_prior()) if prior is None and not outside else prior

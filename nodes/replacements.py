@@ -12,10 +12,11 @@ from comfy_api.latest import ComfyAPI, io
 
 from ..bfr.restore.restorer import load_restorer
 from . import memory, schemas
-from .faces import AlignFaces
-from .folders import fingerprint, get_file
-from .loaders import EMBEDDED, LoadRestorer, download_input, name_input
+from .align import AlignFaces
+from .folders import fingerprint
+from .loaders import LoadRestorer
 from .restore import RestorePhoto
+from .weights import chosen_file, download_input, name_input
 
 AS_LARGE = {"enlarge": "1", "grain": 0.0}  # as other packs give the photograph back
 
@@ -61,9 +62,7 @@ class RestorePhotoWith(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, restorer_name, strength, fidelity, download) -> io.NodeOutput:
-        path = None
-        if restorer_name != EMBEDDED:
-            path = get_file("restorer", restorer_name, download)
+        path = chosen_file("restorer", restorer_name, download)
         given = {**defaults(RestorePhoto), **AS_LARGE, "strength": strength, "fidelity": fidelity}
         restorer = memory.manage_restorer(load_restorer(path))
         restored = RestorePhoto.execute(image=image, restorer=restorer, **given)

@@ -16,7 +16,7 @@ from . import memory, schemas
 from .convert import to_comfy
 from .folders import stamp, user_folder
 from .looking import show
-from .pairs import list_sets, set_folder, summary
+from .sets import list_sets, set_folder, summary
 
 NONE_YET = "none yet"
 

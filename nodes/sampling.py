@@ -13,6 +13,7 @@ from ..bfr.prior.sample import sample_targets
 from ..bfr.records import OnStep
 from . import memory, schemas
 from .convert import mask_to_core, to_comfy, to_core
+from .guidance import guidance_inputs, sampled_at_once_input, slider_inputs
 from .looking import show
 
 # How many of the three panels each preview shows.
@@ -59,8 +60,8 @@ class SamplePseudoTargets(io.ComfyNode):
                     tooltip="The guess: restored faces, from Restore Faces or any other node.",
                 ),
                 schemas.Prior.Input("prior", display_name="prior", tooltip="From Load Prior."),
-                *schemas.guidance_inputs(),
-                schemas.sampled_at_once_input(),
+                *guidance_inputs(),
+                sampled_at_once_input(),
                 io.Combo.Input(
                     "preview",
                     display_name="preview",
@@ -70,7 +71,7 @@ class SamplePseudoTargets(io.ComfyNode):
                     "predicts; beside it the held part of the guess, and what is added to it "
                     "(grey: nothing).",
                 ),
-                *schemas.slider_inputs(),
+                *slider_inputs(),
                 io.Mask.Input(
                     "mask",
                     display_name="mask",
@@ -164,8 +165,8 @@ class SweepGuidance(io.ComfyNode):
                     max=4095,
                     tooltip="The number of the face in the batch, from 0.",
                 ),
-                *schemas.guidance_inputs(),
-                *schemas.slider_inputs(),
+                *guidance_inputs(),
+                *slider_inputs(),
                 schemas.Detector.Input(
                     "detector",
                     display_name="detector",

@@ -250,6 +250,11 @@ def tuning(load: Callable[[str], Any]) -> Any:
     return load("finetune")
 
 
+@pytest.fixture
+def recipe(load: Callable[[str], Any]) -> Any:
+    return load("recipe")
+
+
 AS_THE_PRESET = {
     "preset": "auto",
     "steps": 0,
@@ -280,14 +285,14 @@ AS_THE_PRESET = {
         ({"learning_rate": 2e-4}, replace(PRESETS["quick"], lr=2e-4, lr_end=2e-4 * 1e-5 / 1e-4)),
     ],
 )
-def test_what_is_not_set_is_the_presets(tuning, changes: dict, expected: FinetuneSettings):
+def test_what_is_not_set_is_the_presets(recipe, changes: dict, expected: FinetuneSettings):
     restorer = described(architecture="NAFNet")
-    settings = tuning.make_settings(restorer, **{**AS_THE_PRESET, **changes})
+    settings = recipe.make_settings(restorer, **{**AS_THE_PRESET, **changes})
     assert settings.as_dict() == expected.as_dict()
 
 
-def test_auto_goes_by_the_architecture(tuning):
-    settings = tuning.make_settings(described(architecture="CodeFormer"), **AS_THE_PRESET)
+def test_auto_goes_by_the_architecture(recipe):
+    settings = recipe.make_settings(described(architecture="CodeFormer"), **AS_THE_PRESET)
     assert settings.as_dict() == PRESETS["CodeFormer (paper)"].as_dict()
 
 
@@ -300,9 +305,9 @@ def test_auto_goes_by_the_architecture(tuning):
         ({"pixel": 0, "perceptual": 0, "adversarial": 0}, "must be above 0"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(tuning, changes: dict, message: str):
+def test_settings_that_cannot_be_are_refused(recipe, changes: dict, message: str):
     with pytest.raises(Exception, match=message):
-        tuning.make_settings(described(architecture="NAFNet"), **{**AS_THE_PRESET, **changes})
+        recipe.make_settings(described(architecture="NAFNet"), **{**AS_THE_PRESET, **changes})
 
 
 @pytest.fixture
@@ -359,18 +364,18 @@ def test_workflows_look_into_comfyuis_folders_alone(
 
 
 def test_sets_behind_links_are_found_and_loops_end(load, tmp_path: Path):
-    pairs, datasets = load("pairs"), tmp_path / "models" / "datasets"
+    sets, datasets = load("sets"), tmp_path / "models" / "datasets"
     datasets.mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "manifest.jsonl").touch()
     (datasets / "linked").symlink_to(tmp_path / "elsewhere")
     for name in ("loop", "another"):
         (datasets / name).symlink_to(datasets)
-    assert pairs.list_sets() == ["linked"]
-    assert pairs.set_folder("linked") == datasets / "linked"
+    assert sets.list_sets() == ["linked"]
+    assert sets.set_folder("linked") == datasets / "linked"
     for name in ("", "..", "../x", "/x", "a/../..", "a\0b", "a" * 300):
         with pytest.raises(Exception, match="name"):
-            pairs.set_folder(name)
+            sets.set_folder(name)
 
 
 def test_what_may_not_be_looked_at_does_not_stop_a_workflow(folders, tmp_path: Path):

@@ -1,0 +1,174 @@
+"""The nodes that find faces: detect, select."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..bfr.errors import InputError
+from ..bfr.faces.detect import detect_faces
+from ..bfr.faces.overlay import draw_faces
+from ..bfr.faces.retinaface import load_detector
+from ..bfr.faces.select import SORTS, select_faces
+from . import memory, schemas
+from .convert import mask_to_core, to_bounding_boxes, to_comfy, to_core
+
+
+def parse_indices(text: str) -> list[int] | None:
+    """The whole numbers in a text such as ``1, 3``; None for an empty one.
+
+    Raises:
+        InputError: if there is anything else in it.
+    """
+    words = text.replace(",", " ").split()
+    if not all(word.isdecimal() for word in words):
+        raise InputError(f"numbers must be whole numbers and commas, such as 1, 3, got {text!r}.")
+    return [int(word) for word in words] or None
+
+
+class DetectFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_DetectFaces",
+            display_name="Detect Faces",
+            category=schemas.RESTORE,
+            description="Finds every face of a photograph or batch, with five landmarks each. "
+            "An image without faces is no error.",
+            search_aliases=["face detection", "find faces", "retinaface", "face boxes"],
+            inputs=[
+                io.Image.Input("image", display_name="image", tooltip="Photograph or batch."),
+                schemas.Detector.Input(
+                    "detector",
+                    display_name="detector",
+                    optional=True,
+                    tooltip="From Load Face Detector. Not connected: the embedded default.",
+                ),
+                schemas.score_input(),
+                schemas.min_size_input(),
+            ],
+            outputs=[
+                schemas.Faces.Output(
+                    "faces", display_name="faces", tooltip="For Select Faces and Align Faces."
+                ),
+                io.Image.Output(
+                    "overlay",
+                    display_name="overlay",
+                    tooltip="The image with each face boxed and numbered.",
+                ),
+                io.Int.Output(
+                    "face_count", display_name="count", tooltip="Faces in the whole batch."
+                ),
+                io.BoundingBox.Output(
+                    "bounding_boxes",
+                    display_name="bounding boxes",
+                    tooltip="The boxes in ComfyUI's own type, a list for each image.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, score, min_size, detector=None) -> io.NodeOutput:
+        images, _ = to_core(image)
+        detector = detector or memory.manage_detector(load_detector())
+        memory.load(detector)
+        faces = detect_faces(
+            images, detector, score=score, min_size=min_size, on_step=memory.progress()
+        )
+        overlay = to_comfy(draw_faces(images, faces))
+        return io.NodeOutput(faces, overlay, faces.count, to_bounding_boxes(faces))
+
+
+class SelectFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_SelectFaces",
+            display_name="Select Faces",
+            category=schemas.RESTORE,
+            description="Keeps some of the detected faces of each image: those with the given "
+            "numbers that pass every filter, sorted, and no more than a limit.",
+            search_aliases=["filter faces", "pick face", "largest face", "face index"],
+            inputs=[
+                schemas.Faces.Input("faces", display_name="faces", tooltip="From Detect Faces."),
+                io.Combo.Input(
+                    "sort",
+                    display_name="sort by",
+                    options=list(SORTS),
+                    default="size",
+                    tooltip="The order of the kept faces, in which the limit counts them: size "
+                    "and score put the largest first.",
+                ),
+                io.String.Input(
+                    "indices",
+                    display_name="numbers",
+                    default="",
+                    placeholder="all",
+                    tooltip="Which faces to keep, by the numbers in the overlay of Detect Faces, "
+                    "such as 1, 3. Empty keeps all.",
+                ),
+                io.Int.Input(
+                    "limit",
+                    display_name="at most",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Keep no more than this many faces an image. 0 keeps all.",
+                ),
+                io.Int.Input(
+                    "min_size",
+                    display_name="minimum size",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    tooltip="Drop faces whose box is smaller than this (longer side, pixels).",
+                ),
+                io.Int.Input(
+                    "max_size",
+                    display_name="maximum size",
+                    default=0,
+                    min=0,
+                    max=65536,
+                    tooltip="Drop faces whose box is larger than this (longer side, pixels). "
+                    "0 sets no bound.",
+                    advanced=True,
+                ),
+                schemas.slider(
+                    "min_score",
+                    "minimum score",
+                    0.0,
+                    "Drop faces the detector was less sure of.",
+                    advanced=True,
+                ),
+                io.Mask.Input(
+                    "mask",
+                    display_name="mask",
+                    optional=True,
+                    tooltip="Keep only faces of which at least a tenth is painted. An unpainted "
+                    "mask keeps all.",
+                ),
+            ],
+            outputs=[
+                schemas.Faces.Output(
+                    "selected_faces", display_name="faces", tooltip="The kept faces."
+                ),
+                io.Int.Output(
+                    "face_count", display_name="count", tooltip="Kept faces in the whole batch."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, faces, sort, indices, limit, min_size, max_size, min_score, mask=None
+    ) -> io.NodeOutput:
+        selected = select_faces(
+            faces,
+            sort=sort,
+            indices=parse_indices(indices),
+            min_size=min_size,
+            max_size=max_size or None,
+            min_score=min_score,
+            mask=None if mask is None else mask_to_core(mask),
+            limit=limit or None,
+        )
+        return io.NodeOutput(selected, selected.count)
