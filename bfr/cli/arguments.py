@@ -84,11 +84,30 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, metavar="FILE", help=help)
 
 
+def add_at_once(parser: argparse.ArgumentParser) -> None:
+    """``--at-once``"""
+    parser.add_argument(
+        "--at-once",
+        type=count,
+        metavar="N",
+        help="photographs that are worked on side by side (on a processor as many as there are "
+        "idle cores and memory for; else 1)",
+    )
+
+
 def load_detector_of(options: argparse.Namespace, device: torch.device) -> Any:
     """The detector that ``--detector`` names, on its device."""
     from ..faces.retinaface import load_detector
 
     return load_detector(find_weights("detector", options.detector)).to(device)
+
+
+def at_once_of(options: argparse.Namespace, count: int) -> int:
+    """How many of ``count`` photographs are worked on side by side."""
+    from ..runtime.side_by_side import share_cores
+
+    chosen = share_cores(count, pick_device(options.device))
+    return options.at_once or chosen
 
 
 def pick_device(name: str) -> torch.device:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ..errors import FaceRestorationError
-from . import evaluate, finetune, restore, review, targets, video, weights
+from . import detect, evaluate, finetune, restore, review, targets, video, weights
 from .report import PrintableFormatter, say
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, add, help in (
         ("restore", restore.add_restore, "restore photographs"),
         ("video", video.add_video, "restore a folder of frames"),
-        ("detect", restore.add_detect, "find faces"),
+        ("detect", detect.add_detect, "find faces"),
         ("targets", targets.add_targets, "make pseudo targets, to tune a restorer with"),
         ("review", review.add_review, "look through pseudo targets, and reject some"),
         ("finetune", finetune.add_finetune, "tune a restorer to its pseudo targets"),

@@ -165,6 +165,13 @@ def say_unread(paths: Sequence[Path], out: Path | None = None) -> None:
         say(f"{counted(len(files), 'file')} left out, of formats that are not read: {named}")
 
 
+def exit_code(failed: int) -> int:
+    """The exit code after `process`, which is explained if any images failed."""
+    if failed:
+        say(f"{failed} of the images failed; the lines above say why.")
+    return SOME_FAILED if failed else DONE
+
+
 def tell(line: object) -> None:
     """Writes a line of results to the standard output."""
     sys.stdout.write(f"{printable(str(line))}\n")

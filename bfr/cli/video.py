@@ -11,7 +11,7 @@ from ..files.whole import prepare_folders
 from .arguments import count
 from .arguments import number as in_range
 from .report import DONE, say, say_unread, write_report
-from .restore import add_restoring, load_identity_of, load_networks, load_upscaler_of, settings_of
+from .restoring import add_restoring, load_networks, settings_of
 
 
 def add_video(parser: argparse.ArgumentParser) -> None:
@@ -52,21 +52,10 @@ def video(options: argparse.Namespace) -> int:
     from ..restore.clip import VideoSettings
     from .frames import restore_folder
 
-    detector, restorer, parser = load_networks(options)
     names = ("smoothing", "steadiness", "max_gap", "chunk")
     own = {name: getattr(options, name) for name in names}
     settings = VideoSettings(**settings_of(options), **own)
-    entries = restore_folder(
-        sources,
-        targets,
-        detector,
-        restorer,
-        settings,
-        parser,
-        say,
-        load_upscaler_of(options),
-        load_identity_of(options),
-    )
+    entries = restore_folder(sources, targets, settings=settings, say=say, **load_networks(options))
     if options.report is not None:
         write_report(options.report, entries)
     return DONE

@@ -1,4 +1,4 @@
-"""One photograph from file to file, as the node for folders does it."""
+"""One photograph from file to file."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def restore_file(
         detector,
         restorer,
         settings,
-        parser,
-        on_step,
-        upscaler,
-        identity,
+        parser=parser,
+        on_step=on_step,
+        upscaler=upscaler,
+        identity=identity,
         in_place=True,
     )
     (faces,), factor, people = restored.faces.faces, restored.factor, restored.people

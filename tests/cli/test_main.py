@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageCms
 from torch import Tensor, nn
 
-from bfr.cli import main, restore
+from bfr.cli import main, restoring
 from bfr.cli.arguments import pick_device
 from bfr.errors import CorruptWeightsError, DownloadError
 from bfr.faces import detect, parsing, retinaface
@@ -25,7 +25,7 @@ from bfr.faces import identity as faces_identity
 from bfr.files import downloads, manifest
 from bfr.records import Face, FaceSet
 from bfr.restore import photo as pipeline
-from bfr.restore import restorer
+from bfr.restore import photo_file, restorer
 from bfr.restore.keep_person import KeptPeople
 from bfr.restore.photo import RestoreSettings
 
@@ -71,7 +71,7 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
     monkeypatch.setattr(restorer, "load_restorer", lambda path: nn.Identity())
     monkeypatch.setattr(faces_identity, "load_identity", lambda path: nn.Identity())
     monkeypatch.setattr(parsing, "load_parser", lambda path: nn.Identity())
-    monkeypatch.setattr(pipeline, "restore_photo", restore_photo)
+    monkeypatch.setattr(photo_file, "restore_photo", restore_photo)
     return stand
 
 
@@ -183,7 +183,7 @@ def test_defaults_are_the_chains():
     ours = RestoreSettings()
     for field in fields(RestoreSettings):
         if field.name in ("colour", "mask"):
-            names = restore.COLOUR_WORDS if field.name == "colour" else restore.MASK_WORDS
+            names = restoring.COLOUR_WORDS if field.name == "colour" else restoring.MASK_WORDS
             assert names[getattr(options, field.name)] == getattr(ours, field.name)
         elif field.name not in ("crop_size", "seed", "enlarge", "grain", "doubtful"):
             assert getattr(options, field.name) == getattr(ours, field.name)
@@ -226,14 +226,14 @@ def test_an_unexpected_error_fails_alone(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    real = pipeline.restore_photo
+    real = photo_file.restore_photo
 
     def restore_photo(images: Tensor, *rest: Any, **more: Any) -> pipeline.RestoredPhoto:
         if not images.any():
             raise ZeroDivisionError("a bug")
         return real(images, *rest, **more)
 
-    monkeypatch.setattr(pipeline, "restore_photo", restore_photo)
+    monkeypatch.setattr(photo_file, "restore_photo", restore_photo)
     assert run("restore", photos, "-o", tmp_path / "out") == 1
     told = capsys.readouterr().err
     assert "none.jpg: failed unexpectedly: ZeroDivisionError: a bug" in told
@@ -245,7 +245,7 @@ def test_an_unexpected_error_fails_alone(
 def test_interrupting_keeps_what_is_done(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    real, seen = pipeline.restore_photo, []
+    real, seen = photo_file.restore_photo, []
 
     def restore_photo(images: Tensor, *rest: Any, **more: Any) -> pipeline.RestoredPhoto:
         if seen:
@@ -253,13 +253,13 @@ def test_interrupting_keeps_what_is_done(
         seen.append(images)
         return real(images, *rest, **more)
 
-    monkeypatch.setattr(pipeline, "restore_photo", restore_photo)
+    monkeypatch.setattr(photo_file, "restore_photo", restore_photo)
     out, report = tmp_path / "out", tmp_path / "report.json"
     assert run("restore", photos, "-o", out, "--report", report, "--at-once", 1) == 130
     assert [path.name for path in out.rglob("*.*")] == ["a.jpg"]
     assert len(entries(report)) == 1
     assert run("restore", photos, "-o", out) == 2, "results that exist are not replaced unasked"
-    monkeypatch.setattr(pipeline, "restore_photo", real)
+    monkeypatch.setattr(photo_file, "restore_photo", real)
     assert run("restore", photos, "-o", out, "--existing", "skip", "--report", report) == 0
     assert len(entries(report)) == 3, "those of the interrupted run stay"
 
@@ -493,7 +493,7 @@ def test_termination_is_an_interruption(
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("it goes on")
 
-    monkeypatch.setattr(pipeline, "restore_photo", terminated)
+    monkeypatch.setattr(photo_file, "restore_photo", terminated)
     report = tmp_path / "report.json"
     assert run("restore", photos, "-o", tmp_path / "out", "--report", report) == 143
     assert entries(report) == [] and signal.getsignal(signal.SIGTERM) == before

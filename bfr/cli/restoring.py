@@ -1,0 +1,171 @@
+"""Options of the commands that restore, and the settings and networks that they mean."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from ..choices import COLOURS, MASKS
+from .arguments import (
+    EMBEDDED,
+    NONE,
+    add_detector,
+    add_device,
+    add_existing,
+    add_fidelity,
+    add_min_size,
+    add_photographs,
+    add_report,
+    add_score,
+    count,
+    find_parser,
+    find_weights,
+    fraction,
+    half,
+    load_detector_of,
+    pick_device,
+)
+
+if TYPE_CHECKING:
+    from ..faces.identity import Identity
+    from ..faces.parsing import Parser
+    from ..faces.retinaface import Detector
+    from ..restore.restorer import Restorer
+    from ..restore.upscale import Upscaler
+
+MASK_WORDS = {"auto": "auto", **{name.removeprefix("soft "): name for name in MASKS}}
+COLOUR_WORDS = {name.replace(" ", "-"): name for name in COLOURS}
+
+
+def add_restoring(parser: argparse.ArgumentParser, enlarge: int | str = "auto") -> None:
+    """What ``restore`` and ``video`` have in common."""
+    add_photographs(parser)
+    add_report(parser)
+    add_detector(parser)
+    add_score(parser)
+    add_min_size(parser)
+    add_device(parser)
+    add = parser.add_argument
+    add("-o", "--out", type=Path, required=True, metavar="FOLDER", help="where results go")
+    add_existing(parser)
+    add("--restorer", default=EMBEDDED, metavar="NAME|FILE", help="what restores the faces")
+    add("--parser", metavar="NAME|FILE", help="what outlines faces, for --mask parsing")
+    add_fidelity(parser)
+    add("--strength", type=fraction, default=1.0, help="0 input, 1 restored face (%(default)s)")
+    add(
+        "--lock",
+        type=fraction,
+        default=0.0,
+        help="how much of the input's coarse shapes stays (%(default)s)",
+    )
+    add(
+        "--keep-person",
+        type=fraction,
+        default=0.5,
+        help="how little a face may become somebody else: 0 measures only, 1 allows least "
+        "(%(default)s)",
+    )
+    add(
+        "--identity",
+        default=EMBEDDED,
+        metavar="NAME|FILE",
+        help="the face recognition network that says so: embedded, auraface or another .onnx file "
+        "of the ArcFace family, or none (%(default)s)",
+    )
+    add(
+        "--colour",
+        choices=COLOUR_WORDS,
+        default="low-frequency",
+        help="how a face is matched to its photograph (%(default)s)",
+    )
+    add(
+        "--mask",
+        choices=MASK_WORDS,
+        default="auto",
+        help="what part is pasted; auto is parsing where its weights are, else oval (%(default)s)",
+    )
+    add("--feather", type=half, default=0.1, help="the mask's soft edge (%(default)s)")
+    add("--batch-size", type=count, default=8, help="faces restored at once (%(default)s)")
+    add(
+        "--enlarge",
+        type=factor,
+        default=enlarge,
+        metavar="auto|1|2|4",
+        help="enlarge the photograph; auto: until the faces have the size at which they are "
+        "restored (%(default)s)",
+    )
+    add(
+        "--doubtful",
+        action="store_true",
+        help="restore what is hardly a face, too; otherwise it is left alone",
+    )
+    add("--upscaler", type=Path, metavar="FILE", help="a network to enlarge with")
+    add(
+        "--grain",
+        type=fraction,
+        default=0.5,
+        help="how much of the photograph's grain the faces get (%(default)s)",
+    )
+
+
+def factor(text: str) -> int | str:
+    """The type of --enlarge."""
+    if text not in ("auto", "1", "2", "4"):
+        raise argparse.ArgumentTypeError(f"{text} is not auto, 1, 2 or 4")
+    return text if text == "auto" else int(text)
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What `RestoreSettings` take from the options."""
+    return {
+        "score": options.score,
+        "min_size": options.min_size,
+        "fidelity": options.fidelity,
+        "strength": options.strength,
+        "lock": options.lock,
+        "keep_person": options.keep_person,
+        "colour": COLOUR_WORDS[options.colour],
+        "mask": MASK_WORDS[options.mask],
+        "feather": options.feather,
+        "batch_size": options.batch_size,
+        "enlarge": options.enlarge,
+        "grain": options.grain,
+        "doubtful": options.doubtful,
+    }
+
+
+class Networks(TypedDict):
+    """The networks of the restore chain, by the core's names for them, on one device."""
+
+    detector: Detector
+    restorer: Restorer
+    parser: Parser | None
+    upscaler: Upscaler | None
+    identity: Identity | None
+
+
+def load_networks(options: argparse.Namespace) -> Networks:
+    """The networks that the options name; None for those that are not wanted."""
+    from ..faces.identity import load_identity
+    from ..faces.parsing import load_parser
+    from ..restore.restorer import load_restorer
+    from ..restore.upscale import load_upscaler
+
+    device = pick_device(options.device)
+    detector = load_detector_of(options, device)
+    restorer = load_restorer(find_weights("restorer", options.restorer)).to(device)
+    file = find_parser(options.mask, options.parser)
+    parser = None if file is None else load_parser(file).to(device)
+    upscaler = identity = None
+    if options.upscaler is not None:
+        upscaler = load_upscaler(options.upscaler).to(device)
+    if options.identity != NONE:
+        identity = load_identity(find_weights("identity", options.identity)).to(device)
+    return {
+        "detector": detector,
+        "restorer": restorer,
+        "parser": parser,
+        "upscaler": upscaler,
+        "identity": identity,
+    }
