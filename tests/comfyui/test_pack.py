@@ -18,8 +18,6 @@ from tests.comfyui.server import PACK, PACK_NAME, Server
 
 pytestmark = pytest.mark.comfyui
 
-IMPORT_SECONDS = 1.0  # 0.1 on an idle machine
-
 
 @pytest.fixture
 def info(server: Server) -> dict[str, Any]:
@@ -30,11 +28,10 @@ def ours(info: dict[str, Any]) -> set[str]:
     return {node_id for node_id in info if node_id.startswith("BFR_")}
 
 
-def test_pack_is_imported_quickly_and_without_complaint(server: Server):
+def test_pack_is_imported_without_complaint(server: Server):
     log = server.log_text()
-    line = re.search(rf"([\d.]+) seconds(.*): .*{PACK_NAME}", log)
-    assert line and not line[2], "\n".join(x for x in log.splitlines() if PACK_NAME in x)
-    assert float(line[1]) < IMPORT_SECONDS
+    line = re.search(rf"[\d.]+ seconds(.*): .*{PACK_NAME}", log)
+    assert line and not line[1], "\n".join(x for x in log.splitlines() if PACK_NAME in x)
 
 
 def test_nodes_are_what_the_stand_in_reads(info):
