@@ -18,12 +18,13 @@ from ..bfr.restore.restorer import load_restorer
 from . import memory, save, schemas
 from .convert import to_comfy, to_core
 from .folders import stamp, user_folder
-from .recipe import make_settings, recipe_inputs
+from .recipe import make_settings, own_weight, recipe_inputs
 
 log = logging.getLogger(__name__)
 
 RUNS = "face_restoration_runs"  # below ComfyUI's output folder
 CONTINUE, ANEW = "continue", "start anew"
+
 _stopped: Counter[str] = Counter()  # how often each run was interrupted in this session
 
 
@@ -129,6 +130,15 @@ class FinetuneRestorer(io.ComfyNode):
                     optional=True,
                     tooltip="Aligned damaged faces, not among the pairs, that are scored too: from "
                     "Align Faces.",
+                ),
+                own_weight(
+                    "identity",
+                    "identity weight",
+                    "Weight of how far the person may move from the restorer's first guess, as a "
+                    "network of face recognition sees it. Higher: surer the same person, and less "
+                    "learned. 0: none. CodeFormer's recipe has no such term.",
+                    high=1000.0,
+                    optional=True,
                 ),
             ],
             outputs=[

@@ -14,7 +14,7 @@ from . import schemas
 
 AUTO = "auto"
 _PRESETS_OWN = -1.0  # of a weight, for which 0 is a value
-_WEIGHTS = ("pixel", "perceptual", "adversarial", "ema")  # below 0: the preset's
+_WEIGHTS = ("pixel", "perceptual", "adversarial", "identity", "ema")  # below 0: the preset's
 _NUMBERS = ("steps", "learning_rate", "batch", "micro_batch", "patch")  # 0: the preset's
 _NAMES = {"learning_rate": "lr"}  # inputs that the core calls something else
 
@@ -37,7 +37,10 @@ def make_settings(restorer: Restorer, *, preset: str, **inputs: Any) -> Finetune
     return adjusted(PRESETS[preset_for(restorer) if preset == AUTO else preset], **changes)
 
 
-def _own_weight(id: str, display_name: str, tooltip: str, high: float = 10.0) -> io.Float.Input:
+def own_weight(
+    id: str, display_name: str, tooltip: str, high: float = 10.0, optional: bool = False
+) -> io.Float.Input:
+    """The weight of a loss, or the preset's."""
     return io.Float.Input(
         id,
         display_name=display_name,
@@ -47,6 +50,7 @@ def _own_weight(id: str, display_name: str, tooltip: str, high: float = 10.0) ->
         step=0.01,
         round=0.00001,
         tooltip=f"{tooltip} -1: the preset's.",
+        optional=optional,
         advanced=True,
     )
 
@@ -125,16 +129,16 @@ def recipe_inputs() -> list[io.Input]:
             "auto: lpips where it is installed; the report names the one used.",
             advanced=True,
         ),
-        _own_weight("pixel", "pixel weight", "Weight of the mean absolute error."),
-        _own_weight("perceptual", "perceptual weight", "Weight of the perceptual distance."),
-        _own_weight(
+        own_weight("pixel", "pixel weight", "Weight of the mean absolute error."),
+        own_weight("perceptual", "perceptual weight", "Weight of the perceptual distance."),
+        own_weight(
             "adversarial",
             "adversarial weight",
             "Weight of a discriminator that tells restored faces from clean ones; in the quick "
             "recipe, its pull as a share of the other two. Higher: crisper, and less sure. 0: "
             "none, which takes less time and memory.",
         ),
-        _own_weight(
+        own_weight(
             "ema",
             "moving average",
             "Decay of the moving average of the weights, which is scored and kept. 0: none.",

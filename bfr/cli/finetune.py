@@ -59,6 +59,7 @@ _RECIPE: Sequence[tuple[str, Callable[[str], Any], str]] = (
         _weight,
         "weight of the discriminator (quick: share of the gradient), 0 for none",
     ),
+    ("identity", _weight, "weight of how far the person moves from the first guess, 0 for none"),
     ("code", _weight, "weight of the codes' cross-entropy, for CodeFormer"),
     ("feature", _weight, "weight of the features' distance from the codes, for CodeFormer"),
     ("held-back", number(0, 0.5), "share of the pairs that is scored and not trained with"),

@@ -76,13 +76,13 @@ class TrainingSet:
         """Micro-batch number ``index`` of a step, from the disk.
 
         Each image is B×3×S×S RGB in [0, 1] on the CPU, S being the patch or the pairs' size. A
-        degraded face and its target are cut and mirrored alike.
+        degraded face and its target are cut and mirrored alike; the guess is mirrored with them.
 
         Raises:
             ImageError: if an image is missing or damaged.
         """
         first = index * self.settings.micro_batch
-        lq, target, real = [], [], []
+        lq, target, real, guess, corners = [], [], [], [], []
         for n in self._numbers(step, range(first, first + self.settings.micro_batch)):
             pair = self.train[self._drawn("pairs", n, len(self.train))]
             lq.append(self._cut(read_image(self.pairs.folder, "lq", pair), "cut", n))
@@ -90,7 +90,18 @@ class TrainingSet:
             if self.clean:
                 face = read_photo(self.clean[self._drawn("clean", n, len(self.clean))]).pixels
                 real.append(self._cut(self._resized(face), "cut clean", n))
-        return Batch(torch.cat(lq), torch.cat(target), torch.cat(real) if real else None)
+            if self.settings.identity:
+                whole = self._resized(read_image(self.pairs.folder, "guess", pair))
+                y, x, mirrored = self._window("cut", n)
+                guess.append(whole.flip(-1) if mirrored else whole)
+                corners.append((y, self.size - self._side - x if mirrored else x))
+        return Batch(
+            torch.cat(lq),
+            torch.cat(target),
+            torch.cat(real) if real else None,
+            torch.cat(guess) if guess else None,
+            torch.tensor(corners) if corners else None,
+        )
 
     def batches(self, steps: Iterable[int], micros: Sequence[int]) -> Generator[list[Batch]]:
         """The micro-batches ``micros`` of each step; the next step's are read meanwhile."""
@@ -118,11 +129,20 @@ class TrainingSet:
 
     def _cut(self, image: Tensor, what: str, n: int) -> Tensor:
         """Sample n's patch of an image, mirrored or not."""
-        random, side = self._random(f"{what} {n}"), self.settings.patch or self.size
-        y, x = torch.randint(self.size - side + 1, (2,), generator=random).tolist()
-        mirrored = self.settings.flips and bool(torch.rand((), generator=random) < 0.5)
-        patch = image[..., y : y + side, x : x + side]
+        y, x, mirrored = self._window(what, n)
+        patch = image[..., y : y + self._side, x : x + self._side]
         return patch.flip(-1) if mirrored else patch
+
+    @property
+    def _side(self) -> int:
+        """Of patches, in pixels."""
+        return self.settings.patch or self.size
+
+    def _window(self, what: str, n: int) -> tuple[int, int, bool]:
+        """Where sample n's patch begins, y and x, and whether it is mirrored then."""
+        random = self._random(f"{what} {n}")
+        y, x = torch.randint(self.size - self._side + 1, (2,), generator=random).tolist()
+        return y, x, self.settings.flips and bool(torch.rand((), generator=random) < 0.5)
 
     def _resized(self, face: Tensor) -> Tensor:
         return resize_square(face, self.size).clamp(0, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,27 @@ from ..errors import InputError
 from ..restore.restorer import Restorer
 from .batches import TrainingSet
 from .save import pairs_sha256
+from .settings import FinetuneSettings
 
 _ROUNDING = ("micro_batch", "checkpointing")  # settings that change no more than rounding
 RATES = ("lr", "lr_end", "discriminator_lr", "clip")
 """Settings that a run which diverged may be resumed with others of."""
+
+_ADDED = {"identity": 0.0}
+"""Settings that earlier versions did not have, and what stood for them."""
+
+
+def as_begun(settings: FinetuneSettings, state: Mapping[str, Any] | None) -> FinetuneSettings:
+    """The settings for resuming a run of an earlier version: without what that did not have.
+
+    Args:
+        settings: that are asked for.
+        state: of the run in the folder; None where there is none.
+    """
+    if state is None:
+        return settings
+    begun = state["run"]["settings"]
+    return replace(settings, **{name: old for name, old in _ADDED.items() if name not in begun})
 
 
 def identify(
@@ -64,7 +82,8 @@ def check_same(
     Raises:
         InputError: naming all that differs.
     """
-    stored, wanted = _flat(stored), _flat(json.loads(json.dumps(wanted)))
+    begun = {**stored, "settings": {**_ADDED, **stored["settings"]}}
+    stored, wanted = _flat(begun), _flat(json.loads(json.dumps(wanted)))
     free = {f"settings {name}" for name in RATES} if diverged else set()
     differing = [
         f"{name} was {_short(stored.get(name))} and is {_short(wanted.get(name))}"

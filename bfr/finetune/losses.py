@@ -1,7 +1,7 @@
 """The losses of the paper's two recipes.
 
 Regression, for any network from image to image: the mean absolute error to the pseudo target, a
-perceptual distance, and an adversarial loss. Codebook, for CodeFormer: it learns to predict the
+perceptual distance, an adversarial loss, and beyond the paper an identity term. Codebook, for CodeFormer: it learns to predict the
 codes of the pseudo target, and to bring the encoder's features close to them; no image is made.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError, WrongArchitectureError
+from ..faces.identity import identity_loss, load_identity
 from ..quality.perceptual import Distance
 from ..restore.restorer import CONVENTIONS, Restorer
 from .discriminator import DetailDiscriminator, UNetDiscriminator, balanced
@@ -42,16 +43,21 @@ class Batch:
         target: B×3×S×S RGB in [0, 1], their pseudo targets.
         real: B×3×S×S RGB in [0, 1], other clean faces for the discriminator; None shows it the
             pseudo targets.
+        guess: B×3×T×T RGB in [0, 1], the whole faces as the base restored them; None where the
+            identity term is off.
+        corners: B×2 places (y, x) in them that the others were cut from.
     """
 
     lq: Tensor
     target: Tensor
     real: Tensor | None = None
+    guess: Tensor | None = None
+    corners: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        real = None if self.real is None else self.real.to(device)
-        return Batch(self.lq.to(device), self.target.to(device), real)
+        values = (getattr(self, one.name) for one in fields(self))
+        return Batch(*(None if value is None else value.to(device) for value in values))  # pyright: ignore[reportArgumentType]
 
 
 class Objective(ABC):
@@ -112,6 +118,7 @@ class Regression(Objective):
     ) -> None:
         super().__init__(restorer, settings)
         self.distance = distance
+        self.identity = load_identity().to(device) if settings.identity else None
         if settings.adversarial:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -134,6 +141,9 @@ class Regression(Objective):
                 terms["adversarial"] = balanced(restored, errors, self._fooled, weight)
             else:
                 terms["adversarial"] = weight * self._fooled(restored)
+        if self.identity is not None and batch.guess is not None:
+            moved = identity_loss(_in_place(restored, batch), batch.guess, self.identity)
+            terms["identity"] = self.settings.identity * moved
         return terms, restored
 
     def _fooled(self, restored: Tensor) -> Tensor:
@@ -168,6 +178,7 @@ class Regression(Objective):
             f"GAN ({settings.discriminator} of {settings.discriminator_channels} channels)": (
                 settings.adversarial
             ),
+            "identity against the guess": settings.identity,
         }
         return _in_words(parts, self.frozen)
 
@@ -206,7 +217,9 @@ class Codebook(Objective):
 
     def describe(self) -> str:
         parts = {"code cross-entropy": self.settings.code, "features": self.settings.feature}
-        return _in_words(parts, self.frozen)
+        words = _in_words(parts, self.frozen)
+        without = "; no identity term, as no image is made" if self.settings.identity else ""
+        return words + without
 
 
 def make_objective(
@@ -271,6 +284,18 @@ def _predict_codes(network: Any, faces: Tensor) -> tuple[Tensor, Tensor]:
     for layer in network.ft_layers:
         query = layer(query, query_pos=places)
     return features, network.idx_pred_layer(query).transpose(0, 1)
+
+
+def _in_place(restored: Tensor, batch: Batch) -> Tensor:
+    """Whole faces: the guesses, with the restored patches where they were cut from.
+
+    So patches can be trained with, and gradients reach each as far as it changes the whole.
+    """
+    assert batch.guess is not None and batch.corners is not None
+    whole, (height, width) = batch.guess.to(restored.dtype).clone(), restored.shape[-2:]
+    for number, (y, x) in enumerate(batch.corners.tolist()):
+        whole[number, :, y : y + height, x : x + width] = restored[number]
+    return whole
 
 
 def _bce(logits: Tensor, label: float) -> Tensor:

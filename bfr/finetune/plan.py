@@ -23,6 +23,7 @@ from .validate import ENOUGH
 _PAPER_SIDE = 512  # of faces for a restorer that takes any
 _CRITIC_LAYERS = {"unet": 16, "detail": 4}  # of a discriminator, as large as its first one
 _DISTANCE_LAYERS = 512  # values a pixel that a perceptual distance keeps; of VGG's layers
+_IDENTITY = 100_000_000  # bytes a face that the identity network keeps, with its crop
 _TRIED = 4  # steps that are timed; the first one, which is slow, does not count
 
 
@@ -55,6 +56,7 @@ def training_bytes(restorer: Restorer, settings: FinetuneSettings) -> int:
         layers += _CRITIC_LAYERS[settings.discriminator] * settings.discriminator_channels
     if settings.checkpointing:
         kept //= 4
+    kept += _IDENTITY * (settings.identity > 0)
     weights = sum(parameter.numel() for parameter in restorer.network.parameters())
     return 4 * 5 * weights + settings.micro_batch * (kept + 4 * layers * side**2)
 

@@ -25,7 +25,7 @@ from ..runtime.processes import Share
 from ..runtime.progress import Progress
 from .batches import MOST_HELD, TrainingSet
 from .guard import Look, look
-from .identity import identify, rates
+from .identity import as_begun, identify, rates
 from .learner import Learner, make_learner
 from .losses import Batch
 from .run_folder import LOSS, SAMPLES, RunFolder
@@ -192,6 +192,7 @@ def prepare(
 ) -> Run:
     """Checks everything that a run needs, and begins or resumes it; arguments as of `finetune`."""
     device = torch.device(device or share.device or restorer.device)
+    settings = as_begun(settings, None if resume is False else place.read())
     data = TrainingSet(pairs, settings, clean, restorer.size)
     micros = list(share.of(range(settings.micro_batches)))
     if settings.micro_batches < share.count:

@@ -51,6 +51,9 @@ class FinetuneSettings:
             discriminator.
         discriminator_channels: width of the discriminator.
         discriminator_lr: its learning rate, constant; None for the restorer's.
+        identity: weight of how far the person moves from the base's first guess, as a network of
+            face recognition sees it (`identity_loss`); 0 for none. Patches are seen in their
+            guess. Not of the codebook recipe, which makes no image.
         code: weight of the codes' cross-entropy (codebook).
         feature: weight of the features' distance from their codes (codebook).
         precision: "float32", or the type that autocast computes in.
@@ -81,6 +84,7 @@ class FinetuneSettings:
     adversarial: float = 0.1
     discriminator_channels: int = 64
     discriminator_lr: float | None = None
+    identity: float = 0.0
     code: float = 0.5
     feature: float = 1.0
     precision: str = "float32"
@@ -157,6 +161,7 @@ _RANGES = (
     ("adversarial", 0, math.inf),
     ("discriminator_channels", 4, 512),
     ("discriminator_lr", 0, 1),
+    ("identity", 0, math.inf),
     ("code", 0, math.inf),
     ("feature", 0, math.inf),
     ("held_back", 0, 0.5),
@@ -171,6 +176,7 @@ PRESETS: dict[str, FinetuneSettings] = {
         adversarial=1.0,
         discriminator_channels=32,
         discriminator_lr=1e-3,
+        identity=10.0,
         ema=0.99,
         clip=1.0,
     ),

@@ -59,6 +59,17 @@ def test_images_are_those_of_the_pairs(pairs: PairSet):
     assert batch.real is None
 
 
+def test_a_patch_lies_in_its_guess(pairs: PairSet):
+    data = TrainingSet(pairs, replace(QUICK, patch=16, batch=32, micro_batch=32, identity=1.0))
+    batch, places = data.micro(0, 0), set()
+    assert batch.guess is not None and batch.corners is not None
+    for lq, guess, (y, x) in zip(batch.lq, batch.guess, batch.corners.tolist(), strict=True):
+        places.add((y, x))  # the guesses of this set are its degraded faces
+        assert torch.equal(guess[:, y : y + 16, x : x + 16], lq)
+    assert len(places) > 8
+    assert TrainingSet(pairs, QUICK).micro(0, 0).guess is None
+
+
 def test_a_face_and_its_target_are_cut_and_mirrored_alike(pairs: PairSet):
     data = TrainingSet(pairs, replace(QUICK, patch=16, batch=64, micro_batch=64))
     batch = data.micro(0, 0)

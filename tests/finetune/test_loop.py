@@ -362,6 +362,20 @@ def test_two_runs_never_mix(pairs: PairSet, tmp_path: Path):
     assert tune(pairs, tmp_path, resume=True).finished
 
 
+def test_a_run_from_before_the_identity_term_goes_on_without_it(
+    pairs: PairSet, tmp_path: Path, unbroken: tuple[Path, Finetuned]
+):
+    tune(pairs, tmp_path, on_step=Stop(3, CancelledError()))
+    folder = RunFolder(tmp_path)
+    begun = folder.read()
+    assert begun is not None and begun["run"]["settings"].pop("identity") == 0
+    folder.save(begun)
+    resumed = tune(pairs, tmp_path, replace(ALL, identity=10.0))
+    assert resumed.finished and same(weights(resumed.restorer), weights(unbroken[1].restorer))
+    with pytest.raises(InputError, match="settings identity was 0.0 and is 10.0"):
+        tune(pairs, unbroken[0], replace(ALL, identity=10.0))
+
+
 def test_a_run_of_an_earlier_version_is_named(pairs: PairSet, tmp_path: Path):
     (tmp_path / "state.safetensors").write_bytes(b"old")
     for resume in (None, True, False):

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bfr.errors import InputError, WrongArchitectureError
+from bfr.faces.identity import identity_loss, load_identity
 from bfr.finetune.discriminator import refresh
 from bfr.finetune.losses import Batch, Codebook, Objective, make_objective
 from bfr.finetune.settings import CODEBOOK, DETAIL, DISCRIMINATORS, FinetuneSettings
@@ -61,6 +62,21 @@ def test_the_terms_are_what_they_are_called():
     }
     assert terms.keys() == expected.keys()
     assert all(torch.allclose(terms[name], expected[name]) for name in expected)
+
+
+def test_the_person_is_compared_where_the_patch_was_cut_from():
+    restorer, settings = trainable.nafnet(), replace(SETTINGS, adversarial=0.0, identity=10.0)
+    objective, given = make(restorer, settings), batch()
+    guess = F.interpolate(batch(size=16).target, (96, 96), mode="bilinear")
+    placed = replace(given, guess=guess, corners=torch.tensor([[64, 0], [3, 41]]))
+    terms, restored = objective.terms(placed)
+    whole = guess.clone()
+    whole[0, :, 64:, :32], whole[1, :, 3:35, 41:73] = restored.detach()
+    expected = 10 * identity_loss(whole, guess, load_identity())
+    assert expected > 0 and torch.allclose(terms["identity"], expected)
+    terms["identity"].backward()
+    assert any(grad is not None and grad.any() for grad in gradients(restorer.network).values())
+    assert "identity" not in make(restorer, replace(settings, identity=0.0)).terms(given)[0]
 
 
 @pytest.mark.parametrize("real", [False, True])
