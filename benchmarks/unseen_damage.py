@@ -1,15 +1,17 @@
 """The experiment that matters: tune the embedded restorer to damage it was not trained on.
 
     python -m benchmarks.unseen_damage DATA OUT [--faces 150] [--steps 500] ...
-    python -m benchmarks.unseen_damage DATA OUT --only "real scans/paper"    one part of it
+    python -m benchmarks.unseen_damage DATA OUT --only "real scans/soft"    one part of it
     python -m benchmarks.unseen_damage DATA OUT --only table                 what is there so far
 
 DATA is the folder that the training recipes take. Each kind of damage is its own run: faces of
 photographs to tune with, damaged alike (or scanned so), become pairs of pseudo targets; the
-restorer is tuned to these, and base and tuned one restore other people's faces. As in the paper's
-ablations the constraint is varied: "paper", suited to the prior; "full", to the last step; "none".
-No clean original of the tuning faces is used, but the embedded prior has learned from some of
-those to which camera noise is added here; the evaluation faces are new to all networks.
+restorer is tuned to these, and base and tuned one restore other people's faces. Four ways to tune:
+with targets by the paper's hold ("paper"), or by the soft one ("soft"); with the latter and clean
+faces of other people that get the damage learned from the pairs ("learned"); and that twice, the
+second time with pairs of which the tuned restorer made the guesses ("two rounds"). No clean
+original of the tuning faces is used, but the embedded prior has learned from some of those to
+which damage is added here; the evaluation faces are new to all networks.
 
 Every part ends with files in OUT and is not done again; an interrupted one goes on. Parts may
 run in processes of their own. OUT/table.md and a grid of faces for each damage are written last.
@@ -23,7 +25,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,34 +33,33 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from bfr.choices import CALLS
 from bfr.damage.degrade import degrade_faces
 from bfr.faces.align import align_faces
 from bfr.faces.detect import detect_faces
+from bfr.faces.identity import load_identity
 from bfr.faces.retinaface import load_detector
 from bfr.faces.select import select_faces
 from bfr.files.photos import Photo, read_photo, write_photo
 from bfr.files.whole import atomic_path
+from bfr.finetune.loop import finetune
+from bfr.finetune.save import save_restorer
 from bfr.finetune.settings import PRESETS, adjusted
 from bfr.image.sheets import sheet
 from bfr.image.tensors import from_uint8, to_uint8
 from bfr.pairs.build import PairSettings, build_pairs_from_crops
-from bfr.pairs.folder import read_image, read_pairs
-from bfr.prior.constraint import Constraint
-from bfr.prior.prior import Prior, load_prior
-from bfr.prior.settings import SampleSettings, for_prior
+from bfr.pairs.damage import compare_damage, damage_of
+from bfr.pairs.folder import PairSet, read_image, read_pairs
+from bfr.prior.guidance import Guidance
+from bfr.prior.prior import load_prior
 from bfr.quality.perceptual import load_distance
 from bfr.quality.tables import Column, Table, measure_faces
-from bfr.restore.restorer import load_restorer, restore_faces
+from bfr.restore.restorer import Restorer, load_restorer, restore_faces
 
 SIZE = 256
 SCANS = "real scans"
-DAMAGES = ("camera noise ISO 1500", "camera noise ISO 3000", SCANS)
-CONSTRAINTS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "full": {"stop": 0},
-    "none": {"strength": 0.0},
-}
-PAPER = Constraint()
+DAMAGES = ("camera noise ISO 1500", "camera noise ISO 3000", "newspaper", SCANS)
+PAPER, SOFT, LEARNED, TWICE = WAYS = ("paper", "soft", "learned", "two rounds")
 TUNE_SEED, EVALUATION_SEED = 10_000, 20_000
 
 
@@ -106,37 +107,59 @@ def evaluation_faces(data: Path, out: Path, damage: str, count: int) -> Faces:
     return Faces(_written(degrade_faces(clean, damage, EVALUATION_SEED)), clean)
 
 
-def sampling(prior: Prior, constraint: str, args: argparse.Namespace) -> SampleSettings:
-    """How pseudo targets are sampled: the paper's way, but for the calls and the ablation."""
-    paper = Constraint(start=args.start, stop=args.stop, factor=args.factor)
-    varied = replace(paper, **CONSTRAINTS[constraint])
-    return for_prior(SampleSettings(varied, sampler="dpm-solver++", calls=args.calls), prior)
+def clean_folder(args: argparse.Namespace) -> Path:
+    """Clean faces as a user may have them: of other people than the tuning faces."""
+    folder = args.out / "clean"
+    if not folder.exists():
+        others = aligned(args.data, args.out, "train", args.faces + args.clean)[args.faces :]
+        folder.mkdir(parents=True)
+        for number, face in enumerate(others):
+            write_photo(folder / f"{number:03d}.png", Photo(face[None]))
+    return folder
 
 
-def tune(damage: str, constraint: str, args: argparse.Namespace) -> None:
+def pairs_of(
+    folder: Path, damage: str, way: str, base: Restorer, args: argparse.Namespace
+) -> PairSet:
+    """The pairs of a way to tune; "learned" has those of "soft"."""
+    if way == LEARNED:
+        folder, way = folder.with_name(SOFT), SOFT
+    prior = load_prior(args.prior)
+    prior.network.to(args.device)
+    guidance = Guidance(hold="paper" if way == PAPER else "soft", calls=args.calls)
+    settings = PairSettings(sample=guidance.settings(prior))
+    given = tuning_faces(args.data, args.out, damage, args.faces).given
+    say = _sayer(f"{damage}/{way}")
+    build_pairs_from_crops(given, folder / "pairs", base, prior, settings, say=say)
+    return read_pairs(folder / "pairs")
+
+
+def tune(damage: str, way: str, args: argparse.Namespace) -> None:
     """One run: pairs, fine-tuning, the tuned restorer's file and its figures."""
-    from bfr.finetune.loop import finetune
-    from bfr.finetune.save import save_restorer
-
-    folder = args.out / damage / constraint
+    folder = args.out / damage / way
     if (folder / "figures.json").exists():
         return
-    base, prior, say = load_restorer(), load_prior(args.prior), _sayer(f"{damage}/{constraint}")
-    prior.network.to(args.device)
-    faces = tuning_faces(args.data, args.out, damage, args.faces)
-    settings = PairSettings(sample=sampling(prior, constraint, args))
-    build_pairs_from_crops(faces.given, folder / "pairs", base, prior, settings, say=say)
-    pairs = read_pairs(folder / "pairs")
-    recipe = adjusted(PRESETS["quick"], seed=args.seed, steps=args.steps)
+    base = load_restorer()
+    if way == TWICE:
+        tune(damage, LEARNED, args)
+        base = load_restorer(args.out / damage / LEARNED / "restorer.safetensors")
+    pairs = pairs_of(folder, damage, way, base, args)
+    learned = damage_of(pairs) if way in (LEARNED, TWICE) else None
+    if learned is not None:
+        print(f"{damage}: {learned.describe()}", flush=True)
+        write_photo(args.out / f"{damage} learned.png", Photo(compare_damage(pairs, learned)))
+    recipe = adjusted(PRESETS["quick"], seed=args.seed, steps=args.steps, identity=args.identity)
     tuned = finetune(
         base,
         pairs,
         folder / "run",
         recipe,
+        clean=None if learned is None else clean_folder(args),
+        damage=learned,
         device=args.device,
         keep_worse=True,
-        validate_every=max(1, args.steps // 10),
-        say=say,
+        validate_every=max(1, args.steps // 2),
+        say=_sayer(f"{damage}/{way}"),
     )
     save_restorer(folder / "restorer.safetensors", tuned.restorer)
     write_photo(folder / "strip.png", Photo(tuned.strip))
@@ -147,9 +170,10 @@ def tune(damage: str, constraint: str, args: argparse.Namespace) -> None:
         "improved": tuned.improved,
         "best step": tuned.best_step,
     }
+    known = tuning_faces(args.data, args.out, damage, args.faces)
+    known = in_order(known, [pair.source for pair in pairs.kept])
     for kind in ("guess", "target"):
         made = torch.cat([read_image(pairs.folder, kind, pair) for pair in pairs.kept])
-        known = in_order(faces, [pair.source for pair in pairs.kept])
         figures[kind] = measure(made, known)
     _write_json(folder / "figures.json", figures)
 
@@ -172,6 +196,7 @@ def measure(restored: Tensor, faces: Faces) -> dict[str, object]:
         given=faces.given,
         detector=load_detector(),
         distance=load_distance("auto"),
+        identity=load_identity(),
     )
     return asdict(table)
 
@@ -191,14 +216,14 @@ def tabulate(args: argparse.Namespace) -> str:
             continue
         measured = {name: _table(table) for name, table in json.loads(file.read_text()).items()}
         tuning: dict[str, Table] = {}
-        for constraint in args.constraints:
-            if (file := args.out / damage / constraint / "figures.json").exists():
+        for way in args.ways:
+            if (file := args.out / damage / way / "figures.json").exists():
                 done = json.loads(file.read_text())
                 note = "" if done["improved"] else ", no better by its own score"
-                name = f"tuned, {constraint} (step {done['best step']}{note})"
+                name = f"tuned, {way} (step {done['best step']}{note})"
                 measured[name] = _table(done["restored"])
                 tuning.setdefault("guess", _table(done["guess"]))
-                tuning[f"pseudo target, {constraint}"] = _table(done["target"])
+                tuning[f"pseudo target, {way}"] = _table(done["target"])
         lines += [f"## {damage}\n", *markdown(measured, measured["base"])]
         if tuning:
             lines += ["Of the tuning faces:\n", *markdown(tuning, tuning["guess"])]
@@ -244,10 +269,10 @@ def draw(damage: str, args: argparse.Namespace) -> Tensor:
     shown = torch.linspace(0, len(seen.given) - 1, min(args.shown, len(seen.given))).long()
     given = seen.given[shown]
     columns = {"damaged": given, "base": restore_faces(given, load_restorer())}
-    for constraint in args.constraints:
-        file = args.out / damage / constraint / "restorer.safetensors"
+    for way in args.ways:
+        file = args.out / damage / way / "restorer.safetensors"
         if file.exists():
-            columns[f"tuned, {constraint}"] = restore_faces(given, load_restorer(file))
+            columns[f"tuned, {way}"] = restore_faces(given, load_restorer(file))
     if seen.clean is not None:
         columns["clean"] = seen.clean[shown]
     cells = [faces[i] for i in range(len(shown)) for faces in columns.values()]
@@ -278,9 +303,9 @@ def _sayer(name: str) -> Callable[[str], None]:
 def parts(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """The runs that are asked for."""
     for damage in args.damages:
-        for constraint in args.constraints:
-            if args.only in (None, f"{damage}/{constraint}"):
-                yield damage, constraint
+        for way in args.ways:
+            if args.only in (None, f"{damage}/{way}"):
+                yield damage, way
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -293,21 +318,18 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=PRESETS["quick"].steps)
     parser.add_argument("--evaluated", type=int, default=100, help="faces to measure on")
     parser.add_argument("--damages", nargs="+", choices=DAMAGES, default=DAMAGES)
-    parser.add_argument("--constraints", nargs="+", choices=CONSTRAINTS, default=[*CONSTRAINTS])
-    parser.add_argument("--only", help='"DAMAGE/CONSTRAINT", or "table"')
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS])
+    parser.add_argument("--only", help='"DAMAGE/WAY", or "table"')
     parser.add_argument("--prior", type=Path, help="a file; the embedded one if none is named")
-    parser.add_argument("--calls", type=int, default=25, help="of the prior, a face")
-    parser.add_argument(
-        "--start", type=int, default=PAPER.start, help="for 512 px, as the next two"
-    )
-    parser.add_argument("--stop", type=int, default=PAPER.stop, help="as for 512 px")
-    parser.add_argument("--factor", type=int, default=PAPER.factor, help="as for 512 px")
+    parser.add_argument("--calls", type=int, default=CALLS, help="of the prior, a face")
+    parser.add_argument("--clean", type=int, default=96, help="clean faces of other people")
+    parser.add_argument("--identity", type=float, default=PRESETS["quick"].identity)
     parser.add_argument("--seed", type=int, default=0, help="of the training")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--shown", type=int, default=8, help="faces in a grid")
     args = parser.parse_args(words)
-    names = ["table", *(f"{one}/{other}" for one in args.damages for other in args.constraints)]
+    names = ["table", *(f"{one}/{other}" for one in args.damages for other in args.ways)]
     if args.only not in (None, *names):
         parser.error(f"--only is one of {names}")
     return args
@@ -319,7 +341,7 @@ def check_same(args: argparse.Namespace) -> None:
     Raises:
         SystemExit: if OUT was begun with something else.
     """
-    names = ("faces", "steps", "evaluated", "calls", "start", "stop", "factor", "seed")
+    names = ("faces", "steps", "evaluated", "calls", "clean", "identity", "seed")
     wanted = {
         **{name: getattr(args, name) for name in names},
         "prior": load_prior(args.prior).sha256,
@@ -336,9 +358,9 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     check_same(args)
-    for damage, constraint in parts(args):
+    for damage, way in parts(args):
         measure_base(damage, args)
-        tune(damage, constraint, args)
+        tune(damage, way, args)
     print(tabulate(args))
 
 

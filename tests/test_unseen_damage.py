@@ -19,9 +19,9 @@ def table(psnr: list[float], niqe: list[float]) -> Table:
 
 def test_parts_can_run_alone():
     parse, parts = unseen_damage.parse, unseen_damage.parts
-    assert len(list(parts(parse(["data", "out"])))) == 9
-    one = parse(["data", "out", "--only", "real scans/none"])
-    assert list(parts(one)) == [("real scans", "none")]
+    assert len(list(parts(parse(["data", "out"])))) == 16
+    one = parse(["data", "out", "--only", "real scans/soft"])
+    assert list(parts(one)) == [("real scans", "soft")]
     assert not list(parts(parse(["data", "out", "--only", "table"])))
     with pytest.raises(SystemExit):
         parse(["data", "out", "--only", "real scans"])

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..image.tensors import check_images, from_uint8, luma, to_uint8
 from .camera import camera_noise
+from .learned import LearnedDamage, draw_damage
 from .prints import age_print, halftone
 
 Range = tuple[float, float]
@@ -81,12 +82,15 @@ PRESETS: dict[str, Degradation] = {
 Kuai et al. (WACV 2025): a face of 512 px reduced four times, and no other damage."""
 
 
-def degrade_faces(images: Tensor, preset: str | Degradation = "gfpgan", seed: int = 0) -> Tensor:
+def degrade_faces(
+    images: Tensor, preset: str | Degradation | LearnedDamage = "gfpgan", seed: int = 0
+) -> Tensor:
     """Damages faces reproducibly; image i draws from a generator seeded ``seed + i``.
 
     Args:
         images: B×3×H×W RGB in [0, 1], each an aligned crop (or a picture as large as its face).
-        preset: a name of `PRESETS`, or ranges of one's own.
+        preset: a name of `PRESETS`, ranges of one's own, or damage of `learn_damage`, which is
+            for square faces.
         seed: any non-negative integer.
 
     Returns:
@@ -100,7 +104,8 @@ def degrade_faces(images: Tensor, preset: str | Degradation = "gfpgan", seed: in
         if preset not in PRESETS:
             raise InputError(f"There is no damage preset {preset!r}; choose of {list(PRESETS)}.")
         preset = PRESETS[preset]
-    damaged = [_degrade(images[i], preset, seed + i) for i in range(len(images))]
+    draw = draw_damage if isinstance(preset, LearnedDamage) else _degrade
+    damaged = [draw(images[i], preset, seed + i) for i in range(len(images))]  # pyright: ignore[reportArgumentType]
     return torch.stack(damaged).to(images) if damaged else images.clone()
 
 

@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..damage.degrade import degrade_faces
+from ..damage.learned import LearnedDamage
 from ..errors import ImageError, InputError
 from ..files.formats import IMAGE_SUFFIXES
 from ..files.photos import read_photo
@@ -34,6 +36,8 @@ class TrainingSet:
         pairs: the folder.
         settings: the recipe.
         clean: files of clean aligned faces; may be empty.
+        damage: that clean faces get, to be learned from like pairs; None to show them to the
+            discriminator alone.
         train: the pairs to train with.
         held: the pairs held back to be scored; empty if the settings say so.
         size: side in pixels of all images.
@@ -43,6 +47,7 @@ class TrainingSet:
         settings: the recipe.
         clean: a folder of clean aligned faces, searched with its sub-folders; None for none.
         size: side in pixels that the restorer needs; None for any.
+        damage: as above.
 
     Raises:
         InputError: if there are too few pairs, or their sizes do not fit one another, the
@@ -56,6 +61,7 @@ class TrainingSet:
         settings: FinetuneSettings,
         clean: Path | None = None,
         size: int | None = None,
+        damage: LearnedDamage | None = None,
     ):
         self.pairs, self.settings = pairs, settings
         self.train, self.held = split(pairs, settings.held_back)
@@ -66,11 +72,17 @@ class TrainingSet:
                 f"{settings.patch}. Lower it, or train on whole pairs."
             )
         self.clean = () if clean is None else _faces_in(clean)
+        if damage is not None and not self.clean:
+            raise InputError(
+                "Learned damage needs clean faces to be put on, got none. Name a folder of clean "
+                "aligned faces, or train without learned damage."
+            )
+        self.damage = damage
 
     def names(self, step: int) -> list[str]:
         """The names of the pairs in a step's batch."""
         numbers = self._numbers(step, range(self.settings.batch))
-        return [self.train[self._drawn("pairs", n, len(self.train))].name for n in numbers]
+        return [self._pair(n).name for n in numbers if not self._made(n)]
 
     def micro(self, step: int, index: int) -> Batch:
         """Micro-batch number ``index`` of a step, from the disk.
@@ -84,14 +96,12 @@ class TrainingSet:
         first = index * self.settings.micro_batch
         lq, target, real, guess, corners = [], [], [], [], []
         for n in self._numbers(step, range(first, first + self.settings.micro_batch)):
-            pair = self.train[self._drawn("pairs", n, len(self.train))]
-            lq.append(self._cut(read_image(self.pairs.folder, "lq", pair), "cut", n))
-            target.append(self._cut(read_image(self.pairs.folder, "target", pair), "cut", n))
+            whole_lq, whole_target, whole = self._sample(n)
+            lq.append(self._cut(whole_lq, "cut", n))
+            target.append(self._cut(whole_target, "cut", n))
             if self.clean:
-                face = read_photo(self.clean[self._drawn("clean", n, len(self.clean))]).pixels
-                real.append(self._cut(self._resized(face), "cut clean", n))
-            if self.settings.identity:
-                whole = self._resized(read_image(self.pairs.folder, "guess", pair))
+                real.append(self._cut(self._clean("clean", n), "cut clean", n))
+            if whole is not None:
                 y, x, mirrored = self._window("cut", n)
                 guess.append(whole.flip(-1) if mirrored else whole)
                 corners.append((y, self.size - self._side - x if mirrored else x))
@@ -102,6 +112,35 @@ class TrainingSet:
             torch.cat(guess) if guess else None,
             torch.tensor(corners) if corners else None,
         )
+
+    def _sample(self, n: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Sample n whole: damaged face, target, and who it is if the identity term is on."""
+        if self._made(n):
+            face = self._clean("damaged", n)
+            assert self.damage is not None
+            seed = int(torch.randint(2**31, (), generator=self._random(f"damage {n}")))
+            damaged = degrade_faces(face, self.damage, seed)
+            return damaged, face, face if self.settings.identity else None
+        pair = self._pair(n)
+        damaged, target = (read_image(self.pairs.folder, kind, pair) for kind in ("lq", "target"))
+        if not self.settings.identity:
+            return damaged, target, None
+        return damaged, target, self._resized(read_image(self.pairs.folder, "guess", pair))
+
+    def _made(self, n: int) -> bool:
+        """Whether sample n is a clean face with learned damage."""
+        return self.damage is not None and self._made_before(n + 1) > self._made_before(n)
+
+    def _made_before(self, n: int) -> int:
+        return 0 if self.damage is None else int(n * self.settings.learned)
+
+    def _pair(self, n: int) -> Pair:
+        return self.train[self._drawn("pairs", n - self._made_before(n), len(self.train))]
+
+    def _clean(self, what: str, n: int) -> Tensor:
+        """One of the clean faces, 1×3×S×S."""
+        path = self.clean[self._drawn(what, n, len(self.clean))]
+        return self._resized(read_photo(path).pixels)
 
     def batches(self, steps: Iterable[int], micros: Sequence[int]) -> Generator[list[Batch]]:
         """The micro-batches ``micros`` of each step; the next step's are read meanwhile."""

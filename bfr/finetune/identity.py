@@ -21,7 +21,7 @@ _ROUNDING = ("micro_batch", "checkpointing")  # settings that change no more tha
 RATES = ("lr", "lr_end", "discriminator_lr", "clip")
 """Settings that a run which diverged may be resumed with others of."""
 
-_ADDED = {"identity": 0.0}
+_ADDED = {"identity": 0.0, "learned": 0.5}
 """Settings that earlier versions did not have, and what stood for them."""
 
 
@@ -59,6 +59,7 @@ def identify(
         "pairs": len(data.pairs.kept),
         "pairs' checksum": pairs_sha256(data.pairs.kept),
         "clean faces": _sha256(clean.encode()) if clean else None,
+        "damage": None if data.damage is None else data.damage.sha256,
         "evaluation": None if shown is None else _sha256(shown.numpy().tobytes()),
     }
 

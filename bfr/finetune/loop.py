@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..damage.learned import LearnedDamage
 from ..errors import CancelledError, LossError, OutOfMemoryError, OutputError
 from ..pairs.folder import PairSet
 from ..records import OnStep
@@ -63,6 +64,7 @@ def finetune(
     settings: FinetuneSettings,
     *,
     clean: Path | None = None,
+    damage: LearnedDamage | None = None,
     evaluation: Tensor | None = None,
     device: torch.device | str | None = None,
     resume: bool | None = None,
@@ -86,6 +88,7 @@ def finetune(
         run: the folder of the run's state, log and pictures; empty, missing, or the run's own.
         settings: the recipe.
         clean: a folder of clean aligned faces for the discriminator; None for the targets.
+        damage: of `damage_of`, to be put on the clean faces, which are then learned from as well.
         evaluation: N×3×S×S RGB in [0, 1], real degraded faces that are scored along with the
             pairs held back; the first 32 count.
         device: where to work; None for the share's device, or else the restorer's.
@@ -116,7 +119,17 @@ def finetune(
     folder = RunFolder(Path(run), writes=share.rank == 0)
     with folder.lock():
         course = prepare(
-            restorer, pairs, folder, settings, clean, evaluation, device, resume, share, tensorboard
+            restorer,
+            pairs,
+            folder,
+            settings,
+            clean,
+            damage,
+            evaluation,
+            device,
+            resume,
+            share,
+            tensorboard,
         )
         stopped = _follow(course, share, say, on_step, validate_every, save_every)
         return _result(course, restorer, keep_worse, stopped)

@@ -1,8 +1,9 @@
 """The losses of the paper's two recipes.
 
 Regression, for any network from image to image: the mean absolute error to the pseudo target, a
-perceptual distance, an adversarial loss, and beyond the paper an identity term. Codebook, for CodeFormer: it learns to predict the
-codes of the pseudo target, and to bring the encoder's features close to them; no image is made.
+perceptual distance, an adversarial loss, and beyond the paper an identity term. Codebook, for
+CodeFormer: it learns to predict the codes of the pseudo target, and to bring the encoder's
+features close to them; no image is made.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..damage.learned import LearnedDamage
 from ..errors import OutOfMemoryError
 from ..pairs.folder import PairSet
 from ..quality.perceptual import load_distance
@@ -98,6 +99,7 @@ def steps_within(
     settings: FinetuneSettings,
     *,
     clean: Path | None = None,
+    damage: LearnedDamage | None = None,
     device: torch.device | str = "cpu",
     validate_every: int = 100,
 ) -> int:
@@ -108,7 +110,7 @@ def steps_within(
         restorer: the base; not changed.
         pairs: what to learn from.
         settings: the recipe.
-        clean: as of `finetune`.
+        clean, damage: as of `finetune`.
         device: where to work.
         validate_every: steps between two validations, whose time is counted too.
 
@@ -116,7 +118,7 @@ def steps_within(
         At least 1.
     """
     device = torch.device(device)
-    data = TrainingSet(pairs, settings, clean, restorer.size)
+    data = TrainingSet(pairs, settings, clean, restorer.size, damage)
     learner = make_learner(restorer, settings, load_distance(settings.distance, device), device)
     micros, spent = range(settings.micro_batches), []
     for step in range(_TRIED):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..records import counted
 from .guard import Verdict
 from .validate import means, table
 
@@ -38,7 +39,10 @@ def describe(run: Run, keep_worse: bool, stopped: str) -> str:
         lines.append(table(*map(means, figures)))
     if not stopped:
         lines.append(f"{done} done.")
-    lines.append(f"Trained with {len(run.data.train)} pairs; judged by {run.panel.describe()}.")
+    taught = f"{len(run.data.train)} pairs"
+    if run.data.damage is not None:
+        taught += f" and {counted(len(run.data.clean), 'clean face')} damaged alike"
+    lines.append(f"Trained with {taught}; judged by {run.panel.describe()}.")
     lines.append(f"Loss: {learner.objective.describe()}.")
     return "\n".join(lines)
 

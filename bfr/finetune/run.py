@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..damage.learned import LearnedDamage
 from ..errors import InputError, LossError, MissingPackageError
 from ..faces.identity import Identity, load_identity
 from ..image.plots import curves
@@ -184,6 +185,7 @@ def prepare(
     place: RunFolder,
     settings: FinetuneSettings,
     clean: Path | None,
+    damage: LearnedDamage | None,
     evaluation: Tensor | None,
     device: torch.device | str | None,
     resume: bool | None,
@@ -193,7 +195,7 @@ def prepare(
     """Checks everything that a run needs, and begins or resumes it; arguments as of `finetune`."""
     device = torch.device(device or share.device or restorer.device)
     settings = as_begun(settings, None if resume is False else place.read())
-    data = TrainingSet(pairs, settings, clean, restorer.size)
+    data = TrainingSet(pairs, settings, clean, restorer.size, damage)
     micros = list(share.of(range(settings.micro_batches)))
     if settings.micro_batches < share.count:
         raise InputError(

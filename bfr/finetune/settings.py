@@ -56,6 +56,8 @@ class FinetuneSettings:
             guess. Not of the codebook recipe, which makes no image.
         code: weight of the codes' cross-entropy (codebook).
         feature: weight of the features' distance from their codes (codebook).
+        learned: share of the samples that are clean faces with learned damage, where both are
+            given.
         precision: "float32", or the type that autocast computes in.
         checkpointing: recompute activations in the backward pass: slower, with less memory.
         held_back: share in [0, 0.5] of the pairs that is scored and not trained with.
@@ -87,6 +89,7 @@ class FinetuneSettings:
     identity: float = 0.0
     code: float = 0.5
     feature: float = 1.0
+    learned: float = 0.5
     precision: str = "float32"
     checkpointing: bool = False
     held_back: float = 0.1
@@ -164,6 +167,7 @@ _RANGES = (
     ("identity", 0, math.inf),
     ("code", 0, math.inf),
     ("feature", 0, math.inf),
+    ("learned", 0, 1),
     ("held_back", 0, 0.5),
     ("seed", 0, 2**64 - 1),
 )
