@@ -372,7 +372,7 @@ def test_a_run_from_before_the_identity_term_goes_on_without_it(
     folder.save(begun)
     resumed = tune(pairs, tmp_path, replace(ALL, identity=10.0))
     assert resumed.finished and same(weights(resumed.restorer), weights(unbroken[1].restorer))
-    with pytest.raises(InputError, match="settings identity was 0.0 and is 10.0"):
+    with pytest.raises(InputError, match=r"settings identity was 0\.0 and is 10\.0"):
         tune(pairs, unbroken[0], replace(ALL, identity=10.0))
 
 
