@@ -99,7 +99,7 @@ def test_a_yolo_among_ultralytics_models_is_listed_and_finds(server: Server, onn
 
 
 def test_a_folder_is_restored_and_what_is_done_is_not_done_again(server: Server):
-    folder = server.base / "input" / "album"
+    folder = server.base / "input" / "scans"
     (folder / "1950s").mkdir(parents=True)
     example = PACK / "samples" / "grace_hopper.jpg"
     with Image.open(example) as photo:
@@ -109,7 +109,7 @@ def test_a_folder_is_restored_and_what_is_done_is_not_done_again(server: Server)
     Image.new("RGB", (64, 64), "navy").save(folder / "empty.png")
     (folder / "broken.png").write_bytes(b"no picture")
     inputs = {
-        "folder": "album", "result_name": "restored/album", "fidelity": 0.5, "strength": 1.0,
+        "folder": "scans", "result_name": "restored/scans", "fidelity": 0.5, "strength": 1.0,
         "lock": 0.0, "existing": "skip", "score": 0.5, "min_size": 0, "crop_size": 0,
         "mask_mode": "auto", "feather": 0.1, "colour_match": "low frequency", "batch_size": 8,
     }  # fmt: skip
@@ -120,7 +120,7 @@ def test_a_folder_is_restored_and_what_is_done_is_not_done_again(server: Server)
     }
     result = server.run(prompt)
     assert result.succeeded, result.messages
-    out = server.base / "output" / "restored" / "album"
+    out = server.base / "output" / "restored" / "scans"
     assert (out / "1950s" / "grace.jpg").is_file()
     assert (out / "empty.png").read_bytes() == (folder / "empty.png").read_bytes()
     assert not (out / "broken.png").exists()

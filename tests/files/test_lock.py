@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
+import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from bfr.errors import BusyError
 from bfr.files.lock import only_writer
+from tests.forks import CONTEXT, begin
 
-HOLD = """
-import sys, time
-from pathlib import Path
-from bfr.files.lock import only_writer
-with only_writer(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
+
+def hold(folder: Path, held: Connection) -> None:
+    with only_writer(folder):
+        held.send(None)
+        time.sleep(60)
 
 
 def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path):
@@ -34,13 +32,14 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_a_killed_process_holds_no_folder(tmp_path: Path, root: Path):
-    words = [sys.executable, "-c", HOLD, str(tmp_path)]
-    with subprocess.Popen(words, cwd=root, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stdout.readline() == b"held\n"
-        with pytest.raises(BusyError, match=rf"process {process.pid} "), only_writer(tmp_path):
-            pass
-        process.send_signal(signal.SIGKILL)
+def test_a_killed_process_holds_no_folder(tmp_path: Path):
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+    process = begin(hold, tmp_path, theirs)
+    ours.recv()
+    with pytest.raises(BusyError, match=rf"process {process.pid} "), only_writer(tmp_path):
+        pass
+    process.kill()
+    process.join()
     with only_writer(tmp_path):
         pass
 

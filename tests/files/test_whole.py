@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bfr.errors import OutputError
 from bfr.files.whole import atomic_path, prepare_folders, remove_leftovers
+from tests.forks import begin
 
-WRITE_AND_DIE = """
-import os, sys
-from pathlib import Path
-from bfr.files.whole import atomic_path
-with atomic_path(Path(sys.argv[1])) as partial:
-    partial.write_bytes(b"half")
-    os._exit(9)
-"""
+
+def write_and_die(path: Path) -> None:
+    with atomic_path(path) as partial:
+        partial.write_bytes(b"half")
+        os._exit(9)
 
 
 def parts(folder: Path) -> list[str]:
@@ -43,11 +39,12 @@ def test_a_name_that_cannot_be_is_named(tmp_path: Path, name: str):
         partial.write_text("after")
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path, root: Path):
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path):
     out = tmp_path / "out" / "below"
     out.mkdir(parents=True)
-    words = [sys.executable, "-c", WRITE_AND_DIE, str(out / "file")]
-    assert subprocess.run(words, cwd=root).returncode == 9
+    process = begin(write_and_die, out / "file")
+    process.join()
+    assert process.exitcode == 9
     (out / ".mine.part").write_text("a user's")
     assert len(parts(out)) == 2
     with atomic_path(out / "other") as partial:

@@ -3,14 +3,13 @@ processes."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import signal
-import socket
-import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ from bfr.finetune.settings import CODEBOOK, FinetuneSettings
 from bfr.image.plots import curves
 from bfr.pairs.folder import PairSet
 from bfr.restore.restorer import Restorer, load_restorer
-from bfr.runtime.processes import Share
+from bfr.runtime.processes import Share, launched_share
 from tests.finetune_sets import (
     PLAIN,
     QUICK,
@@ -51,6 +50,7 @@ from tests.finetune_sets import (
     tiny_restorer,
     write_pairs,
 )
+from tests.forks import CONTEXT, begin, together
 from tests.pair_sets import restorer as strange_restorer
 
 ALL = replace(QUICK, steps=6)
@@ -227,18 +227,13 @@ def test_cancelling_before_the_base_is_scored(pairs: PairSet, tmp_path: Path):
     assert same(weights(stopped.restorer), weights(base)) and "not scored" in stopped.report
 
 
-WORKER = """
-import sys
-from pathlib import Path
-from bfr.finetune.loop import finetune
-from bfr.pairs.folder import read_pairs
-from tests.finetune_sets import tiny_restorer
-from tests.finetune.test_loop import ALL, STRICT, by_distance, learner
-from dataclasses import replace
-learner.judge = by_distance
-finetune(tiny_restorer(), read_pairs(sys.argv[1]), Path(sys.argv[2]), replace(ALL, steps=40),
-         **STRICT, on_step=lambda done, *_: print(done, flush=True))
-"""
+LONGER = replace(ALL, steps=15)
+
+
+def tune_and_tell(pairs: PairSet, run: Path, steps: Connection) -> None:
+    """Sends each step as it is done, in a process of its own."""
+    learner.judge = by_distance
+    tune(pairs, run, LONGER, on_step=lambda done, *_: steps.send(done))
 
 
 @pytest.fixture
@@ -251,27 +246,28 @@ def one_thread():
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_killed_at_any_moment(pairs: PairSet, tmp_path: Path, root: Path):
+def test_killed_at_any_moment(pairs: PairSet, tmp_path: Path):
     """With kill -9 at most the steps since the last save are lost."""
-    settings, run = replace(ALL, steps=40), tmp_path / "run"
-    command = [sys.executable, "-c", WORKER, str(pairs.folder), str(run)]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    begun, kills = 0, 0
+    run, begun, kills = tmp_path / "run", 0, 0
     for wait in (0.0, 0.3):
-        process = subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        seen = int(process.stdout.readline())  # it has begun to work
+        ours, theirs = CONTEXT.Pipe(duplex=False)
+        process = begin(tune_and_tell, pairs, run, theirs)
+        theirs.close()
+        seen = ours.recv()  # it has begun to work
         assert seen >= begun - 1, "goes on where it was"
         time.sleep(wait)
-        process.send_signal(signal.SIGKILL)
-        seen = max([seen, *map(int, process.stdout.read().split())])
-        kills += process.wait() == -signal.SIGKILL
+        process.kill()
+        with contextlib.suppress(EOFError):
+            while True:
+                seen = max(seen, ours.recv())
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
         if (run / "state.pt").exists():
             begun = int(state(run)["step"])
             assert begun >= seen - STRICT["save_every"]
     assert kills
-    tune(pairs, run, settings)
-    tune(pairs, tmp_path / "unbroken", settings)
+    tune(pairs, run, LONGER)
+    tune(pairs, tmp_path / "unbroken", LONGER)
     assert same(state(run), state(tmp_path / "unbroken"))
     assert log_of(run) == log_of(tmp_path / "unbroken")
 
@@ -667,43 +663,18 @@ def test_more_processes_than_micro_batches(pairs: PairSet, tmp_path: Path):
         tune(pairs, tmp_path, share=Share(0, 3))
 
 
-PARTNER = """
-import sys
-from pathlib import Path
-from bfr.pairs.folder import read_pairs
-from bfr.runtime.processes import launched_share
-from tests.finetune_sets import *
-from tests.finetune.test_loop import by_distance, learner, tune
-learner.judge = by_distance
-share = launched_share(cpu=True)
-assert share.count == 2, share
-import torch
-tuned = tune(read_pairs(sys.argv[1]), Path(sys.argv[2]), share=share)
-torch.save(tuned.restorer.network.state_dict(), f"{sys.argv[2]}.{share.rank}")
-"""
+def tune_together(pairs: PairSet, run: Path) -> None:
+    learner.judge = by_distance
+    share = launched_share(cpu=True)
+    tuned = tune(pairs, run, share=share)
+    torch.save(tuned.restorer.network.state_dict(), f"{run}.{share.rank}")
 
 
 def test_two_processes_do_the_work_of_one(
-    pairs: PairSet, tmp_path: Path, root: Path, unbroken: tuple[Path, Finetuned]
+    pairs: PairSet, tmp_path: Path, unbroken: tuple[Path, Finetuned]
 ):
     pytest.importorskip("accelerate")
-    (tmp_path / "worker.py").write_text(PARTNER)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = "accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1".split()
-    words += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", *words, str(tmp_path / "worker.py")),
-            *(str(pairs.folder), str(tmp_path / "run")),
-        ],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    together(2, tune_together, pairs, tmp_path / "run")
     first, second = (torch.load(f"{tmp_path}/run.{rank}", weights_only=True) for rank in (0, 1))
     assert same(first, second), "all processes know the result"
     run, whole = unbroken

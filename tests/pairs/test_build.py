@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from bfr.pairs import stages
 from bfr.pairs.build import PairSettings, build_pairs, build_pairs_from_crops, paper_factor
 from bfr.pairs.folder import REJECTED, Pair, PairSet, read_image, read_pairs
 from bfr.prior.constraint import Constraint
+from tests.forks import begin
 from tests.pair_sets import (
     SAMPLE,
     SETTINGS,
@@ -411,38 +412,28 @@ def test_a_manifest_damaged_by_hand_is_told(photos: Path, out: Path):
         read_pairs(out)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that were forked")
-def test_killed_at_any_moment(photos: Path, out: Path, tmp_path: Path, root: Path):
+def build_with_stand_ins(photos: Path, out: Path) -> None:
+    """`build`, in a process of its own."""
+    stand_in(pytest.MonkeyPatch())
+    build(photos, out)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_killed_at_any_moment(photos: Path, out: Path, tmp_path: Path):
     """kill -9 again and again: every time the folder can be read, and in the end it is whole."""
     build(photos, tmp_path / "whole")
-    code = (
-        "import os, pathlib, pytest, signal, sys, time, torch, tests.pair_sets as sets\n"
-        "torch.set_num_threads(1)\n"
-        "sets.stand_in(pytest.MonkeyPatch())\n"
-        "for delay in (0.01 * 1.3**n for n in range(30)):\n"  # to 20 s, on a busy machine
-        "    child = os.fork()\n"
-        "    if not child:\n"
-        "        sets.build(*map(pathlib.Path, sys.argv[1:]))\n"
-        "        os._exit(0)\n"
-        "    time.sleep(delay)\n"
-        "    os.kill(child, signal.SIGKILL)\n"
-        "    os.waitpid(child, 0)\n"
-        "    print(delay, flush=True)\n"
-        "    if sys.stdin.readline() == 'enough\\n': break\n"
-    )
-    words = [sys.executable, "-c", code, str(photos), str(out)]
-    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     counts: list[int] = []
-    with subprocess.Popen(words, cwd=root, **pipes) as process:
-        assert process.stdin is not None and process.stdout is not None
-        for _ in process.stdout:
-            if list(out.glob("manifest*.jsonl")):
-                pairs = read_pairs(out)
-                assert all(pairs.path("target", pair).is_file() for pair in pairs.kept)
-                counts.append(len(pairs.kept))
-            process.stdin.write("enough\n" if counts and counts[-1] == 4 else "go on\n")
-            process.stdin.flush()
-    assert process.returncode == 0
+    for delay in (0.01 * 1.3**n for n in range(30)):  # to 20 s, on a busy machine
+        process = begin(build_with_stand_ins, photos, out)
+        time.sleep(delay)
+        process.kill()
+        process.join()
+        if list(out.glob("manifest*.jsonl")):
+            pairs = read_pairs(out)
+            assert all(pairs.path("target", pair).is_file() for pair in pairs.kept)
+            counts.append(len(pairs.kept))
+        if counts and counts[-1] == 4:
+            break
     assert counts[0] < 4 == counts[-1] and counts == sorted(counts)
     build(photos, out)
     assert alike(files(out), files(tmp_path / "whole"))

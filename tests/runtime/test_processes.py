@@ -14,6 +14,7 @@ import torch
 from bfr.errors import MissingPackageError
 from bfr.pairs.folder import read_pairs
 from bfr.runtime.processes import Share, launched_share
+from tests.forks import together
 from tests.pair_sets import alike, build, files, photograph, stand_in
 
 
@@ -43,29 +44,19 @@ def test_accelerate_is_needed_for_several_only(monkeypatch: pytest.MonkeyPatch):
 
 
 WORKER = """
-import pathlib, sys, pytest, torch, tests.pair_sets as sets
+import sys, torch
 from bfr.runtime.processes import launched_share
 share = launched_share(cpu=True)
 assert share.count == 2 and share.device.startswith("cpu"), share
 means = [torch.tensor([1.0 + share.rank, 4.0]), torch.tensor(10.0 * share.rank)]
 share.average(means)
 assert means[0].tolist() == [1.5, 4] and float(means[1]) == 5
-sets.stand_in(pytest.MonkeyPatch())
-report = sets.build(*map(pathlib.Path, sys.argv[1:]), share=share)
-assert len(report.pairs.kept) == 6, "each knows the whole set"
-(pathlib.Path(sys.argv[2]).parent / f"sampled{share.rank}").write_text(str(report.sampled))
+open(f"{sys.argv[1]}{share.rank}", "w").close()
 """
 
 
-def test_two_processes_make_the_set_of_one(
-    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_processes_that_accelerate_launches_find_each_other(tmp_path: Path, root: Path):
     pytest.importorskip("accelerate")
-    stand_in(monkeypatch)
-    photos, out = tmp_path / "photos", tmp_path / "pairs"
-    for name, faces in (("a.png", 3), ("b.png", 1), ("c.png", 1), ("d.png", 1), ("e.png", 0)):
-        photograph(photos / name, faces)
-    (photos / "copy.png").write_bytes((photos / "b.png").read_bytes())
     (tmp_path / "worker.py").write_text(WORKER)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -74,13 +65,32 @@ def test_two_processes_make_the_set_of_one(
     words += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", *words, str(tmp_path / "worker.py"), str(photos), str(out)],
+        [sys.executable, "-m", *words, str(tmp_path / "worker.py"), str(tmp_path / "done")],
         cwd=root,
         env=environment,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "done0").exists() and (tmp_path / "done1").exists()
+
+
+def build_together(photos: Path, out: Path) -> None:
+    stand_in(pytest.MonkeyPatch())
+    share = launched_share(cpu=True)
+    report = build(photos, out, share=share)
+    assert len(report.pairs.kept) == 6, "each knows the whole set"
+    (out.parent / f"sampled{share.rank}").write_text(str(report.sampled))
+
+
+def test_two_processes_make_the_set_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("accelerate")
+    stand_in(monkeypatch)
+    photos, out = tmp_path / "photos", tmp_path / "pairs"
+    for name, faces in (("a.png", 3), ("b.png", 1), ("c.png", 1), ("d.png", 1), ("e.png", 0)):
+        photograph(photos / name, faces)
+    (photos / "copy.png").write_bytes((photos / "b.png").read_bytes())
+    together(2, build_together, photos, out)
     assert [(tmp_path / f"sampled{rank}").read_text() for rank in (0, 1)] == ["3", "3"]
     build(photos, tmp_path / "alone")
     assert alike(files(out), files(tmp_path / "alone"))
