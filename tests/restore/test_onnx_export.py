@@ -42,7 +42,7 @@ def crops(size: int) -> Tensor:
         (lambda: replace(nafnet(), size=64), 48),
         (swinir, 32),
         (gfpgan, 512),
-        (restoreformer, 512),
+        (lambda: replace(restoreformer(), size=128), 128),
     ],
     ids=["NAFNet", "NAFNet enlarged", "NAFNet reduced", "SwinIR", "GFPGAN", "RestoreFormer"],
 )
