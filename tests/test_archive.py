@@ -11,7 +11,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.archive import ROOT, pack
 
@@ -99,13 +101,31 @@ def test_nodes_are_found_without_running_them():
 
 
 def test_the_command_runs_from_it(archive: Path, tmp_path: Path):
-    """Elsewhere, with nothing of the repository but the archive."""
-    folder = tmp_path / "pack"
+    """Elsewhere, with nothing of the repository but the archive, and with its own weights.
+
+    The face of a shipped photograph is found and restored, and the rest is left alone.
+    """
+    folder, photo, out = tmp_path / "pack", tmp_path / "photo.png", tmp_path / "out"
     with zipfile.ZipFile(archive) as file:
         file.extractall(folder)
-    photo = folder / "samples" / "eileen_collins.jpg"
-    command = [sys.executable, "-m", "bfr", "restore", str(photo), "-o", str(tmp_path / "out")]
+    with Image.open(folder / "samples" / "grace_hopper.jpg") as image:
+        image.save(photo)
+        before = np.asarray(image)
+    words = [sys.executable, "-m", "bfr", "restore", photo, "-o", out, "--device", "cpu"]
+    words += ["--report", tmp_path / "report.json"]
     place = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    run = subprocess.run(command, cwd=folder, env=place, capture_output=True, text=True)
+    run = subprocess.run(
+        list(map(str, words)), cwd=folder, env=place, capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
-    assert (tmp_path / "out" / photo.name).stat().st_size > 10_000
+    (entry,) = json.loads((tmp_path / "report.json").read_text("utf-8"))["images"]
+    (face,) = entry["faces"]
+    x0, y0, x1, y1 = face["box"]
+    assert x0 < 200 < x1 and y0 < 190 < y1, "the face is about the middle of the picture"
+    assert all(x0 < x < x1 and y0 < y < y1 for x, y in face["landmarks"])
+    with Image.open(out / "photo.png") as image:
+        after = np.asarray(image)
+    assert after.shape == before.shape
+    changed = (after != before).any(-1)
+    assert changed[round(y0) : round(y1), round(x0) : round(x1)].mean() > 0.5
+    assert not changed[:20].any() and not changed[:, :20].any(), "only the face changes"

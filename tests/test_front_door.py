@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -40,13 +42,9 @@ def test_the_example_of_the_readme_runs(root: Path, tmp_path: Path):
     section = (root / "README.md").read_text(encoding="utf-8").split("## As a library")[1]
     (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[:1]
     (tmp_path / "scan.jpg").write_bytes((root / "samples/eileen_collins.jpg").read_bytes())
-    run = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(root)!r})\n{code}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
+    (tmp_path / "example.py").write_text(code)
+    with contextlib.chdir(tmp_path):
+        runpy.run_path("example.py")
     assert (tmp_path / "restored.png").stat().st_size > 10_000
 
 

@@ -22,7 +22,7 @@ def validate(path: Path, home: Path) -> dict:
     known = write_known(home / "object_info.json")
     arguments = ("--json", "workflow", "validate", "--input", known, "--workflow", path)
     run = run_comfy_cli(*arguments, home=home, folder=home)
-    assert run.stdout, run.stderr
+    assert run.stdout, run.output
     return json.loads(run.stdout)
 
 
