@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from bfr.errors import (
     BusyError,
@@ -26,10 +26,11 @@ from bfr.errors import (
     OutputError,
     WrongArchitectureError,
 )
+from bfr.faces.identity import Identity
 from bfr.files.lock import only_writer
 from bfr.files.photos import read_photo
 from bfr.files.weights import read_state_dict
-from bfr.finetune import learner
+from bfr.finetune import guard, learner
 from bfr.finetune import run as module
 from bfr.finetune.guard import Verdict, judge
 from bfr.finetune.loop import Finetuned, finetune
@@ -72,9 +73,17 @@ def by_distance(figures: Any, base: Any) -> Verdict:
     return Verdict(gain > 0, gain, 0.0, len(base["distance"]))
 
 
+def judge_by_distance(patch: pytest.MonkeyPatch) -> None:
+    """By the distance alone; what else is measured is measured on small pictures."""
+    patch.setattr(learner, "judge", by_distance)
+    patch.setattr(guard, "SIZE", 64)
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    patch.setattr(module, "load_identity", lambda: Identity(network))
+
+
 @pytest.fixture(autouse=True)
 def judged_by_distance(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(learner, "judge", by_distance)
+    judge_by_distance(monkeypatch)
 
 
 def _data_as_picture(series: dict[str, Any], title: str = "", **_: object) -> Tensor:
@@ -232,7 +241,7 @@ LONGER = replace(ALL, steps=15)
 
 def tune_and_tell(pairs: PairSet, run: Path, steps: Connection) -> None:
     """Sends each step as it is done, in a process of its own."""
-    learner.judge = by_distance
+    judge_by_distance(pytest.MonkeyPatch())
     tune(pairs, run, LONGER, on_step=lambda done, *_: steps.send(done))
 
 
@@ -664,7 +673,7 @@ def test_more_processes_than_micro_batches(pairs: PairSet, tmp_path: Path):
 
 
 def tune_together(pairs: PairSet, run: Path) -> None:
-    learner.judge = by_distance
+    judge_by_distance(pytest.MonkeyPatch())
     share = launched_share(cpu=True)
     tuned = tune(pairs, run, share=share)
     torch.save(tuned.restorer.network.state_dict(), f"{run}.{share.rank}")
