@@ -83,8 +83,9 @@ def check_same(
     Raises:
         InputError: naming all that differs.
     """
-    begun = {**stored, "settings": {**_ADDED, **stored["settings"]}}
-    stored, wanted = _flat(begun), _flat(json.loads(json.dumps(wanted)))
+    stored, wanted = _flat(stored), _flat(json.loads(json.dumps(wanted)))
+    added = {f"settings {name}": value for name, value in _ADDED.items()}
+    stored = {**{name: value for name, value in added.items() if name in wanted}, **stored}
     free = {f"settings {name}" for name in RATES} if diverged else set()
     differing = [
         f"{name} was {_short(stored.get(name))} and is {_short(wanted.get(name))}"
