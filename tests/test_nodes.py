@@ -167,6 +167,7 @@ def test_only_the_nodes_import_comfyui_and_nothing_absolutely():
 def test_comfy_cli_finds_no_fault_with_the_pack(tmp_path: Path):
     run = run_comfy_cli("node", "validate", home=tmp_path, folder=ROOT)
     assert run.exit_code == 0 and "passed" in run.output, run.output
+    assert "Warning" not in run.output, run.output
 
 
 @pytest.fixture

@@ -35,6 +35,18 @@ length = number(0, 1e6)
 count = number(1, 1024, int)
 
 
+def number_or_auto(low: int, high: int) -> Callable[[str], float | None]:
+    """The type of an option that is a whole number in a range, or auto, which is None."""
+
+    parse = number(low, high, int)
+
+    def parse_or_auto(text: str) -> float | None:
+        return None if text == AUTO else parse(text)
+
+    parse_or_auto.__name__ = "number"
+    return parse_or_auto
+
+
 def add_photographs(parser: argparse.ArgumentParser) -> None:
     """The photographs to work on."""
     parser.add_argument(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..choices import DISTANCES, PRECISIONS, RECIPES, SCHEDULES
-from ..errors import FaceRestorationError, InputError
+from ..errors import InputError
 from .arguments import AUTO, EMBEDDED, find_weights, fraction, number, pick_device
+from .evaluation import faces_to_evaluate
+from .recipe import add_recipe, recipe_of
 from .report import DONE, SOME_FAILED, say, tell
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from ..finetune.loop import Finetuned
     from ..finetune.settings import FinetuneSettings
@@ -24,48 +24,8 @@ if TYPE_CHECKING:
     from ..restore.restorer import Restorer
     from ..runtime.processes import Share
 
-RECIPE_WORDS = {name.split()[0].lower(): name for name in RECIPES}
 RESULT = "restorer.safetensors"  # as in bfr.finetune.run_folder, which is slow to import
 TERMINATED = 143
-WHOLE = "whole"
-
-_step = number(0, 10**7, int)
-_pairs = number(1, 4096, int)
-_weight = number(0, 1e6)
-
-
-def _side(text: str) -> int | None:
-    return None if text == WHOLE else int(number(16, 4096, int)(text))
-
-
-_side.__name__ = "number"  # argparse's "invalid number value: 'x'"
-
-_RECIPE: Sequence[tuple[str, Callable[[str], Any], str]] = (
-    ("batch", _pairs, "pairs per step, over all processes"),
-    ("micro-batch", _pairs, "pairs at once, dividing the batch; fewer need less memory"),
-    (
-        "patch",
-        _side,
-        "side in pixels of the squares cut from the pairs, or whole, as networks of one size need",
-    ),
-    ("lr", number(0, 1), "learning rate; the rate at the end scales with it"),
-    ("weight-decay", number(0, 1), "weight decay of the optimizer"),
-    ("clip", _weight, "largest norm of the gradient, 0 for no limit"),
-    ("ema", number(0, 0.99999), "decay of the moving average that is kept, 0 for none"),
-    ("pixel", _weight, "weight of the mean error"),
-    ("perceptual", _weight, "weight of the perceptual distance"),
-    (
-        "adversarial",
-        _weight,
-        "weight of the discriminator (quick: share of the gradient), 0 for none",
-    ),
-    ("identity", _weight, "weight of how far the person moves from the first guess, 0 for none"),
-    ("code", _weight, "weight of the codes' cross-entropy, for CodeFormer"),
-    ("feature", _weight, "weight of the features' distance from the codes, for CodeFormer"),
-    ("held-back", number(0, 0.5), "share of the pairs that is scored and not trained with"),
-    ("seed", number(0, 2**64 - 1, int), "another seed gives another order"),
-)
-"""Settings that stay as in the preset unless they are given."""
 
 
 def add_finetune(parser: argparse.ArgumentParser) -> None:
@@ -87,14 +47,6 @@ def add_finetune(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE",
         help="what to tune (%(default)s)",
     )
-    add(
-        "--preset",
-        choices=(AUTO, *RECIPE_WORDS),
-        default=AUTO,
-        help="the recipe: quick suits small networks without a GPU, swinir and codeformer are the "
-        "paper's; auto suits the restorer (%(default)s)",
-    )
-    add("--steps", type=_step, help="how long; milestones scale with it (the preset's)")
     add(
         "--minutes",
         type=number(0.1, 1e5),
@@ -141,33 +93,7 @@ def add_finetune(parser: argparse.ArgumentParser) -> None:
             help=f"how often it is {what} (%(default)s)",
         )
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard")
-    for name, kind, help in _RECIPE:
-        add(f"--{name}", type=kind, default=argparse.SUPPRESS, help=f"{help} (the preset's)")
-    add(
-        "--schedule",
-        choices=SCHEDULES,
-        default=argparse.SUPPRESS,
-        help="how the learning rate changes (the preset's)",
-    )
-    add(
-        "--distance",
-        choices=DISTANCES,
-        default=AUTO,
-        help="the perceptual distance; auto is lpips where its weights are, else pyramid, which "
-        "needs none (%(default)s)",
-    )
-    add("--flips", action=argparse.BooleanOptionalAction, default=True, help="mirror pairs (flips)")
-    add(
-        "--precision",
-        choices=PRECISIONS,
-        default="float32",
-        help="lower ones are faster on a GPU (%(default)s)",
-    )
-    add(
-        "--checkpointing",
-        action="store_true",
-        help="need much less memory and a third more time",
-    )
+    add_recipe(parser)
     add(
         "--detector",
         default=EMBEDDED,
@@ -195,13 +121,13 @@ def finetune(options: argparse.Namespace) -> int:
     share = launched_share(cpu=options.device == "cpu")
     device = pick_device((share.device if options.device == AUTO else None) or options.device)
     restorer = load_restorer(find_weights("restorer", options.restorer))
-    settings = _settings(options, restorer)
+    settings = recipe_of(options, restorer)
     if options.minutes is not None:
         settings = _timed(options, restorer, pairs, settings, device, share)
     needed = check_memory(training_bytes(restorer, settings), device)
     if share.rank == 0:
         say(f"{settings.steps} steps, {needed}")
-    evaluation = _evaluation(options, restorer, pairs, device) if options.evaluation else None
+    evaluation = faces_to_evaluate(options, restorer, pairs, device) if options.evaluation else None
     try:
         with _stopped_by_sigterm():
             tuned = run(
@@ -253,25 +179,6 @@ def _stopped_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _settings(options: argparse.Namespace, restorer: Restorer) -> FinetuneSettings:
-    """The preset's, with the changes that the options ask for."""
-    from ..finetune.settings import PRESETS, adjusted, preset_for
-
-    name = preset_for(restorer) if options.preset == AUTO else RECIPE_WORDS[options.preset]
-    given = {key.replace("-", "_") for key, _, _ in _RECIPE} | {"schedule"}
-    changes = {key: value for key, value in vars(options).items() if key in given}
-    if options.steps is not None:
-        changes["steps"] = options.steps
-    return adjusted(
-        PRESETS[name],
-        distance=options.distance,
-        flips=options.flips,
-        precision=options.precision,
-        checkpointing=options.checkpointing,
-        **changes,
-    )
-
-
 def _timed(
     options: argparse.Namespace,
     restorer: Restorer,
@@ -305,51 +212,6 @@ def _timed(
         validate_every=options.validate_every,
     )
     return adjusted(settings, steps=steps)
-
-
-def _evaluation(
-    options: argparse.Namespace,
-    restorer: Restorer,
-    pairs: PairSet,
-    device: torch.device,
-) -> Tensor:
-    """The faces of the photographs to evaluate, at the size of the pairs."""
-    import torch
-
-    from ..faces.align import align_faces
-    from ..faces.detect import detect_faces
-    from ..faces.retinaface import load_detector
-    from ..files.photos import read_photo
-    from ..files.sources import find_sources
-    from ..pairs.folder import read_image
-
-    size = restorer.size
-    if size is None:
-        if not pairs.kept:
-            raise InputError(
-                f"{pairs.folder} must have finished pairs, got none. Finish it: bfr targets"
-            )
-        size = read_image(pairs.folder, "lq", pairs.kept[0]).shape[-1]
-    detector = load_detector(find_weights("detector", options.detector)).to(device)
-    crops: list[Tensor] = []
-    sources = find_sources(options.evaluation)
-    for source in sources:
-        try:
-            pixels = read_photo(source.path).pixels
-            found = detect_faces(pixels, detector, score=options.score)
-        except FaceRestorationError as error:
-            say(f"{source.path}: failed: {error}")
-            continue
-        if not found.count:
-            say(f"{source.path}: no faces")
-        crops.append(align_faces(pixels, found, size)[0])
-    faces = torch.cat(crops) if crops else torch.empty(0, 3, size, size)
-    if not len(faces):
-        raise InputError(
-            f"Photographs to evaluate must show faces, got none in {len(sources)}. Choose others."
-        )
-    say(f"{len(faces)} faces to evaluate in {len(sources)} photographs")
-    return faces
 
 
 def _write(options: argparse.Namespace, tuned: Finetuned, accepted: bool) -> None:

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from bfr.cli import finetune as training
-from bfr.cli import main
+from bfr.cli import main, recipe
 from bfr.errors import InputError
 from bfr.faces import detect, retinaface
 from bfr.files.checksums import network_sha256
@@ -155,7 +155,7 @@ def test_presets(pairs: PairSet, base: Path, tmp_path: Path, given: dict[str, An
     words = [pairs.folder, "-o", tmp_path, "--restorer", base]
     assert settings_of(given, *words) == PRESETS["quick"], "which suits a NAFNet"
     assert given["resume"] is None
-    for word, name in training.RECIPE_WORDS.items():
+    for word, name in recipe.RECIPE_WORDS.items():
         assert settings_of(given, *words, "--preset", word) == PRESETS[name]
     longer = settings_of(given, *words, "--preset", "codeformer", "--steps", 400)
     assert longer == adjusted(PRESETS["CodeFormer (paper)"], steps=400) and longer.milestones == (
