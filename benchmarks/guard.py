@@ -22,16 +22,16 @@ import random
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from kornia.filters import gaussian_blur2d
+from kornia.filters import bilateral_blur, gaussian_blur2d
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bfr.damage.degrade import degrade_faces
+from bfr.damage.degrade import NO_DAMAGE, degrade_faces
 from bfr.faces.align import align_faces
 from bfr.faces.detect import detect_faces
 from bfr.faces.identity import load_identity
@@ -57,6 +57,7 @@ _HELD = 4  # of the faces that are judged are not trained with
 _FASTER = {"ema": 0.97, "held_back": 0.0}  # the average must follow so few steps
 PHOTOS = ("train/congress", "train/headshots")
 SCANS = "scans"
+EYES = ((-0.25, -0.07), (0.25, -0.07))  # in aligned faces, from -1 to 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,56 @@ def shifted(x: Tensor, pixels: int = 3) -> Tensor:
     return F.pad(x, (pixels, 0, 0, 0), mode="replicate")[..., : x.shape[-1]]
 
 
+def enlarged(x: Tensor, amount: float = 0.25) -> Tensor:
+    """With larger eyes."""
+    line = torch.linspace(-1, 1, x.shape[-1])
+    y, x0 = torch.meshgrid(line, line, indexing="ij")
+    grid = torch.stack([x0, y], -1)
+    for eye in EYES:
+        away = grid - torch.tensor(eye)
+        grid = grid - amount * away * torch.exp(-away.square().sum(-1, keepdim=True) / 0.02)
+    grid = grid.expand(len(x), -1, -1, -1)
+    return F.grid_sample(x, grid, "bicubic", "reflection", align_corners=True).clamp(0, 1)
+
+
+def patched(x: Tensor, other: Tensor, place: tuple[float, float], radius: float) -> Tensor:
+    """A soft spot of another face."""
+    line = torch.linspace(-1, 1, x.shape[-1])
+    away = (line[:, None] - place[1]) ** 2 + (line - place[0]) ** 2
+    return x.lerp(other, (2 - 2 * away / radius**2).clamp(0, 1))
+
+
+def wax(x: Tensor) -> Tensor:
+    """Skin without pores, edges kept."""
+    return bilateral_blur(x, (11, 11), 0.08, (4.0, 4.0), "reflect")
+
+
+def band_noise(x: Tensor) -> Tensor:
+    rough = torch.randn(x.shape, generator=torch.Generator().manual_seed(5))
+    band = blurred(rough, 1.5) - blurred(rough, 3.0)
+    return (x + 0.03 * band / band.std()).clamp(0, 1)
+
+
+def ringing(x: Tensor) -> Tensor:
+    """Cut off sharply at a third of the frequencies."""
+    spectrum = torch.fft.fft2(x)
+    line = torch.fft.fftfreq(x.shape[-1]).abs()
+    keep = (line < 1 / 6) & (line < 1 / 6)[:, None]
+    return torch.fft.ifft2(spectrum * keep).real.clamp(0, 1)
+
+
+def one_sharpened(x: Tensor) -> Tensor:
+    return torch.cat([sharpened(x[:, :1], 2.0, 4.0), x[:, 1:]], 1)
+
+
+def packed(x: Tensor, quality: float) -> Tensor:
+    return degrade_faces(x, replace(NO_DAMAGE, jpeg=(quality, quality)))
+
+
+def cast(x: Tensor) -> Tensor:
+    return (x * torch.tensor([0.94, 1.0, 1.06])[:, None, None]).clamp(0, 1)
+
+
 TUNING = {
     "clean faces": Case(lambda f: f.clean, True),
     "pseudo targets": Case(lambda f: f.target, True),
@@ -169,6 +220,13 @@ TUNING = {
     "blurred a little": Case(lambda f: blurred(f.guess, 1.0), False),
     "swapped people": Case(lambda f: f.guess.roll(1, 0), False),
     "mosaic": Case(lambda f: mosaic(f.guess), False),
+    "gently better": Case(lambda f: f.guess.lerp(f.clean, 0.5), True),
+    "darker but better": Case(lambda f: 0.94 * f.clean, False),
+    "a little contrast": Case(lambda f: contrasted(f.guess, 1.12), False),
+    "large eyes": Case(lambda f: enlarged(f.guess), False),
+    "wax": Case(lambda f: wax(f.guess), False),
+    "jpeg": Case(lambda f: packed(f.guess, 30), False),
+    "eyes of another": Case(lambda f: patched(f.guess, f.clean.roll(1, 0), EYES[0], 0.35), False),
     "diverging, lr 0.05": Case(lambda f: f.target, False, lr=0.05),
 }
 REPORT = {
@@ -191,6 +249,19 @@ REPORT = {
     "paler": Case(lambda f: pale(f.guess), False),
     "over-sharpened pseudo targets": Case(lambda f: sharpened(f.target, 1.5, 2.5), False),
     "over-sharpened, real scans": Case(lambda f: sharpened(f.guess, 2.0, 4.0), False, SCANS),
+    "better, and contrast": Case(lambda f: contrasted(f.clean, 1.15), False),
+    "darker, camera noise": Case(lambda f: 0.94 * f.target, False, "camera noise ISO 3000"),
+    "lighter but better": Case(lambda f: (1.06 * f.clean).clamp(0, 1), False),
+    "blue cast": Case(lambda f: cast(f.guess), False),
+    "blue cast, better": Case(lambda f: cast(f.clean), False),
+    "mouth of another": Case(
+        lambda f: patched(f.guess, f.clean.roll(1, 0), (0.0, 0.35), 0.4), False
+    ),
+    "mirrored": Case(lambda f: f.guess.flip(-1), False),
+    "band of noise": Case(lambda f: band_noise(f.guess), False),
+    "ringing": Case(lambda f: ringing(f.guess), False),
+    "one channel sharpened": Case(lambda f: one_sharpened(f.guess), False),
+    "jpeg, better": Case(lambda f: packed(f.clean, 25), False),
     "diverging, lr 0.1": Case(lambda f: f.target, False, lr=0.1),
 }
 HALVES = {"tuning": TUNING, "report": REPORT}

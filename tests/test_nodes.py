@@ -106,7 +106,8 @@ def test_execute_takes_the_recorded_inputs(node_id: str):
     }[kwarg]
     assert sorted(names + shared) == sorted(slot.id for slot in SCHEMAS[node_id].inputs)
     optional = {*names[len(names) - len(execute.args.defaults) :]}
-    optional |= {"freedom", "detail", "hold", "error"} & {*shared}  # `Guidance` has their defaults
+    # `Guidance` and the presets have their defaults.
+    optional |= {"freedom", "detail", "hold", "error", "identity"} & {*shared}
     optional |= chain_defaults & {*shared}
     assert optional == set(INFO[node_id]["input"].get("optional", {}))
 
@@ -268,6 +269,7 @@ AS_THE_PRESET = {
     "pixel": -1.0,
     "perceptual": -1.0,
     "adversarial": -1.0,
+    "identity": -1.0,
     "ema": -1.0,
     "precision": "float32",
     "checkpointing": False,

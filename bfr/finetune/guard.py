@@ -51,15 +51,22 @@ LIMITS = {
     "harshness": ("amplifies what was there (harsh edges, contrast)", 9.0),
     "moved": ("moves features", 0.45),
     "person": ("shows somebody else", 0.45),
-    "colour": ("shifts colours or lightness", 1.3),
+    "colour": ("shifts colours or lightness", 2.5),
+    "lightness": ("makes all faces lighter or darker", 0.6),
+    "cast": ("gives all faces a colour cast", 2.2),
+    "contrast": ("changes the contrast of all faces", 0.035),
     "grain": ("adds grain", 1.0),
     "pattern": ("adds a pattern that repeats on all faces", 1.0),
     "niqe": ("makes the texture less like that of faces", 0.15),
 }
 """Harms in words, and the most that their mean over the faces may be: percent of the amplitude of
 detail of 2 to 4 px; px; `identity_distance`; ΔE; the share of what grain may be (`GRAIN`);
-nepers of power; NIQE."""
+nepers of power; NIQE. Of lightness, cast and contrast it is their mean with its sign that may not
+exceed it: a repair moves each face its own way, a fault moves all alike. They are in L, ab, and
+share of the base's contrast."""
 
+_AXES = ("green to red", "blue to yellow")
+_SIGNED = ("lightness", "contrast")
 _EARNED = 8.0  # ΔE that colours may shift more for a gain of 1: large repairs change colours, too
 _LEAST = 0.005  # a gain below it is none, however sure
 _FEW = 8  # faces: fewer say little
@@ -154,13 +161,18 @@ def compare(base: Look, tuned: Look) -> Figures:
     allowed = (GRAIN[0] * base.grain).clamp(min=GRAIN[1])
     # What stands out by chance falls with the number of faces.
     pattern = (tuned.spectrum - base.spectrum).max() - _CHANCE / math.sqrt(len(tuned.niqe))
+    shift = tuned.colours - base.colours
     found = {
         "niqe": tuned.niqe,
         "sharpness": tuned.sharpness,
         "harshness": 100 * (strength[1] / strength[0].clamp(min=1e-6) - 1),
         "moved": _moved(base.shape, tuned.shape),
         "person": distance_of(tuned.person, base.person),
-        "colour": (tuned.colours - base.colours).norm(dim=1).mean((1, 2)),
+        "colour": shift.norm(dim=1).mean((1, 2)),
+        "lightness": shift[:, 0].mean((1, 2)),
+        "green to red": shift[:, 1].mean((1, 2)),
+        "blue to yellow": shift[:, 2].mean((1, 2)),
+        "contrast": _slope(base.colours[:, 0], tuned.colours[:, 0]) - 1,
         "grain": tuned.grain / allowed,
         "pattern": pattern.expand(len(tuned.niqe)),
     }
@@ -219,6 +231,10 @@ def _harms(
         if name == "niqe":
             pairs = zip(base[name], figures[name], strict=True)
             value = _mean([after - before for before, after in pairs])
+        elif name == "cast":
+            value = math.hypot(*(_mean(figures[axis]) for axis in _AXES))
+        elif name in _SIGNED:
+            value = abs(_mean(figures[name]))
         else:
             value = _mean(figures[name])
         if name == "colour":
@@ -226,6 +242,12 @@ def _harms(
         if value > limit:
             found.append(f"{words} ({value:.3g}, at most {limit:.3g})")
     return found
+
+
+def _slope(before: Tensor, after: Tensor) -> Tensor:
+    """N regression slopes of N×16×16 values."""
+    x, y = (values - values.mean((1, 2), keepdim=True) for values in (before, after))
+    return (x * y).sum((1, 2)) / x.square().sum((1, 2)).clamp(min=1e-6)
 
 
 def _quantile(count: int) -> float:
