@@ -225,8 +225,13 @@ TUNING = {
     "a little contrast": Case(lambda f: contrasted(f.guess, 1.12), False),
     "large eyes": Case(lambda f: enlarged(f.guess), False),
     "wax": Case(lambda f: wax(f.guess), False),
-    "jpeg": Case(lambda f: packed(f.guess, 30), False),
-    "eyes of another": Case(lambda f: patched(f.guess, f.clean.roll(1, 0), EYES[0], 0.35), False),
+    "jpeg": Case(lambda f: packed(f.guess, 12), False),
+    "eyes of another": Case(
+        lambda f: patched(
+            patched(f.guess, f.clean.roll(1, 0), EYES[0], 0.35), f.clean.roll(1, 0), EYES[1], 0.35
+        ),
+        False,
+    ),
     "diverging, lr 0.05": Case(lambda f: f.target, False, lr=0.05),
 }
 REPORT = {
@@ -261,7 +266,6 @@ REPORT = {
     "band of noise": Case(lambda f: band_noise(f.guess), False),
     "ringing": Case(lambda f: ringing(f.guess), False),
     "one channel sharpened": Case(lambda f: one_sharpened(f.guess), False),
-    "jpeg, better": Case(lambda f: packed(f.clean, 25), False),
     "diverging, lr 0.1": Case(lambda f: f.target, False, lr=0.1),
 }
 HALVES = {"tuning": TUNING, "report": REPORT}
@@ -351,7 +355,9 @@ def outcome(name: str, case: Case, args: argparse.Namespace) -> Outcome | None:
         )
         closer = 1 - after / before
     base, tuned = (look(x[: args.judged], identity) for x in (faces.guess, restored))
-    figures = compare(base, tuned)
+    with torch.no_grad():
+        given = identity.embed(faces.lq[: args.judged])
+    figures = compare(base, tuned, given)
     if args.figures:
         print("  " + "  ".join(f"{name} {means(figures)[name]:.3g}" for name in figures))
     should = case.good and not (args.train and closer is not None and closer <= 0)

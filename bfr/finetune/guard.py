@@ -50,7 +50,8 @@ GRAIN = 1.25, 1.0
 LIMITS = {
     "harshness": ("amplifies what was there (harsh edges, contrast)", 9.0),
     "moved": ("moves features", 0.45),
-    "person": ("shows somebody else", 0.45),
+    "person": ("shows somebody else", 0.42),
+    "estranged": ("shows somebody less like the person in the input", 0.08),
     "colour": ("shifts colours or lightness", 2.5),
     "lightness": ("makes all faces lighter or darker", 0.6),
     "cast": ("gives all faces a colour cast", 2.2),
@@ -60,13 +61,11 @@ LIMITS = {
     "niqe": ("makes the texture less like that of faces", 0.15),
 }
 """Harms in words, and the most that their mean over the faces may be: percent of the amplitude of
-detail of 2 to 4 px; px; `identity_distance`; ΔE; the share of what grain may be (`GRAIN`);
-nepers of power; NIQE. Of lightness, cast and contrast it is their mean with its sign that may not
-exceed it: a repair moves each face its own way, a fault moves all alike. They are in L, ab, and
-share of the base's contrast."""
+detail of 2 to 4 px; px; `identity_distance`; how much of it the base has less of; ΔE;
+L, ab and the share of the base's contrast by which the faces move on average (a repair moves each
+its own way, a fault moves all alike); the share of what grain may be (`GRAIN`); nepers of power;
+NIQE."""
 
-_AXES = ("green to red", "blue to yellow")
-_SIGNED = ("lightness", "contrast")
 _EARNED = 8.0  # ΔE that colours may shift more for a gain of 1: large repairs change colours, too
 _LEAST = 0.005  # a gain below it is none, however sure
 _FEW = 8  # faces: fewer say little
@@ -155,13 +154,20 @@ def look(faces: Tensor, identity: Identity) -> Look:
 
 
 @torch.no_grad()
-def compare(base: Look, tuned: Look) -> Figures:
-    """The figures of tuned faces, some against those of the same faces by the base."""
+def compare(base: Look, tuned: Look, given: Tensor | None = None) -> Figures:
+    """The figures of tuned faces, some against those of the same faces by the base.
+
+    Args:
+        base, tuned: of `look`.
+        given: N×D embeddings of the damaged faces; None leaves out "estranged".
+    """
     strength = [look.coarse.square().mean((1, 2, 3)).sqrt() for look in (base, tuned)]
     allowed = (GRAIN[0] * base.grain).clamp(min=GRAIN[1])
     # What stands out by chance falls with the number of faces.
     pattern = (tuned.spectrum - base.spectrum).max() - _CHANCE / math.sqrt(len(tuned.niqe))
-    shift = tuned.colours - base.colours
+    shift, count = tuned.colours - base.colours, len(tuned.niqe)
+    shared = shift.mean((0, 2, 3))
+    slope = _slope(base.colours[:, 0], tuned.colours[:, 0]).mean()
     found = {
         "niqe": tuned.niqe,
         "sharpness": tuned.sharpness,
@@ -169,13 +175,14 @@ def compare(base: Look, tuned: Look) -> Figures:
         "moved": _moved(base.shape, tuned.shape),
         "person": distance_of(tuned.person, base.person),
         "colour": shift.norm(dim=1).mean((1, 2)),
-        "lightness": shift[:, 0].mean((1, 2)),
-        "green to red": shift[:, 1].mean((1, 2)),
-        "blue to yellow": shift[:, 2].mean((1, 2)),
-        "contrast": _slope(base.colours[:, 0], tuned.colours[:, 0]) - 1,
+        "lightness": shared[0].abs().expand(count),
+        "cast": shared[1:].norm().expand(count),
+        "contrast": (slope - 1).abs().expand(count),
         "grain": tuned.grain / allowed,
-        "pattern": pattern.expand(len(tuned.niqe)),
+        "pattern": pattern.expand(count),
     }
+    if given is not None:
+        found["estranged"] = distance_of(tuned.person, given) - distance_of(base.person, given)
     return {name: values.double().tolist() for name, values in found.items()}
 
 
@@ -231,12 +238,8 @@ def _harms(
         if name == "niqe":
             pairs = zip(base[name], figures[name], strict=True)
             value = _mean([after - before for before, after in pairs])
-        elif name == "cast":
-            value = math.hypot(*(_mean(figures[axis]) for axis in _AXES))
-        elif name in _SIGNED:
-            value = abs(_mean(figures[name]))
         else:
-            value = _mean(figures[name])
+            value = _mean(figures.get(name, ()))
         if name == "colour":
             limit += _EARNED * max(gain, 0.0)
         if value > limit:

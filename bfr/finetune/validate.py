@@ -131,7 +131,9 @@ def measure(
     found: Figures = {}
     for batch, before, given in zip(restored, base, panel.inputs, strict=True):
         alike = consistency_psnr(batch, given, likeness_factor(given.shape[-1]))
-        figures = compare(before, look(batch, identity))
+        with torch.no_grad():
+            person = identity.embed(given).cpu()
+        figures = compare(before, look(batch, identity), person)
         for name, values in {**figures, "likeness": alike.clamp(max=_EXACT).tolist()}.items():
             found[name] = found.get(name, []) + values
     parts = zip(restored[0].split(_AT_ONCE), panel.target.split(_AT_ONCE), strict=True)

@@ -28,6 +28,10 @@ FINE = {
     "moved": [0.0],
     "person": [0.0],
     "colour": [0.0],
+    "lightness": [0.0],
+    "cast": [0.0],
+    "contrast": [0.0],
+    "estranged": [0.0],
     "grain": [0.5],
     "pattern": [-1.0],
 }
@@ -108,7 +112,10 @@ def before() -> Tensor:
         ("harshness", lambda x: sabotage.contrasted(x, 1.3)),
         ("moved", lambda x: sabotage.shifted(x, 2)),
         ("moved", lambda x: sabotage.warped(x)),
-        ("colour", lambda x: 0.93 * x),
+        ("lightness", lambda x: 0.93 * x),
+        ("lightness", lambda x: (1.07 * x).clamp(0, 1)),
+        ("contrast", lambda x: sabotage.contrasted(x, 1.1)),
+        ("contrast", lambda x: sabotage.contrasted(x, 0.9)),
         ("colour", lambda x: sabotage.tinted(x)),
         ("grain", lambda x: sabotage.grainy(x)),
         ("pattern", lambda x: sabotage.patterned(x, sabotage.stripes(SIZE))),
@@ -123,10 +130,10 @@ def test_each_harm_is_seen(before: Tensor, harm: str, change: Callable[[Tensor],
     assert sum(itself) / len(itself) <= LIMITS[harm][1]
 
 
-def test_faces_are_measured_alone_but_for_patterns(before: Tensor):
+def test_faces_are_measured_alone_but_for_what_they_share(before: Tensor):
     together = compare(look_at(before), look_at(before * 0.9))
     for name, values in together.items():
-        if name not in ("pattern", "person"):
+        if name not in ("pattern", "person", "lightness", "cast", "contrast"):
             alone = compare(look_at(before[2:3]), look_at(before[2:3] * 0.9))[name]
             assert alone[0] == pytest.approx(values[2], rel=1e-3, abs=1e-4), name
 

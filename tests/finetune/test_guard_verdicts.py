@@ -49,11 +49,12 @@ def faces(root: Path) -> Faces:
 
 
 @pytest.mark.parametrize("name", CASES)
+@torch.no_grad()
 def test_only_what_deserves_it_is_accepted(name: str, faces: Faces, identity: Identity):
     case: Case = CASES[name]
     restored = faces.guess.lerp(case.targets(faces), LEARNED).clamp(0, 1)
     base = look(faces.guess, identity)
-    figures = compare(base, look(restored, identity))
+    figures = compare(base, look(restored, identity), identity.embed(faces.lq))
     verdict = judge(figures, compare(base, base))
     means = {key: round(sum(values) / len(values), 3) for key, values in figures.items()}
     assert verdict.better == case.good, (verdict.describe(), means)
