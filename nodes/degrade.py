@@ -1,4 +1,4 @@
-"""Damage for clean faces, to see what a restorer can do and to measure it."""
+"""Damage for clean faces: of a chosen kind, or as it was learned from pairs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..bfr.damage.degrade import NO_DAMAGE, PRESETS, Degradation, degrade_faces
 from ..bfr.errors import InputError
+from ..bfr.pairs.damage import compare_damage, damage_of
 from . import schemas
 from .convert import to_comfy, to_core
 
@@ -101,6 +102,13 @@ class DegradeFaces(io.ComfyNode):
                     )
                     for id, (name, high, step, tooltip) in OWN.items()
                 ),
+                schemas.Damage.Input(
+                    "learned",
+                    display_name="learned damage",
+                    optional=True,
+                    tooltip="From Learn Damage: put on the faces instead of the kind of damage "
+                    "above and all its settings.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -111,9 +119,70 @@ class DegradeFaces(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, image, damage, seed, blur, downscale, noise, iso, jpeg, screen, fade, tint
+        cls,
+        image,
+        damage,
+        seed,
+        blur,
+        downscale,
+        noise,
+        iso,
+        jpeg,
+        screen,
+        fade,
+        tint,
+        learned=None,
     ) -> io.NodeOutput:
         own = {"blur": blur, "downscale": downscale, "noise": noise, "iso": iso, "jpeg": jpeg}
         ranges = chosen_damage(damage, **own, screen=screen, fade=fade, tint=tint)
         pixels, alpha = to_core(image)
-        return io.NodeOutput(to_comfy(degrade_faces(pixels, ranges, seed), alpha))
+        return io.NodeOutput(to_comfy(degrade_faces(pixels, learned or ranges, seed), alpha))
+
+
+class LearnDamage(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_LearnDamage",
+            display_name="Learn Damage",
+            category=schemas.TUNE,
+            description="Measures the damage of your own photographs on training pairs: blur, "
+            "noise, fading, tint. Degrade Faces and Fine-tune Restorer put it on clean faces.",
+            search_aliases=["measure damage", "estimate degradation", "noise profile", "grain"],
+            inputs=[
+                schemas.Pairs.Input(
+                    "pairs",
+                    display_name="pairs",
+                    tooltip="From Build, Load or Review Training Pairs, of photographs that are "
+                    "damaged alike. Up to 96 of them are looked at.",
+                ),
+                schemas.seed_input("Draws the damage of the picture."),
+            ],
+            outputs=[
+                schemas.Damage.Output(
+                    "damage",
+                    display_name="damage",
+                    tooltip="For Degrade Faces and Fine-tune Restorer.",
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="The damage in words and numbers; show it with Preview as Text.",
+                ),
+                io.Image.Output(
+                    "picture",
+                    display_name="picture",
+                    tooltip="Some faces: pseudo target, as it really is damaged, and damaged as "
+                    "learned.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, pairs, seed) -> io.NodeOutput:
+        damage = damage_of(pairs)
+        return io.NodeOutput(
+            damage,
+            f"Learned from {len(damage)} faces: {damage.describe()}.",
+            to_comfy(compare_damage(pairs, damage, seed)),
+        )

@@ -67,4 +67,5 @@ class FaceRestorationExtension(ComfyExtension):
             replacements.RestorePhotoWith,
             restore_folder.RestoreFolder,
             repair.RepairScratches,
+            degrade.LearnDamage,
         ]

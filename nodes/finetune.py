@@ -140,6 +140,13 @@ class FinetuneRestorer(io.ComfyNode):
                     high=1000.0,
                     optional=True,
                 ),
+                schemas.Damage.Input(
+                    "damage",
+                    display_name="damage",
+                    optional=True,
+                    tooltip="From Learn Damage: it is put on the clean faces, which are then "
+                    "trained with too, besides the pairs. Needs clean faces.",
+                ),
             ],
             outputs=[
                 io.UpscaleModel.Output(
@@ -185,6 +192,7 @@ class FinetuneRestorer(io.ComfyNode):
         clean_folder,
         restorer=None,
         evaluation=None,
+        damage=None,
         **recipe,
     ) -> io.NodeOutput:
         if existing_run not in (CONTINUE, ANEW):
@@ -203,6 +211,7 @@ class FinetuneRestorer(io.ComfyNode):
                 run,
                 settings,
                 clean=user_folder(clean_folder),
+                damage=damage,
                 evaluation=None if evaluation is None else to_core(evaluation, "evaluation")[0],
                 device=device,
                 resume=False if existing_run == ANEW else None,

@@ -18,6 +18,7 @@ Faces = io.Custom("BFR_FACES")
 Alignment = io.Custom("BFR_ALIGNMENT")
 Prior = io.Custom("BFR_PRIOR")
 Pairs = io.Custom("BFR_PAIRS")
+Damage = io.Custom("BFR_DAMAGE")
 FaceLandmarks = io.Custom("FACE_LANDMARKS")  # the core's MediaPipe nodes
 
 

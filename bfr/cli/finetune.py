@@ -18,6 +18,7 @@ from .report import DONE, SOME_FAILED, say, tell
 if TYPE_CHECKING:
     import torch
 
+    from ..damage.learned import LearnedDamage
     from ..finetune.loop import Finetuned
     from ..finetune.settings import FinetuneSettings
     from ..pairs.folder import PairSet
@@ -73,6 +74,11 @@ def add_finetune(parser: argparse.ArgumentParser) -> None:
         help="clean aligned faces for the discriminator (the pseudo targets)",
     )
     add(
+        "--learn-damage",
+        action="store_true",
+        help="also train on the clean faces, with the damage that the pairs show put on them",
+    )
+    add(
         "--keep-worse",
         action="store_true",
         help="write the last restorer even if the base scored better",
@@ -122,8 +128,9 @@ def finetune(options: argparse.Namespace) -> int:
     device = pick_device((share.device if options.device == AUTO else None) or options.device)
     restorer = load_restorer(find_weights("restorer", options.restorer))
     settings = recipe_of(options, restorer)
+    damage = _damage(options, pairs) if options.learn_damage else None
     if options.minutes is not None:
-        settings = _timed(options, restorer, pairs, settings, device, share)
+        settings = _timed(options, restorer, pairs, settings, damage, device, share)
     needed = check_memory(training_bytes(restorer, settings), device)
     if share.rank == 0:
         say(f"{settings.steps} steps, {needed}")
@@ -136,6 +143,7 @@ def finetune(options: argparse.Namespace) -> int:
                 options.out,
                 settings,
                 clean=options.clean,
+                damage=damage,
                 evaluation=evaluation,
                 device=device,
                 resume=options.resume,
@@ -179,11 +187,26 @@ def _stopped_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _damage(options: argparse.Namespace, pairs: PairSet) -> LearnedDamage:
+    """The damage that the pairs show, told in words."""
+    from ..pairs.damage import damage_of
+
+    if options.clean is None:
+        raise InputError(
+            "--learn-damage must have clean faces to put the damage on, got none. Name a folder of "
+            "clean aligned faces: --clean FOLDER"
+        )
+    damage = damage_of(pairs)
+    say(f"The pairs' damage: {damage.describe()}")
+    return damage
+
+
 def _timed(
     options: argparse.Namespace,
     restorer: Restorer,
     pairs: PairSet,
     settings: FinetuneSettings,
+    damage: LearnedDamage | None,
     device: torch.device,
     share: Share,
 ) -> FinetuneSettings:
@@ -208,6 +231,7 @@ def _timed(
         pairs,
         settings,
         clean=options.clean,
+        damage=damage,
         device=device,
         validate_every=options.validate_every,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..choices import DISTANCES, PRECISIONS, RECIPES, SCHEDULES
-from .arguments import AUTO, number
+from .arguments import AUTO, fraction, number
 
 if TYPE_CHECKING:
     from ..finetune.settings import FinetuneSettings
@@ -49,6 +49,7 @@ _RECIPE: Sequence[tuple[str, Callable[[str], Any], str]] = (
     ("identity", _weight, "weight of how far the person moves from the first guess, 0 for none"),
     ("code", _weight, "weight of the codes' cross-entropy, for CodeFormer"),
     ("feature", _weight, "weight of the features' distance from the codes, for CodeFormer"),
+    ("learned", fraction, "share of the samples that are clean faces with learned damage"),
     ("held-back", number(0, 0.5), "share of the pairs that is scored and not trained with"),
     ("seed", number(0, 2**64 - 1, int), "another seed gives another order"),
 )
