@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .arguments import AUTO, EMBEDDED, find_weights, fraction, number, pick_device
+from .arguments import (
+    AUTO,
+    EMBEDDED,
+    add_detector,
+    add_device,
+    add_score,
+    find_weights,
+    number,
+    pick_device,
+)
 from .evaluation import faces_to_evaluate
 from .recipe import add_recipe, recipe_of
 from .report import DONE, SOME_FAILED, say, tell
@@ -26,7 +32,6 @@ if TYPE_CHECKING:
     from ..runtime.processes import Share
 
 RESULT = "restorer.safetensors"  # as in bfr.finetune.run_folder, which is slow to import
-TERMINATED = 143
 
 
 def add_finetune(parser: argparse.ArgumentParser) -> None:
@@ -100,14 +105,9 @@ def add_finetune(parser: argparse.ArgumentParser) -> None:
         )
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard")
     add_recipe(parser)
-    add(
-        "--detector",
-        default=EMBEDDED,
-        metavar="NAME|FILE",
-        help="finds the faces (%(default)s)",
-    )
-    add("--score", type=fraction, default=0.5, help="lowest confidence of a face (%(default)s)")
-    add("--device", default=AUTO, help="auto, cpu, cuda, cuda:1, mps (%(default)s)")
+    add_detector(parser)
+    add_score(parser)
+    add_device(parser)
 
 
 def finetune(options: argparse.Namespace) -> int:
@@ -136,25 +136,24 @@ def finetune(options: argparse.Namespace) -> int:
         say(f"{settings.steps} steps, {needed}")
     evaluation = faces_to_evaluate(options, restorer, pairs, device) if options.evaluation else None
     try:
-        with _stopped_by_sigterm():
-            tuned = run(
-                restorer,
-                pairs,
-                options.out,
-                settings,
-                clean=options.clean,
-                damage=damage,
-                evaluation=evaluation,
-                device=device,
-                resume=options.resume,
-                keep_worse=options.keep_worse,
-                validate_every=options.validate_every,
-                save_every=options.save_every,
-                share=share,
-                say=say if share.rank == 0 else None,
-                tensorboard=options.tensorboard,
-            )
-    except (KeyboardInterrupt, SystemExit):
+        tuned = run(
+            restorer,
+            pairs,
+            options.out,
+            settings,
+            clean=options.clean,
+            damage=damage,
+            evaluation=evaluation,
+            device=device,
+            resume=options.resume,
+            keep_worse=options.keep_worse,
+            validate_every=options.validate_every,
+            save_every=options.save_every,
+            share=share,
+            say=say if share.rank == 0 else None,
+            tensorboard=options.tensorboard,
+        )
+    except KeyboardInterrupt:
         if share.rank == 0:
             say(f"The state is saved in {options.out}: run the same again to resume.")
         raise
@@ -171,20 +170,6 @@ def _check_onnx(path: Path) -> None:
     if path.suffix != ".onnx":
         raise InputError(f"--onnx must name a file that ends in .onnx, got {path}.")
     check_replaceable(path)
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """Makes SIGTERM, as job schedulers send it, stop the work like Ctrl-C: the state is saved."""
-
-    def stop(*_: object) -> None:
-        raise SystemExit(TERMINATED)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _damage(options: argparse.Namespace, pairs: PairSet) -> LearnedDamage:
