@@ -144,6 +144,13 @@ def test_no_help_page_without_a_node():
     assert {path.stem for path in (ROOT / "web" / "docs").glob("*.md")} == set(SCHEMAS)
 
 
+def test_the_readme_lists_every_node_once():
+    text = (ROOT / "README.md").read_text("utf-8").split("| node | what it does |")[1]
+    cells = [row.split("|")[1].strip() for row in text.split("\n\n")[0].splitlines()[2:]]
+    names = [name for cell in cells if "**" not in cell for name in cell.split(", ")]
+    assert sorted(names) == sorted(schema.display_name for schema in SCHEMAS.values())
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "locales").glob("*/nodeDefs.json")), ids=str)
 def test_translations_name_what_exists(path: Path):
     texts = json.loads(path.read_text("utf-8"))
