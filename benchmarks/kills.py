@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +99,11 @@ def same_run(a: Path, b: Path) -> bool:
     return True
 
 
+def targets_words(data: Path, out: Path, size: int) -> list[str]:
+    """The words of ``targets`` for faces of a size."""
+    return f"{data} -o {out} --size {size} --batch-size 1 --sampler ddim --calls 2".split()
+
+
 COMMANDS = {
     command.name: command
     for command in (
@@ -116,9 +121,7 @@ COMMANDS = {
         ),
         Command(
             "targets",
-            lambda data, out: [
-                *f"{data} -o {out} --size 64 --batch-size 1 --sampler ddim --calls 2".split()
-            ],
+            lambda data, out: targets_words(data, out, 64),
             targets_of,
             same_files,
         ),
@@ -230,7 +233,10 @@ def main() -> None:
         for command, (count, side) in data.items():
             photographs(folder / command / "data", count, side)
         if "finetune" in args.only:
-            made = COMMANDS["targets"]
+            # At the size of the embedded restorer, which takes no other.
+            made = replace(
+                COMMANDS["targets"], words=lambda data, out: targets_words(data, out, 256)
+            )
             to_its_end(made, folder / "targets" / "data", folder / "finetune" / "data")
         for command in args.only:
             torment(

@@ -148,7 +148,14 @@ def tune(damage: str, way: str, args: argparse.Namespace) -> None:
     if learned is not None:
         print(f"{damage}: {learned.describe()}", flush=True)
         write_photo(args.out / f"{damage} learned.png", Photo(compare_damage(pairs, learned)))
-    recipe = adjusted(PRESETS["quick"], seed=args.seed, steps=args.steps, identity=args.identity)
+    quick = PRESETS["quick"]
+    recipe = adjusted(
+        quick,
+        seed=args.seed,
+        steps=args.steps,
+        identity=args.identity,
+        ema=min(quick.ema, 1 - 5 / max(args.steps, 5)),  # the average must follow few steps, too
+    )
     tuned = finetune(
         base,
         pairs,
