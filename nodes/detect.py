@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..bfr.errors import InputError
 from ..bfr.faces.detect import detect_faces
 from ..bfr.faces.overlay import draw_faces
+from ..bfr.faces.person import distances_to, embed_person
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.faces.select import SORTS, select_faces
+from ..bfr.records import FaceSet
 from . import memory, schemas
 from .convert import mask_to_core, to_bounding_boxes, to_comfy, to_core
 
@@ -23,6 +26,27 @@ def parse_indices(text: str) -> list[int] | None:
     if not all(word.isdecimal() for word in words):
         raise InputError(f"numbers must be whole numbers and commas, such as 1, 3, got {text!r}.")
     return [int(word) for word in words] or None
+
+
+def person_distances(
+    faces: FaceSet, person: Tensor, image: Tensor | None, detector: memory.ManagedDetector | None
+) -> list[list[float]]:
+    """How far faces are from the person of some photographs, B×H×W×C.
+
+    Raises:
+        InputError: if there is no image to compare, or no face of the person.
+    """
+    if image is None:
+        raise InputError(
+            "person needs the image that the faces were detected in, got none. Connect the image, "
+            "too."
+        )
+    detector = detector or memory.manage_detector(load_detector())
+    identity = memory.load_identity()
+    memory.load(detector)
+    photographs, pixels = to_core(person, "person")[0], to_core(image)[0]
+    found = detect_faces(photographs, detector)
+    return distances_to(pixels, faces, embed_person(photographs, found, identity), identity)
 
 
 class DetectFaces(io.ComfyNode):
@@ -146,6 +170,37 @@ class SelectFaces(io.ComfyNode):
                     tooltip="Keep only faces of which at least a tenth is painted. An unpainted "
                     "mask keeps all.",
                 ),
+                io.Image.Input(
+                    "person",
+                    display_name="person",
+                    optional=True,
+                    tooltip="One or more photographs of a person: only faces that look like the "
+                    "largest face of one of them are kept. Needs the image.",
+                ),
+                io.Image.Input(
+                    "image",
+                    display_name="image",
+                    optional=True,
+                    tooltip="The photographs that the faces were detected in, to compare them with "
+                    "the person.",
+                ),
+                schemas.slider(
+                    "person_limit",
+                    "person limit",
+                    0.6,
+                    "How unlike the person a face may be. 0.6 suits clear faces: two people lie at "
+                    "0.84 on average. Higher for damaged ones, and surer to keep strangers.",
+                    high=1.2,
+                    advanced=True,
+                    optional=True,
+                ),
+                schemas.Detector.Input(
+                    "detector",
+                    display_name="detector",
+                    optional=True,
+                    tooltip="Finds the face in the photographs of the person. Not connected: the "
+                    "embedded default.",
+                ),
             ],
             outputs=[
                 schemas.Faces.Output(
@@ -159,7 +214,19 @@ class SelectFaces(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, faces, sort, indices, limit, min_size, max_size, min_score, mask=None
+        cls,
+        faces,
+        sort,
+        indices,
+        limit,
+        min_size,
+        max_size,
+        min_score,
+        mask=None,
+        person=None,
+        image=None,
+        person_limit=0.6,
+        detector=None,
     ) -> io.NodeOutput:
         selected = select_faces(
             faces,
@@ -169,6 +236,8 @@ class SelectFaces(io.ComfyNode):
             max_size=max_size or None,
             min_score=min_score,
             mask=None if mask is None else mask_to_core(mask),
+            distances=None if person is None else person_distances(faces, person, image, detector),
+            max_distance=person_limit,
             limit=limit or None,
         )
         return io.NodeOutput(selected, selected.count)

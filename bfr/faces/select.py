@@ -32,6 +32,8 @@ def select_faces(
     min_score: float = 0.0,
     max_score: float = 1.0,
     mask: Tensor | None = None,
+    distances: Sequence[Sequence[float]] | None = None,
+    max_distance: float = 0.6,
     limit: int | None = None,
 ) -> FaceSet:
     """Keeps the faces that pass every filter, in the chosen order.
@@ -52,6 +54,9 @@ def select_faces(
         mask: B×1×H×W or 1×1×H×W in [0, 1]; a face stays if the mask is at least 0.5 in a tenth
             of its box, as far as that is in the image. None, or a mask without a pixel of 0.5,
             keeps all.
+        distances: of `bfr.faces.person.distances_to`, for each image one for each face; None
+            keeps all.
+        max_distance: the largest of them that counts as the person; NaN never does.
         limit: most faces an image, counted in the chosen order; None is no limit.
 
     Returns:
@@ -82,6 +87,7 @@ def select_faces(
             and face.size >= min_size
             and (max_size is None or face.size <= max_size)
             and min_score <= face.score <= max_score
+            and (distances is None or distances[image][number - 1] <= max_distance)
             and (mask is None or _is_painted(mask[min(image, len(mask) - 1), 0], face))
         )
 

@@ -1,0 +1,74 @@
+"""Which detected faces show a person of whom there are photographs.
+
+Only with photographs that the user gives: nothing is looked up, and nobody is named.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..records import FaceSet
+from .align import align_faces
+from .identity import Identity, readable
+from .select import select_faces
+
+_CROP = 256  # pixels of the faces that are compared
+
+
+@torch.no_grad()
+def embed_person(references: Tensor, faces: FaceSet, identity: Identity) -> Tensor:
+    """The embeddings of a person, one for each photograph.
+
+    Args:
+        references: K×3×H×W RGB in [0, 1], photographs of the person alone, or with the face as
+            the largest.
+        faces: those that were detected in them.
+        identity: of `load_identity`.
+
+    Returns:
+        K×D.
+
+    Raises:
+        InputError: if a photograph shows no face, or one too small or turned too far.
+    """
+    largest = select_faces(faces, sort="size", limit=1)
+    for number, found in enumerate(largest.faces, 1):
+        if not found or not bool(readable(torch.tensor([found[0].landmarks]))):
+            what = "one that is too small or turned too far" if found else "none"
+            raise InputError(
+                f"Each photograph of the person must show a face, got {what} in number {number} of "
+                f"{len(largest.faces)}. Choose one in which the face is large and looks ahead."
+            )
+    return identity.embed(align_faces(references, largest, _CROP)[0])
+
+
+@torch.no_grad()
+def distances_to(
+    images: Tensor, faces: FaceSet, person: Tensor, identity: Identity
+) -> list[list[float]]:
+    """How far each face is from the nearest photograph of a person.
+
+    Args:
+        images: B×3×H×W RGB in [0, 1].
+        faces: those that were detected in them.
+        person: K×D of `embed_person`.
+        identity: the same network.
+
+    Returns:
+        For each image a distance for each of its faces; NaN for one too small or turned too far.
+
+    Raises:
+        InputError: if the faces are not of these images.
+    """
+    crops, alignment = align_faces(images, faces, _CROP)
+    apart: list[list[float]] = [[] for _ in faces.faces]
+    if not len(alignment):
+        return apart
+    landmarks = torch.tensor([face.landmarks for face in alignment.faces])
+    found = torch.cdist(identity.embed(crops), person).amin(1).cpu()
+    found = found.where(readable(landmarks), torch.nan)
+    for image, distance in zip(alignment.image_index, found.tolist(), strict=True):
+        apart[image].append(distance)
+    return apart
