@@ -15,7 +15,7 @@ HEADLESS := -n auto --dist worksteal -m "not comfyui and not browser and not gpu
 NUMERIC := $(addprefix tests/,damage faces finetune image prior quality restore)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-portable coverage test-comfyui screenshots lint format bench weights clean
+.PHONY: help setup demo test test-portable test-modes coverage test-comfyui screenshots lint format bench weights clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -36,6 +36,13 @@ test: $(READY) ## run the tests that need no ComfyUI, browser or accelerator (AR
 
 test-portable: $(READY) ## run the numeric tests again without vector instructions, as another processor would
 	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest $(HEADLESS) $(NUMERIC) $(ARGS)
+
+test-modes: $(READY) ## run the numeric tests in six modes: three levels of vector instructions, one thread and two
+	@for threads in 1 2; do for level in default avx2 ""; do \
+		echo "== vector instructions: $${level:-all}, threads: $$threads"; \
+		env -u ATEN_CPU_CAPABILITY OMP_NUM_THREADS=$$threads $${level:+ATEN_CPU_CAPABILITY=$$level} \
+			$(BIN)/python -m pytest -q $(HEADLESS) $(NUMERIC) $(ARGS) || exit 1; \
+	done; done
 
 coverage: $(READY) ## the same as test, with a report of the lines that no test ran
 	$(BIN)/python -m pytest $(HEADLESS) --cov $(ARGS)
