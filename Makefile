@@ -52,6 +52,7 @@ test-comfyui: $(READY) ## run the tests in a real ComfyUI and a browser (COMFYUI
 
 screenshots: $(READY) ## draw the pictures of README and help pages again (COMFYUI=/path)
 	$(BIN)/python -m samples.pictures
+	$(BIN)/python -m samples.icon
 	COMFYUI="$(COMFYUI)" $(BIN)/python -m samples.screenshots $(ARGS)
 
 lint: $(READY) ## check style and types

@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -75,6 +76,19 @@ def test_registry_entry():
     assert {"Repository", "Documentation", "Bug Tracker"} <= PROJECT["project"]["urls"].keys()
     assert re.fullmatch(r">=\d+\.\d+\.\d+", comfy["requires-comfyui"])
     assert "comfyui" not in PROJECT["project"]["name"].lower()
+
+
+@pytest.mark.parametrize(
+    ("key", "proportion", "most"), [("Icon", 1, 400), ("Banner", 21 / 9, 2100)]
+)
+def test_the_registry_shows_pictures_of_the_repository(key: str, proportion: float, most: int):
+    owner = PROJECT["project"]["urls"]["Repository"].removeprefix("https://github.com/")
+    start = f"https://raw.githubusercontent.com/{owner}/main/"
+    address = PROJECT["tool"]["comfy"][key]
+    assert address.startswith(start)
+    with Image.open(ROOT / address.removeprefix(start)) as picture:
+        assert picture.width / picture.height == pytest.approx(proportion, rel=0.01)
+        assert picture.width <= most
 
 
 def imported_by(requirements: Iterable[str]) -> set[str]:
