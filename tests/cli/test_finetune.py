@@ -128,7 +128,7 @@ def test_settings_of_the_words(pairs: PairSet, base: Path, tmp_path: Path, given
     words = "--steps 40 --batch 6 --micro-batch 3 --patch whole --lr .001 --weight-decay .1 "
     words += "--clip 2 --ema .9 --pixel 2 --perceptual 0 --adversarial .5 --held-back .2 --seed 7 "
     words += "--schedule constant --distance pyramid --no-flips --precision bfloat16 "
-    words += "--checkpointing --code .1 --feature .2 "
+    words += "--checkpointing --code .1 --feature .2 --identity 3 --learned .25 "
     words += "--validate-every 5 --save-every 6 --no-resume --tensorboard --keep-worse"
     clean = tmp_path / "clean"
     out = tmp_path / "run"
@@ -139,10 +139,22 @@ def test_settings_of_the_words(pairs: PairSet, base: Path, tmp_path: Path, given
         lr_end=quick.lr_end * 0.001 / quick.lr, ema=0.9, pixel=2, perceptual=0, adversarial=0.5,
         held_back=0.2, seed=7, schedule="constant", distance="pyramid", flips=False,
         precision="bfloat16", checkpointing=True, code=0.1, feature=0.2,
+        identity=3, learned=0.25,
     )  # fmt: skip
     assert (given["validate_every"], given["save_every"], given["resume"]) == (5, 6, False)
     assert given["tensorboard"] and given["keep_worse"] and given["clean"] == clean
     assert given["pairs"] == pairs and given["out"] == out and given["evaluation"] is None
+
+
+def test_damage_is_learned_from_the_pairs(
+    base: Path, tmp_path: Path, given: dict[str, Any], capsys: pytest.CaptureFixture[str]
+):
+    pairs = pairs_folder(tmp_path / "pairs", 3, size=64)
+    words = [pairs.folder, "-o", tmp_path / "run", "--restorer", base, "--learn-damage"]
+    run(*words, "--clean", tmp_path)
+    assert len(given["damage"]) == 3
+    assert given["damage"].describe() in capsys.readouterr().err
+    assert run(*words) == 2 and "--clean FOLDER" in capsys.readouterr().err
 
 
 def settings_of(given: dict[str, Any], *words: object) -> FinetuneSettings:

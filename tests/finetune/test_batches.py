@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bfr.damage.learned import learn_damage
 from bfr.errors import ImageError, InputError
 from bfr.files.photos import Photo, write_photo
 from bfr.finetune.batches import MOST_HELD, TrainingSet, split
@@ -57,6 +58,30 @@ def test_images_are_those_of_the_pairs(pairs: PairSet):
         for kind, images in (("lq", batch.lq), ("target", batch.target)):
             assert torch.equal(images[number], read_image(pairs.folder, kind, by_name[name])[0])
     assert batch.real is None
+
+
+def test_clean_faces_get_the_learned_damage(pairs: PairSet, tmp_path: Path):
+    clean = faces(3, seed=9)
+    for number, face in enumerate(clean):
+        write_photo(tmp_path / f"{number}.png", Photo(face[None]))
+    large = faces(2, seed=1, size=64)
+    damage = learn_damage(large, darker(large))
+    settings = replace(WHOLE, batch=8, micro_batch=8, learned=0.25, identity=1.0)
+    data = TrainingSet(pairs, settings, tmp_path, damage=damage)
+    batch, made = data.micro(0, 0), []
+    for number, (lq, target) in enumerate(zip(batch.lq, batch.target, strict=True)):
+        if (clean - target).abs().amax((1, 2, 3)).min() < 1 / 255:
+            made.append(number)
+            assert torch.equal(batch.guess[number], target)  # pyright: ignore[reportOptionalSubscript]
+            assert 0.5 < float(lq.mean() / target.mean()) < 0.9, "as dark as the others"
+    assert made == [3, 7] and len(data.names(0)) == 6
+    names = [name for step in range(5) for name in data.names(step)]
+    assert set(names[: len(data.train)]) == {pair.name for pair in data.train}, "each comes once"
+    assert torch.equal(
+        batch.lq, TrainingSet(pairs, settings, tmp_path, damage=damage).micro(0, 0).lq
+    )
+    with pytest.raises(InputError, match="clean faces"):
+        TrainingSet(pairs, settings, damage=damage)
 
 
 def test_a_patch_lies_in_its_guess(pairs: PairSet):
