@@ -9,6 +9,8 @@ embedded restorer; then each case makes targets of them, good or bad. Simulated,
 gives half the way from the base's faces to the targets, which is about what some 120 steps of the
 quick recipe learn; trained, it is tuned to the targets and restores faces of its own and others.
 
+What was trained is kept in OUT; the verdicts are made anew each time.
+
 The guard's limits were chosen with the cases of the half "tuning" and with clean targets of the
 sample photographs; those of the half "report" were looked at afterwards. The exit code is 1 if a
 verdict is wrong.

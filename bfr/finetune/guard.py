@@ -10,8 +10,8 @@ standard error (a paired, one-sided t test).
 
 Is it still the same photograph? Honest tuning adds fine detail; it leaves alone what the base
 already shows. So there are limits to how much coarse detail may be amplified (over-sharpening,
-edges drawn in, contrast), features may move (another person, a warped one), colours and lightness
-may shift, and grain or a pattern that repeats on all faces may appear.
+edges drawn in), features may move (another person, a warped one), colours may shift, lightness,
+tint and contrast may change on all faces alike, and grain or a pattern that repeats may appear.
 
 The limits were chosen on one half of the sabotaged targets of `benchmarks/guard.py`, and so that
 clean targets of the sample photographs pass; they were checked on the other half. Measures,

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ..damage.degrade import degrade_faces
-from ..damage.learned import LearnedDamage, learn_damage
+from ..damage.learn import learn_damage
+from ..damage.learned import LearnedDamage
 from ..errors import InputError
 from ..image.sheets import sheet
 from .folder import PairSet, read_image

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bfr.damage.learned import learn_damage
+from bfr.damage.learn import learn_damage
 from bfr.errors import ImageError, InputError
 from bfr.files.photos import Photo, write_photo
 from bfr.finetune.batches import MOST_HELD, TrainingSet, split

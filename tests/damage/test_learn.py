@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from bfr.damage.degrade import NO_DAMAGE, PRESETS, degrade_faces
-from bfr.damage.learned import LearnedDamage, learn_damage
+from bfr.damage.learn import learn_damage
+from bfr.damage.learned import LearnedDamage
 from bfr.errors import InputError
 from bfr.files.photos import read_photo
 from bfr.image.tensors import resize_square
