@@ -30,7 +30,7 @@ _ORDERS = (1.5, 2.0, 3.0, 4.0, 6.0, 10.0)
 _CUTS = tuple(0.02 * 1.08**n for n in range(48))  # cycles a pixel, up to 0.75
 _COARSE = 16  # pixels: levels are compared in means of such squares
 _FADED = 0.25  # of the clean face's spread of colours, below which a face has none
-_GREY = 0.004  # spread of colours that no face has less of
+_GREY = 0.006  # spread of colours below which a clean face has none
 
 
 @torch.no_grad()
@@ -58,20 +58,29 @@ def learn_damage(clean: Tensor, damaged: Tensor) -> LearnedDamage:
         records.append(record)
         rests.append(rest)
         tones.append(plain)
-    grey, levels, blur, colours, noise = map(torch.stack, zip(*records, strict=True))
-    return LearnedDamage(side, grey, levels, blur, colours, noise, _tones(rests, tones))
+    found = list(map(torch.stack, zip(*records, strict=True)))
+    return LearnedDamage(side, *found, _tones(rests, tones))  # pyright: ignore[reportCallIssue]
 
 
 def _measure(clean: Tensor, damaged: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
     """A face's record; what remains of it, 3×S×S; and the damaged face without noise."""
-    grey = torch.tensor(_spread(damaged) < max(_FADED * _spread(clean), _GREY))
-    levels = _levels(luma(clean[None])[0].expand(3, -1, -1) if grey else clean, damaged)
+    colourless = torch.tensor(_spread(clean) < _GREY)
+    paper = torch.tensor([[1.0, 0.0]] * 3)
+    if colourless:
+        paper = _levels(_without_colours(clean), clean)
+        clean = levelled(clean, colourless, paper)
+    grey = ~colourless & (_spread(damaged) < _FADED * _spread(clean))
+    levels = _levels(_without_colours(clean) if grey else clean, damaged)
     plain = levelled(clean, grey, levels)
     blur = _fit_blur(luma(plain[None])[0, 0], luma(damaged[None])[0, 0])
     detail = plain - blurred(plain, torch.tensor([0.08, 2.0]))
     plain = blurred(plain, blur)
     rest = damaged - plain
-    return (grey, levels, blur, *_noise(rest, detail)), rest, plain
+    return (colourless, paper, grey, levels, blur, *_noise(rest, detail)), rest, plain
+
+
+def _without_colours(face: Tensor) -> Tensor:
+    return luma(face[None])[0].expand(3, -1, -1)
 
 
 def _spread(face: Tensor) -> float:

@@ -35,7 +35,10 @@ class LearnedDamage:
 
     Attributes:
         size: side in pixels of these faces; others are damaged at this size.
-        grey: N booleans, which had no colours.
+        colourless: N booleans, which have no colours clean or damaged: a restorer is to leave
+            them so, and a clean face must lose its own first.
+        paper: N×3×2, the gain and the offset that tint these; 1 and 0 for the others.
+        grey: N booleans, which lost the colours that they have clean.
         levels: N×3×2, the gain and the offset of each channel.
         blur: N×2, cut (cycles per pixel) and order of the transfer.
         colours: N×3×3, the directions in RGB, as rows, in which the noise is independent; the
@@ -46,6 +49,8 @@ class LearnedDamage:
     """
 
     size: int
+    colourless: Tensor
+    paper: Tensor
     grey: Tensor
     levels: Tensor
     blur: Tensor
@@ -59,7 +64,8 @@ class LearnedDamage:
     @property
     def sha256(self) -> str:
         """A checksum of all of it."""
-        parts = (self.grey, self.levels, self.blur, self.colours, self.noise, self.tones)
+        parts = (self.colourless, self.paper, self.grey, self.levels, self.blur, self.colours)
+        parts += (self.noise, self.tones)
         digest = hashlib.sha256(str(self.size).encode())
         for part in parts:
             digest.update(part.contiguous().numpy().tobytes())
@@ -87,14 +93,22 @@ class LearnedDamage:
             f"contrast {_range(self.levels[..., 0].mean(1))}",
             f"black at {_range(self.levels[..., 1].mean(1))}",
         ]
-        if self.grey.any():
-            words.append(f"{int(self.grey.sum())} of {len(self)} without colours")
+        if (without := self.grey | self.colourless).any():
+            words.append(f"{int(without.sum())} of {len(self)} without colours")
         return "; ".join(words)
 
 
 @torch.no_grad()
-def draw_damage(image: Tensor, damage: LearnedDamage, seed: int) -> Tensor:
-    """Damages one 3×S×S face as one of the learned ones was, chosen by the seed.
+def draw_pair(image: Tensor, damage: LearnedDamage, seed: int) -> tuple[Tensor, Tensor]:
+    """Damages a face as one of the learned ones was, chosen by the seed.
+
+    Args:
+        image: 3×S×S RGB in [0, 1].
+        damage: of `bfr.damage.learn.learn_damage`.
+        seed: chooses the face and draws the noise.
+
+    Returns:
+        The clean face, without colours if that one has none, and the damaged one.
 
     Raises:
         InputError: for a picture that is not square.
@@ -107,6 +121,7 @@ def draw_damage(image: Tensor, damage: LearnedDamage, seed: int) -> Tensor:
     rng = np.random.default_rng(seed)
     number = int(rng.integers(len(damage)))
     face = resize_square(image[None].cpu().float(), damage.size).clamp(0, 1)[0]
+    face = clean = levelled(face, damage.colourless[number], damage.paper[number]).clamp(0, 1)
     face = levelled(face, damage.grey[number], damage.levels[number])
     face = blurred(face, damage.blur[number])
     white = torch.from_numpy(rng.standard_normal((3, damage.size, damage.size))).float()
@@ -114,8 +129,14 @@ def draw_damage(image: Tensor, damage: LearnedDamage, seed: int) -> Tensor:
     shaped = torch.fft.ifft2(torch.fft.fft2(white) * spectrum).real
     noise = torch.einsum("oc,ohw->chw", damage.colours[number], shaped)
     strength = _at_tones(damage.tones, luma(face[None])[0, 0])
-    drawn = (face + strength * noise).clamp(0, 1)[None]
-    return resize_square(drawn, image.shape[-1]).clamp(0, 1)[0]
+    pair = torch.stack([clean, (face + strength * noise).clamp(0, 1)])
+    clean, damaged = resize_square(pair, image.shape[-1]).clamp(0, 1)
+    return image if not damage.colourless[number] else clean, damaged
+
+
+def draw_damage(image: Tensor, damage: LearnedDamage, seed: int) -> Tensor:
+    """The damaged face of `draw_pair`."""
+    return draw_pair(image, damage, seed)[1]
 
 
 def levelled(face: Tensor, grey: Tensor, levels: Tensor) -> Tensor:

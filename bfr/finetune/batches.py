@@ -15,8 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..damage.degrade import degrade_faces
-from ..damage.learned import LearnedDamage
+from ..damage.learned import LearnedDamage, draw_pair
 from ..errors import ImageError, InputError
 from ..files.formats import IMAGE_SUFFIXES
 from ..files.photos import read_photo
@@ -119,7 +118,7 @@ class TrainingSet:
             face = self._clean("damaged", n)
             assert self.damage is not None
             seed = int(torch.randint(2**31, (), generator=self._random(f"damage {n}")))
-            damaged = degrade_faces(face, self.damage, seed)
+            face, damaged = (one[None] for one in draw_pair(face[0], self.damage, seed))
             return damaged, face, face if self.settings.identity else None
         pair = self._pair(n)
         damaged, target = (read_image(self.pairs.folder, kind, pair) for kind in ("lq", "target"))

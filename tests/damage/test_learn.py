@@ -11,10 +11,10 @@ from torch import Tensor
 
 from bfr.damage.degrade import NO_DAMAGE, PRESETS, degrade_faces
 from bfr.damage.learn import learn_damage
-from bfr.damage.learned import LearnedDamage
+from bfr.damage.learned import LearnedDamage, draw_pair
 from bfr.errors import InputError
 from bfr.files.photos import read_photo
-from bfr.image.tensors import resize_square
+from bfr.image.tensors import luma, resize_square
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 128
@@ -64,6 +64,22 @@ def test_fading_tint_and_lost_colours_are_found(clean: Tensor):
     paper = 1 - 0.5 * torch.tensor([0.0, 0.12, 0.35])  # `age_print`
     expected = torch.stack([0.6 * paper, 0.16 * paper], 1)
     assert torch.allclose(found.levels.mean(0), expected, atol=0.02)
+
+
+def test_what_has_no_colours_clean_gets_none_back(clean: Tensor):
+    """A restorer must not learn to colour grey photographs."""
+    grey = luma(clean).expand(-1, 3, -1, -1) * torch.tensor([1.0, 0.95, 0.85])[:, None, None]
+    found = learn_damage(grey, degrade_faces(grey, replace(NO_DAMAGE, noise=(4.0, 4.0)), 2))
+    assert found.colourless.all() and not found.grey.any()
+    kept, damaged = draw_pair(clean[0], found, 3)
+    assert torch.allclose(luma(kept[None]), luma(clean[:1]), atol=0.03)
+    tint, wanted = kept.mean((1, 2)), torch.tensor([1.0, 0.95, 0.85])
+    assert torch.allclose(tint / tint[0], wanted, atol=0.02)
+    assert torch.allclose(damaged.mean((1, 2)), kept.mean((1, 2)), atol=0.02)
+    coloured = learned(clean, noise=(4.0, 4.0))
+    assert not coloured.colourless.any() and torch.equal(
+        draw_pair(clean[0], coloured, 3)[0], clean[0]
+    )
 
 
 def test_a_cameras_noise_depends_on_the_light(clean: Tensor):
