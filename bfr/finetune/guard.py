@@ -14,8 +14,9 @@ edges drawn in), features may move (another person, a warped one), colours may s
 tint and contrast may change on all faces alike, and grain or a pattern that repeats may appear.
 
 The limits were chosen on one half of the sabotaged targets of `benchmarks/guard.py`, and so that
-clean targets of the sample photographs pass; they were checked on the other half. Measures,
-limits and verdict stand in one module, to be read together.
+clean targets of the sample photographs pass; they were checked on the other half, where one miss
+(the mouth of another) led to "estranged". Measures, limits and verdict stand in one module, to be
+read together.
 """
 
 from __future__ import annotations

@@ -160,6 +160,26 @@ def test_a_run_gives_a_restorer_a_report_and_pictures(server: Server):
     assert (tuned != base).any()
 
 
+def test_learned_damage_is_put_on_faces_and_trained_with(server: Server):
+    clean = server.base / "input" / "clean"
+    clean.mkdir(exist_ok=True)
+    noise = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), np.uint8)
+    Image.fromarray(noise).save(clean / "face.png")
+    prompt = tuning("learned", damage=["learn", 0], clean_folder="clean", steps=2)
+    prompt |= {
+        "learn": node("BFR_LearnDamage", pairs=["pairs", 0], seed=0),
+        "words": prompts.show("learn", 1),
+        "picture": prompts.save("learn", 2),
+        "degrade": prompts.degrade("clean", learned=["learn", 0]),
+        "degraded": prompts.save("degrade"),
+    }
+    result = run(server, prompt)
+    assert "of 255" in result.output("words")["text"][0]
+    assert server.images(result, "picture")[0].shape[1] > 3 * SIZE
+    assert server.images(result, "degraded")[0].any()
+    assert "1 clean face damaged alike" in result.output("report")["text"][0]
+
+
 def test_the_base_is_not_changed(server: Server):
     prompt = damaged(seed=9) | {"restorer": load_tiny()}
     prompt |= {"restore": prompts.restore_faces("damaged", "restorer")}

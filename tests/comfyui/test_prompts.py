@@ -186,6 +186,29 @@ def test_bounding_boxes_suit_the_cores_nodes(server: Server):
     assert (drawn != plain).any()
 
 
+def test_select_by_a_photograph_of_the_person(server: Server):
+    prompt = {
+        "photo": prompts.example(damage="none"),
+        "other": prompts.example("eileen_collins.jpg", damage="none"),
+        "nobody": prompts.faceless(),
+        "detect": node("BFR_DetectFaces", image=["photo", 0], score=0.5, min_size=0),
+        "select": node(
+            "BFR_SelectFaces",
+            faces=["detect", 0], sort="size", indices="", limit=0, min_size=0, max_size=0,
+            min_score=0.0, image=["photo", 0],
+        ),
+        "count": prompts.show("select", 1),
+    }  # fmt: skip
+    for person, count in (("photo", "1"), ("other", "0")):
+        prompt["select"]["inputs"]["person"] = [person, 0]
+        assert server.run(prompt).output("count")["text"][0] == count
+    prompt["select"]["inputs"]["person"] = ["nobody", 0]
+    result = server.run(prompt)
+    assert "must show a face, got none" in result.error["exception_message"]
+    del prompt["select"]["inputs"]["image"]
+    assert "Connect the image" in server.run(prompt).error["exception_message"]
+
+
 def test_select_by_number_mask_and_limit(server: Server):
     prompt = prompts.workflow("face_restore_3_step_by_step")
     select = only(prompt, "BFR_SelectFaces")
