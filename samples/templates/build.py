@@ -131,15 +131,23 @@ def draw(page: Any, names: list[str]) -> None:
             "inputs": [list(pair) for pair in template.app_inputs],
             "outputs": list(template.app_outputs),
         }
-        page.reload()  # else nodes keep values that nodes of the same id had before
-        page.wait_for_function(READY, timeout=120_000)
-        page.evaluate(MAKE, [nodes, groups, extra])
-        saved = page.evaluate(SAVE)
-        drawn = [node["type"] for node in saved["workflow"]["nodes"]]
-        if drawn != [node["type"] for node in nodes]:  # the editor opened a draft of its own
+        saved = _drawn(page, nodes, [nodes, groups, extra])
+        if saved is None:
             raise RuntimeError(f"{name}: the editor holds another graph. Draw it again.")
         write(WORKFLOWS / f"{name}.json", saved["workflow"])
         write(WORKFLOWS / "api" / f"{name}.json", saved["api"])
+
+
+def _drawn(page: Any, nodes: list[dict[str, Any]], graph: list[Any]) -> dict[str, Any] | None:
+    """What the editor saves of a graph; None if it opened drafts of its own over it, thrice."""
+    for _ in range(3):
+        page.reload()  # else nodes keep values that nodes of the same id had before
+        page.wait_for_function(READY, timeout=120_000)
+        page.evaluate(MAKE, graph)
+        saved = page.evaluate(SAVE)
+        if [node["type"] for node in saved["workflow"]["nodes"]] == [n["type"] for n in nodes]:
+            return saved
+    return None
 
 
 def main(names: list[str]) -> None:

@@ -88,10 +88,10 @@ STEPS = Template(
             "overlay": picture("detect", 1, 272, "Faces found, numbered"),
         }, "1  Find"),
         Column(300, {
-            "select": Node("BFR_SelectFaces", 240, {"faces": Output("detect")}),
+            "select": Node("BFR_SelectFaces", 274, {"faces": Output("detect")}),
             "align": Node("BFR_AlignFaces", 120, {
                 "image": Output("photo"), "faces": Output("select")}),
-            "crops": picture("align", 0, 432, "The faces, aligned"),
+            "crops": picture("align", 0, 398, "The faces, aligned"),
         }, "2  Choose and align"),
         Column(320, {
             "restorer": restorer(),
