@@ -5,7 +5,7 @@ The names below are the front door; each is imported from its room when it is fi
 itself and from those before it (``tests/test_layers.py`` checks this)::
 
     choices, errors, records -> image, runtime -> files -> damage -> faces -> restore
-    -> quality -> prior -> pairs -> finetune -> cli
+    -> quality -> prior -> pairs -> finetune -> cluster -> cli
 
 Nothing here knows ComfyUI, asks for a device, downloads, prints or works at import.
 Images are BCHW float32 RGB in [0, 1]; points are (x, y) pixels with pixel centres on

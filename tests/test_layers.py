@@ -12,7 +12,7 @@ import pytest
 
 # A folder imports only from itself and from those to its left.
 FOLDERS: Sequence[str] = (
-    "image runtime files damage faces restore quality prior pairs finetune cli"
+    "image runtime files damage faces restore quality prior pairs finetune cluster cli"
 ).split()
 BELOW_ALL = ("choices", "errors", "records")
 CORE = Path(__file__).resolve().parent.parent / "bfr"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..choices import EXISTING
 from ..errors import InputError, MissingWeightsError
+from ..files.places import is_remote, to_path
 
 if TYPE_CHECKING:
     import torch
@@ -50,8 +51,23 @@ def number_or_auto(low: int, high: int) -> Callable[[str], float | None]:
 def add_photographs(parser: argparse.ArgumentParser) -> None:
     """The photographs to work on."""
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="photographs, or folders of them"
+        "paths",
+        nargs="+",
+        type=to_path,
+        metavar="PATH",
+        help="photographs, or folders of them; also URLs such as s3://bucket/folder",
     )
+
+
+def refuse_remote(command: str, *places: Path | None) -> None:
+    """Refuses URLs where a command works on local files alone.
+
+    Raises:
+        InputError: if a path is a URL.
+    """
+    for place in places:
+        if is_remote(place or ""):
+            raise InputError(f"{command} must be given local files, got {place}. Copy them first.")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +109,17 @@ def add_existing(parser: argparse.ArgumentParser) -> None:
 def add_report(parser: argparse.ArgumentParser) -> None:
     """``--report``"""
     help = "write the faces as JSON; never over a picture"
-    parser.add_argument("--report", type=Path, metavar="FILE", help=help)
+    parser.add_argument("--report", type=to_path, metavar="FILE", help=help)
+
+
+def add_ray(parser: argparse.ArgumentParser) -> None:
+    """``--ray``"""
+    parser.add_argument(
+        "--ray",
+        metavar="auto|ADDRESS|local",
+        help="work on a Ray cluster: the one that this machine belongs to, that at an address, or "
+        "one on this machine (docs/scale.md)",
+    )
 
 
 def add_at_once(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..files.places import local_copy
 from ..files.reports import check_report
 from ..files.sources import Source, find_sources
 from ..records import counted
@@ -13,13 +14,15 @@ from .arguments import (
     add_device,
     add_min_size,
     add_photographs,
+    add_ray,
     add_report,
     add_score,
-    at_once_of,
     load_detector_of,
     pick_device,
 )
-from .report import Faces, count_faces, exit_code, process, say, say_unread, tell
+from .attempts import Faces, Found, Job, Work, attempts, count_faces
+from .parts import Parts
+from .report import exit_code, process, say, say_unread, tell
 
 
 def add_detect(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +34,7 @@ def add_detect(parser: argparse.ArgumentParser) -> None:
     add_min_size(parser)
     add_device(parser)
     add_at_once(parser)
+    add_ray(parser)
     parser.set_defaults(command=detect)
 
 
@@ -43,19 +47,38 @@ def detect(options: argparse.Namespace) -> int:
 
     say(f"Loading the detector for {counted(len(sources), 'photograph')} …")
 
+    parts, earlier = None, {}
+    if options.ray and options.report:
+        names = ("detector", "score", "min_size")
+        parts = Parts(options.report, {name: getattr(options, name) for name in names})
+        known = parts.read()
+        earlier = {
+            source: known[str(source.path)]
+            for source in sources
+            if known.get(str(source.path), {"error": True})["error"] is None
+        }
+    jobs = [Job(source) for source in sources if source not in earlier]
+    done = attempts(options, jobs, load_detecting, parts)
+    failed = process(sources, done, say, options.report, earlier, _show_faces)
+    if parts is not None:
+        parts.remove()
+    return exit_code(failed)
+
+
+def load_detecting(options: argparse.Namespace) -> Work:
+    """Loads the detector; finds the faces of a job's photograph."""
     from ..faces.detect import detect_faces
     from ..files.photos import read_photo
 
     detector = load_detector_of(options, pick_device(options.device))
 
-    def work(source: Source) -> Faces:
-        pixels = read_photo(source.path).pixels
+    def work(job: Job) -> Found:
+        with local_copy(job.source.path) as photograph:
+            pixels = read_photo(photograph).pixels
         found = detect_faces(pixels, detector, score=options.score, min_size=options.min_size)
-        return found.faces[0]
+        return Found(found.faces[0])
 
-    at_once = at_once_of(options, len(sources))
-    found = process(sources, work, say, options.report, show=_show_faces, at_once=at_once)
-    return exit_code(found)
+    return work
 
 
 def _show_faces(source: Source, faces: Faces) -> None:

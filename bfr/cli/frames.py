@@ -23,7 +23,8 @@ from ..restore.restorer import Restorer
 from ..restore.track import faces_by_frame
 from ..restore.upscale import Upscaler
 from ..runtime.progress import Progress
-from .report import Report, report_entry
+from .attempts import report_entry
+from .parts import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def restore_folder(
     say: Callable[[str], None],
     upscaler: Upscaler | None = None,
     identity: Identity | None = None,
-) -> Report:
+) -> list[Entry]:
     """Restores the faces of a clip in image files.
 
     Args:
@@ -78,7 +79,7 @@ def restore_folder(
     say(f"{counted(len(tracks), 'face')} followed")
     faces = faces_by_frame(tracks, len(clip))
     progress.begin("frames restored", len(clip), (0, 0))
-    report: Report = []
+    report: list[Entry] = []
     began = time.monotonic()
     restored = restore_frames(clip, tracks, restorer, settings, parser, None, upscaler, identity)
     for start, part in restored:

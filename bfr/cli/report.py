@@ -9,47 +9,40 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from ..errors import FaceRestorationError, InputError
+from ..errors import InputError
 from ..files.reports import check_report, write_text
 from ..files.sources import Source, unread_files
-from ..records import Face, counted
-
-log = logging.getLogger(__name__)
+from ..records import counted
+from .attempts import Attempt, Faces
+from .parts import Entry, Parts
 
 DONE, SOME_FAILED = 0, 1
 
-Faces = tuple[Face, ...]
-Report = list[dict[str, Any]]
-
 _NAMED = 8  # files that are left out
-_PAUSE = 2.0  # seconds between two versions of a report
+_PAUSE = 2.0  # least seconds between two versions of a report
+_LIGHT = 20  # times the seconds that writing it takes: a long report is written less often
 # Names of files may hold what moves a terminal's cursor or turns the direction of text.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def process(
     sources: Sequence[Source],
-    work: Callable[[Source], Faces],
+    attempts: Iterable[tuple[Source, Attempt]],
     say: Callable[[str], None],
     report: Path | None = None,
-    earlier: Iterable[dict[str, Any]] = (),
-    details: Mapping[Path, Sequence[Mapping[str, Any]]] | None = None,
+    earlier: Mapping[Source, Entry] | None = None,
     show: Callable[[Source, Faces], None] = lambda source, faces: None,
-    at_once: int = 1,
 ) -> int:
-    """Works on images, and reports them in their order; a failure does not stop the rest.
+    """Follows the work on images, and reports them; a failure does not stop the rest.
 
     Args:
-        sources: the image files.
-        work: what is done with each; returns the faces in it.
+        sources: all images, in the order of the report.
+        attempts: the images that are worked on and how each went, as it is done.
         say: takes a line of progress.
         report: the JSON file to write, also when interrupted; None for none.
-        earlier: entries of an earlier run that stay in the report.
-        details: what ``work`` adds about each face of an image, by the image's path.
+        earlier: entries of an earlier run that stay in the report; their images are not worked on.
         show: prints what was found in an image.
-        at_once: images that are worked on side by side.
 
     Returns:
         How many images failed.
@@ -57,72 +50,33 @@ def process(
     Raises:
         OutputError: if the report cannot be written; checked before the work.
     """
-    from ..runtime.side_by_side import in_order
+    entries, failed, due = dict(earlier or {}), 0, time.monotonic() + _PAUSE
+    total = len(sources) - len(entries)
 
-    entries, failed, written = list(earlier), 0, time.monotonic()
-    if report is not None:
-        write_report(report, entries)
-    attempts = in_order(sources, lambda source: _attempt(source, work), at_once)
-    try:
-        for index, (source, (faces, problem, outcome, seconds)) in enumerate(attempts, 1):
-            if problem is None:
-                show(source, faces)
-            failed += problem is not None
-            entries.append(report_entry(source.path, faces, seconds, problem))
-            more = (details or {}).get(source.path, ())
-            for face, added in zip(entries[-1]["faces"], more, strict=False):
-                face.update(added)
-            say(f"[{index}/{len(sources)}] {source.path}: {outcome}, {seconds:.1f} s")
-            if report is not None and time.monotonic() - written > _PAUSE:
-                write_report(report, entries)
-                written = time.monotonic()
-    finally:
+    def write() -> None:
         if report is not None:
-            write_report(report, entries)
+            write_report(report, [entries[source] for source in sources if source in entries])
+
+    write()
+    try:
+        for index, (source, done) in enumerate(attempts, 1):
+            problem = done.entry["error"]
+            if problem is None:
+                show(source, done.faces)
+            failed += problem is not None
+            entries[source] = done.entry
+            seconds = done.entry["seconds"]
+            say(f"[{index}/{total}] {source.path}: {done.outcome}, {seconds:.1f} s")
+            if (now := time.monotonic()) > due:
+                write()
+                taken = time.monotonic() - now
+                due = now + taken + max(_PAUSE, _LIGHT * taken)
+    finally:
+        write()
     return failed
 
 
-def _attempt(
-    source: Source, work: Callable[[Source], Faces]
-) -> tuple[Faces, str | None, str, float]:
-    """The faces of an image, what went wrong, both in words, and the seconds it took."""
-    start, faces, problem = time.monotonic(), (), None
-    try:
-        faces = work(source)
-        outcome = count_faces(faces)
-    except FaceRestorationError as error:
-        problem = str(error)
-        outcome = f"failed: {problem}"
-    except Exception as error:
-        log.debug("%s failed here:", source.path, exc_info=True)
-        problem = f"{type(error).__name__}: {error}"
-        outcome = f"failed unexpectedly: {problem} (--verbose shows where)"
-    return faces, problem, outcome, time.monotonic() - start
-
-
-def count_faces(faces: Faces) -> str:
-    """The number of faces in words."""
-    return counted(len(faces), "face") if faces else "no faces"
-
-
-def report_entry(path: Path, faces: Faces, seconds: float, error: str | None) -> dict[str, Any]:
-    """The report's entry about one image; coordinates are pixels of the upright photograph."""
-    return {
-        "path": str(path),
-        "faces": [
-            {
-                "box": [round(value, 2) for value in face.box],
-                "score": round(face.score, 4),
-                "landmarks": [[round(x, 2), round(y, 2)] for x, y in face.landmarks],
-            }
-            for face in faces
-        ],
-        "seconds": round(seconds, 3),
-        "error": error,
-    }
-
-
-def write_report(path: Path, entries: Report) -> None:
+def write_report(path: Path, entries: Sequence[Entry]) -> None:
     """Writes the report as JSON, as a whole or not at all.
 
     Raises:
@@ -132,7 +86,7 @@ def write_report(path: Path, entries: Report) -> None:
     write_text(path, json.dumps({"images": entries}, indent=1) + "\n")
 
 
-def earlier_entries(path: Path | None, skipped: Sequence[Source]) -> Report:
+def earlier_entries(path: Path | None, skipped: Sequence[Source]) -> dict[Source, Entry]:
     """The entries of an earlier report about images that are skipped now.
 
     An image that the earlier run finished but did not get to report has an entry without faces.
@@ -141,9 +95,9 @@ def earlier_entries(path: Path | None, skipped: Sequence[Source]) -> Report:
         InputError: if the file is no report.
     """
     if path is None or not skipped:
-        return []
+        return {}
     check_report(path)
-    known: dict[str, dict[str, Any]] = {}
+    known: dict[str, Entry] = {}
     if path.exists():
         try:
             known = {entry["path"]: entry for entry in json.loads(path.read_bytes())["images"]}
@@ -152,9 +106,12 @@ def earlier_entries(path: Path | None, skipped: Sequence[Source]) -> Report:
                 f"{path} must be a report of this command, got {type(error).__name__}: {error}. "
                 "Choose another name."
             ) from error
+    known |= Parts(path).read()
     unknown = {"faces": None, "seconds": None, "error": None}
-    paths = [str(source.path) for source in skipped]
-    return [known.get(path, {"path": path, **unknown}) for path in paths]
+    return {
+        source: known.get(str(source.path), {"path": str(source.path), **unknown})
+        for source in skipped
+    }
 
 
 def say_unread(paths: Sequence[Path], out: Path | None = None) -> None:

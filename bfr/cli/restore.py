@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
 
 from ..files.reports import check_report
-from ..files.sources import Source, find_sources, plan_targets
+from ..files.sources import find_sources, plan_targets
 from ..files.whole import prepare_folders
 from ..records import counted
-from .arguments import add_at_once, at_once_of
-from .report import Faces, earlier_entries, exit_code, process, say, say_unread
+from .arguments import add_at_once, add_ray
+from .attempts import Found, Job, Work, attempts
+from .parts import Parts
+from .report import earlier_entries, exit_code, process, say, say_unread
 from .restoring import add_restoring, load_networks, settings_of
 
 
@@ -19,6 +19,7 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
     """The options of the command ``restore``."""
     add_restoring(parser)
     add_at_once(parser)
+    add_ray(parser)
     parser.set_defaults(command=restore)
 
 
@@ -37,17 +38,25 @@ def restore(options: argparse.Namespace) -> int:
 
     say(f"Loading the networks for {counted(len(targets), 'photograph')} …")
 
+    jobs = [Job(source, target) for source, target in targets.items()]
+    parts = Parts(options.report) if options.ray and options.report else None
+    done = attempts(options, jobs, load_restoring, parts)
+    failed = process(sources, done, say, options.report, earlier)
+    if parts is not None:
+        parts.remove()
+    return exit_code(failed)
+
+
+def load_restoring(options: argparse.Namespace) -> Work:
+    """Loads the networks; restores a photograph of a job into its target."""
     from ..restore.photo import RestoreSettings
     from ..restore.photo_file import restore_file
 
     networks, settings = load_networks(options), RestoreSettings(**settings_of(options))
-    people: dict[Path, list[dict[str, Any]]] = {}
 
-    def work(source: Source) -> Faces:
-        done = restore_file(source.path, targets[source], settings=settings, **networks)
-        people[source.path] = done.people.entries()
-        return done.faces
+    def work(job: Job) -> Found:
+        assert job.target is not None
+        done = restore_file(job.source.path, job.target, settings=settings, **networks)
+        return Found(done.faces, done.people.entries())
 
-    at_once = at_once_of(options, len(targets))
-    done = process(list(targets), work, say, options.report, earlier, people, at_once=at_once)
-    return exit_code(done)
+    return work

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..choices import COLOURS, MASKS
+from ..files.places import to_path
 from .arguments import (
     EMBEDDED,
     NONE,
@@ -47,7 +48,7 @@ def add_restoring(parser: argparse.ArgumentParser, enlarge: int | str = "auto") 
     add_min_size(parser)
     add_device(parser)
     add = parser.add_argument
-    add("-o", "--out", type=Path, required=True, metavar="FOLDER", help="where results go")
+    add("-o", "--out", type=to_path, required=True, metavar="FOLDER", help="where results go")
     add_existing(parser)
     add("--restorer", default=EMBEDDED, metavar="NAME|FILE", help="what restores the faces")
     add("--parser", metavar="NAME|FILE", help="what outlines faces, for --mask parsing")

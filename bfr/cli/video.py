@@ -8,7 +8,7 @@ import re
 from ..files.reports import check_report
 from ..files.sources import Source, find_sources, plan_targets
 from ..files.whole import prepare_folders
-from .arguments import count
+from .arguments import count, refuse_remote
 from .arguments import number as in_range
 from .report import DONE, say, say_unread, write_report
 from .restoring import add_restoring, load_networks, settings_of
@@ -41,6 +41,7 @@ def add_video(parser: argparse.ArgumentParser) -> None:
 
 def video(options: argparse.Namespace) -> int:
     """Restores the frames of one clip; one without a face is copied byte for byte."""
+    refuse_remote("video", *options.paths, options.out, options.report)
     sources = sorted(find_sources(options.paths, options.out), key=_by_number)
     targets = plan_targets(sources, options.out, options.existing)
     say_unread(options.paths, options.out)

@@ -26,6 +26,7 @@ from ..image.tensors import check_images
 from .encode import Extras, encode, extras_of
 from .formats import FORMATS, IMAGE_SUFFIXES
 from .photos16 import decode_16_bit, stores_planes_of_16_bits
+from .places import to_path
 from .whole import atomic_path
 
 _log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def write_photo(path: str | Path, photo: Photo) -> None:
         OutputError: for an unknown suffix, a full disk, a missing or read-only folder.
         MissingPackageError: if the format needs a package that is not installed.
     """
-    path = Path(path)
+    path = to_path(path)
     image_format = FORMATS.get(path.suffix.lower())
     if image_format is None:
         raise OutputError(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError, OutputError
 from .formats import FORMATS, UNREAD_SUFFIXES
+from .places import is_remote
 from .whole import atomic_path
 
 if TYPE_CHECKING:
@@ -106,11 +107,17 @@ def write_drawing(path: Path, picture: Tensor, inputs: Iterable[Path] = ()) -> N
 
 
 def _check_place(path: Path, inputs: Iterable[Path]) -> None:
+    if is_remote(path):
+        if str(path) in map(str, inputs):
+            raise InputError(f"{path} is read and cannot be replaced. Choose another name.")
+        return
     if not path.parent.is_dir():
         raise OutputError(f"Cannot write {path}: there is no folder {path.parent}. Make it first.")
     if path.is_dir():
         raise InputError(f"{path} must be a file, got a folder. Choose another name.")
-    if path.exists() and any(each.exists() and path.samefile(each) for each in inputs):
+    if path.exists() and any(
+        not is_remote(each) and each.exists() and path.samefile(each) for each in inputs
+    ):
         raise InputError(f"{path} is read and cannot be replaced. Choose another name.")
 
 

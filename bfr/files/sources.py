@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES
+from .places import files_below, is_remote, lies_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +46,14 @@ def find_sources(paths: Sequence[Path], out: Path | None = None) -> list[Source]
 
 def _search(folder: Path, out: Path | None) -> list[Source]:
     """The images of a folder and its sub-folders, sorted; hidden files are none."""
-    if out is not None and out.resolve() == folder.resolve():
+    if out is not None and lies_in(out, folder) and lies_in(folder, out):
         raise InputError(
             f"Results must go to another folder than the originals, got {folder} for both."
         )
     found = [
-        Source(file, file.relative_to(folder))
+        Source(file, Path(*file.relative_to(folder).parts))
         for file in _below(folder, out)
-        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+        if file.suffix.lower() in IMAGE_SUFFIXES and (is_remote(file) or file.is_file())
     ]
     if not found:
         raise InputError(
@@ -74,17 +75,17 @@ def unread_files(paths: Sequence[Path], out: Path | None = None) -> list[Path]:
         if path.is_dir()
         for file in _below(path, out)
         if file.suffix.lower() in UNREAD_SUFFIXES
-        or (file.suffix.lower() in IMAGE_SUFFIXES and not file.is_file())
+        or (file.suffix.lower() in IMAGE_SUFFIXES and not is_remote(file) and not file.is_file())
     ]
 
 
 def _below(folder: Path, out: Path | None) -> Iterator[Path]:
     """What is in a folder and its sub-folders, sorted, but for hidden files and the results."""
-    inside = out is not None and out.resolve().is_relative_to(folder.resolve())
-    for file in sorted(folder.rglob("*")):
-        if file.name.startswith(".") or file.is_dir():
+    inside = out is not None and lies_in(out, folder)
+    for file in files_below(folder):
+        if file.name.startswith("."):
             continue
-        if not (inside and out and file.resolve().is_relative_to(out.resolve())):
+        if not (inside and out and lies_in(file, out)):
             yield file
 
 
@@ -115,7 +116,10 @@ def plan_targets(sources: Sequence[Source], out: Path, existing: str) -> dict[So
                 f"{source.path}. Restore them into different folders, or rename one."
             )
         taken[target] = source
-    present = {target for target in taken if target.exists()}
+    if is_remote(out):  # one listing, not a question per file
+        present = set(files_below(out)) & taken.keys()
+    else:
+        present = {target for target in taken if target.exists()}
     if present and existing == "refuse":
         raise InputError(
             f"Results must not exist yet, got {len(present)}, the first {min(present)}. Choose "
@@ -128,6 +132,8 @@ def plan_targets(sources: Sequence[Source], out: Path, existing: str) -> dict[So
 
 def _identity(path: Path) -> object:
     """The same for two names of one file, also where the case of letters does not count."""
+    if is_remote(path):
+        return str(path)
     try:
         stat = path.stat()
     except OSError:

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import FaceRestorationError, OutputError
+from .places import is_remote, to_path, upload
 
 _MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _PARTIAL = re.compile(r"\.(?:(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-)?[0-9a-f]{32}\.part")
@@ -28,12 +29,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     On any error the temporary file is removed and ``path`` is left as it was. The content is on
     the disk before it takes the place, so that a power cut leaves the old file or the new one. The
-    temporary name is hidden and has no suffix, so name the format when you save to it.
+    temporary name is hidden and has no suffix, so name the format when you save to it. A remote
+    file is written locally and sent (`upload`).
 
     Raises:
         OutputError: for an OSError in the block or in the renaming.
     """
-    path = Path(path)
+    path = to_path(path)
+    if is_remote(path):
+        with upload(path) as partial:
+            yield partial
+        return
     partial = path.with_name(f".{_MACHINE}-{os.getpid()}-{uuid.uuid4().hex}.part")
     try:
         partial.touch()
@@ -112,12 +118,14 @@ def prepare_folders(out: Path, files: Iterable[Path]) -> None:
     """Makes the folders of results, and removes what killed processes left in them.
 
     Args:
-        out: the folder of all results; verified to be writable.
+        out: the folder of all results; verified to be writable unless it is remote.
         files: the results below it.
 
     Raises:
         OutputError: if a folder cannot be made or written to.
     """
+    if is_remote(out):
+        return  # object stores have no folders, and leave nothing half-written
     for folder in dict.fromkeys([out, *(file.parent for file in files)]):
         check_writable(folder)
         remove_leftovers(folder)

@@ -9,6 +9,7 @@ from ..faces.identity import Identity
 from ..faces.parsing import Parser
 from ..faces.retinaface import Detector
 from ..files.photos import read_photo, write_photo
+from ..files.places import local_copy
 from ..files.whole import copy_file
 from ..records import Face, OnStep
 from .enlarge import enlarge_mask
@@ -40,32 +41,33 @@ def restore_file(
     """Restores the faces of a photograph; one that is neither changed nor enlarged is copied.
 
     Args:
-        source: the photograph.
-        target: where the result goes, in the format of its suffix; its folder exists.
+        source: the photograph, local or remote.
+        target: where the result goes, in the format of its suffix; a local folder exists.
         detector, restorer, settings, parser, on_step, upscaler, identity: as of `restore_photo`.
 
     Raises:
         ImageError: if it is no photograph.
         OutputError: if the result cannot be written.
     """
-    photo = read_photo(source)
-    restored = restore_photo(
-        photo.pixels,
-        detector,
-        restorer,
-        settings,
-        parser=parser,
-        on_step=on_step,
-        upscaler=upscaler,
-        identity=identity,
-        in_place=True,
-    )
-    (faces,), factor, people = restored.faces.faces, restored.factor, restored.people
-    alpha = None if photo.alpha is None else enlarge_mask(photo.alpha, factor)
-    photo = replace(photo, pixels=restored.images, alpha=alpha)
-    del restored  # and the original with it: writing a large photograph needs the room
-    if faces or factor > 1:
-        write_photo(target, photo)
-    else:
-        copy_file(source, target)
+    with local_copy(source) as original:
+        photo = read_photo(original)
+        restored = restore_photo(
+            photo.pixels,
+            detector,
+            restorer,
+            settings,
+            parser=parser,
+            on_step=on_step,
+            upscaler=upscaler,
+            identity=identity,
+            in_place=True,
+        )
+        (faces,), factor, people = restored.faces.faces, restored.factor, restored.people
+        alpha = None if photo.alpha is None else enlarge_mask(photo.alpha, factor)
+        photo = replace(photo, pixels=restored.images, alpha=alpha)
+        del restored  # and the original with it: writing a large photograph needs the room
+        if faces or factor > 1:
+            write_photo(target, photo)
+        else:
+            copy_file(original, target)
     return RestoredFile(faces, people)

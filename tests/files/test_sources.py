@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bfr.cli.report import count_faces, process
+from bfr.cli.attempts import Attempt, Found, Job, attempt, count_faces
+from bfr.cli.report import process
 from bfr.errors import ImageError, InputError, OutputError
 from bfr.files.sources import Source, find_sources, plan_targets
 from bfr.files.whole import check_writable, copy_file
 from bfr.records import Face
+from bfr.runtime.side_by_side import in_order
 
 FACE = Face((1.0, 2.0, 30.004, 40.0), 0.91234, tuple((float(i), i + 0.5) for i in range(5)))
 
@@ -119,6 +123,22 @@ def test_faces_are_counted_in_words():
     assert [count_faces((FACE,) * n) for n in (0, 1, 2)] == ["no faces", "1 face", "2 faces"]
 
 
+def process_all(
+    sources: list[Source],
+    work: Callable[[Source], tuple[Face, ...]],
+    say: Callable[[str], None],
+    report: Path,
+    at_once: int = 1,
+    **options: Any,
+) -> int:
+    """`process` of what work on each source finds."""
+
+    def attempted(source: Source) -> Attempt:
+        return attempt(Job(source), lambda job: Found(work(job.source)))
+
+    return process(sources, in_order(sources, attempted, at_once), say, report, **options)
+
+
 def test_failures_are_told_and_the_rest_is_done(tmp_path: Path):
     def work(source: Source) -> tuple[Face, ...]:
         if source.path.stem == "b":
@@ -129,7 +149,7 @@ def test_failures_are_told_and_the_rest_is_done(tmp_path: Path):
 
     sources = [Source(Path(f"{name}.jpg"), Path(f"{name}.jpg")) for name in "abcd"]
     lines: list[str] = []
-    assert process(sources, work, lines.append, tmp_path / "report.json") == 2
+    assert process_all(sources, work, lines.append, tmp_path / "report.json") == 2
     assert [line.split(":")[0] for line in lines] == [
         f"[{i + 1}/4] {'abcd'[i]}.jpg" for i in range(4)
     ]
@@ -157,7 +177,7 @@ def test_an_interrupted_run_leaves_its_report(tmp_path: Path):
 
     sources = [Source(Path(name), Path(name)) for name in "abc"]
     with pytest.raises(KeyboardInterrupt):
-        process(sources, work, lambda line: None, tmp_path / "report.json")
+        process_all(sources, work, lambda line: None, tmp_path / "report.json")
     images = json.loads((tmp_path / "report.json").read_text())["images"]
     assert [entry["path"] for entry in images] == ["a"]
 
@@ -167,7 +187,7 @@ def test_a_report_that_cannot_be_written_is_told_before_the_work(tmp_path: Path)
         pytest.fail("worked")
 
     with pytest.raises(OutputError):
-        process([Source(Path("a"), Path("a"))], work, print, tmp_path / "absent" / "report.json")
+        process_all([Source(Path("a"), Path("a"))], work, print, tmp_path / "absent" / "a.json")
 
 
 def test_images_side_by_side_are_reported_in_their_order(tmp_path: Path):
@@ -185,7 +205,7 @@ def test_images_side_by_side_are_reported_in_their_order(tmp_path: Path):
     sources = [Source(Path(f"{name}.jpg"), Path(f"{name}.jpg")) for name in "abcd"]
     lines, shown = [], []
     report = tmp_path / "report.json"
-    failed = process(
+    failed = process_all(
         sources, work, lines.append, report, show=lambda source, _: shown.append(source), at_once=2
     )
     assert failed == 1 and [source.path.stem for source in shown] == ["a", "c", "d"]
