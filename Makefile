@@ -11,11 +11,11 @@ DATA ?=
 ARGS ?=
 # One process per core, one thread each: more threads only wait for one another.
 export OMP_NUM_THREADS ?= 1
-HEADLESS := -n auto --dist worksteal -m "not comfyui and not browser and not gpu"
+HEADLESS := -n auto --dist worksteal -m "not comfyui and not browser and not gpu and not cluster"
 NUMERIC := $(addprefix tests/,damage faces finetune image prior quality restore)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-portable test-modes coverage test-comfyui screenshots lint format bench weights clean
+.PHONY: help setup demo test test-portable test-modes coverage test-comfyui test-cluster screenshots lint format bench weights clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -46,6 +46,9 @@ test-modes: $(READY) ## run the numeric tests in six modes: three levels of vect
 
 coverage: $(READY) ## the same as test, with a report of the lines that no test ran
 	$(BIN)/python -m pytest $(HEADLESS) --cov $(ARGS)
+
+test-cluster: $(READY) ## run the tests that start a Ray cluster and an object store on this machine
+	$(BIN)/python -m pytest -rs -m cluster $(ARGS)
 
 test-comfyui: $(READY) ## run the tests in a real ComfyUI and a browser (COMFYUI=/path/to/ComfyUI)
 	COMFYUI="$(COMFYUI)" $(BIN)/python -m pytest -rs -m "comfyui or browser" $(ARGS)

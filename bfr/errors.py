@@ -64,5 +64,9 @@ class MissingPackageError(FaceRestorationError, ImportError):
     """An optional package is needed; the message gives the install command."""
 
 
+class LostProcessError(FaceRestorationError):
+    """Another process of the run has died or hangs; the message says which."""
+
+
 class CancelledError(FaceRestorationError):
     """Raised by a progress callback to stop a long function."""

@@ -26,6 +26,7 @@ IMPORTED_AS = {
     "pillow": "PIL",
     "pillow-heif": "pillow_heif",
     "scikit-image": "skimage",
+    "universal-pathlib": "upath",
     "opencv-python-headless": "cv2",
     "pytest-cov": "pytest_cov",
 }

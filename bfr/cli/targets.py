@@ -22,6 +22,7 @@ from .arguments import (
     number,
     number_or_auto,
     pick_device,
+    refuse_remote,
 )
 from .guidance import add_guidance, guidance_of
 from .report import DONE, SOME_FAILED, say, say_unread
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from ..pairs.build import BuildReport, PairSettings
     from ..prior.prior import Prior
+
+_PATIENCE = 24 * 60.0  # minutes: one process may have far more faces to sample than another
 
 
 def add_targets(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +98,7 @@ def targets(options: argparse.Namespace) -> int:
     """Makes or continues a set of pseudo targets."""
     from ..files.sources import find_sources
 
+    refuse_remote("targets", *options.paths, options.out)
     sources = find_sources(options.paths, options.out)
     say_unread(options.paths, options.out)
 
@@ -102,7 +106,7 @@ def targets(options: argparse.Namespace) -> int:
     from ..restore.restorer import load_restorer
     from ..runtime.processes import launched_share
 
-    share = launched_share(cpu=options.device == "cpu")
+    share = launched_share(options.device == "cpu", _PATIENCE)
     device = pick_device((share.device if options.device == AUTO else None) or options.device)
     detector = load_detector_of(options, device)
     restorer = None

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -27,8 +30,9 @@ RETRIES = 3
 """How often Ray gives an item to another worker when its worker, or the worker's node, dies."""
 
 _ROOT = Path(__file__).resolve().parents[2]
-_SHIPPED = ["/*", "!/bfr", "!/weights", "__pycache__"]  # what is left out, as .gitignore says it
+_SHIPPED = ("bfr", "weights")  # of the root, to every node
 _MEMORY = 2 * 2**30  # bytes that a large photograph takes while it is worked on
+_PATIENCE = 10.0  # seconds until a cluster must answer
 _AHEAD = 4  # items given to Ray for each that can be worked on at once
 
 
@@ -52,17 +56,21 @@ def cluster(address: str) -> Iterator[None]:
         raise MissingPackageError(
             "--ray needs the package ray. Install it: pip install ray universal-pathlib s3fs"
         ) from error
+    _check_reachable(address)
+    others = (f"/{path.name}" for path in _ROOT.iterdir() if path.name not in _SHIPPED)
+    left_out = ["__pycache__", *others]
     own: dict[str, Any] = {}
     if address == LOCAL:
         own = {"include_dashboard": False, "_system_config": {"task_oom_retries": RETRIES}}
     try:
-        ray.init(
-            address=address,
-            runtime_env={"working_dir": str(_ROOT), "excludes": _SHIPPED},
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **own,
-        )
+        with _same_signals():
+            ray.init(
+                address=address,
+                runtime_env={"working_dir": str(_ROOT), "excludes": left_out},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **own,
+            )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(
             f"--ray must be auto, {LOCAL} or the address of a running cluster, got {address} "
@@ -72,6 +80,33 @@ def cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Refuses an address where nothing answers; Ray itself would wait for minutes."""
+    host, colon, port = address.rpartition("/")[2].rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except OSError as error:
+        raise InputError(
+            f"--ray must be auto, {LOCAL} or the address of a running cluster, got {address} "
+            f"({error}). Start one with: ray start --head"
+        ) from error
+
+
+@contextmanager
+def _same_signals() -> Iterator[None]:
+    """Keeps what SIGTERM does, which Ray would change: the command saves its work then."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def needs_of(device: str) -> dict[str, Any]:
@@ -122,7 +157,8 @@ def spread(
     from ray import cloudpickle
     from ray.exceptions import RayError, RayTaskError
 
-    remote: Any = ray.remote(_work).options(**needs, max_retries=RETRIES, max_calls=0)
+    task: Any = ray.remote(**needs, max_retries=RETRIES, max_calls=0)  # 0: workers live on
+    remote = task(_work)
     loader = cloudpickle.dumps(load)
     running: dict[Any, int] = {}
     given: dict[int, Item] = {}

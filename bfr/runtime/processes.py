@@ -6,19 +6,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..errors import InputError, MissingPackageError
+from ..errors import InputError, LostProcessError, MissingPackageError
 
 T = TypeVar("T")
 
-_PATIENCE = timedelta(days=30)  # for the others: one may have far more to do than another
+PATIENCE_VARIABLE = "BFR_PATIENCE_MINUTES"
+"""The environment variable with the minutes that a process waits for the others."""
+
+_LAST_CALL = timedelta(seconds=10)  # to answer, once a step has failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +49,18 @@ class Share:
         return items[self.rank :: self.count]
 
 
-def launched_share(cpu: bool = False) -> Share:
+def launched_share(cpu: bool = False, patience: float = 60.0) -> Share:
     """The share of this process, if ``accelerate launch`` or ``torchrun`` started several.
 
     Args:
         cpu: work on the processor even where there are accelerators.
+        patience: minutes after which another process that does not come is given up, and ``wait``
+            and ``average`` raise LostProcessError; the environment (`PATIENCE_VARIABLE`) has
+            precedence. It must be longer than one may have to do more than another.
 
     Raises:
         MissingPackageError: if there are several, and accelerate is not installed.
-        InputError: if they cannot find one another.
+        InputError: if they cannot find one another, or the environment's value is no number.
     """
     count = int(os.environ.get("WORLD_SIZE") or 1)
     if count < 2:
@@ -66,13 +73,59 @@ def launched_share(cpu: bool = False) -> Share:
             "accelerate (or start a single process)."
         ) from error
     cpu = cpu or not torch.cuda.is_available()  # it must be told, or each would work alone
-    state = PartialState(cpu=cpu, timeout=_PATIENCE)
+    limit = _patience(patience)
+    state = PartialState(cpu=cpu, timeout=limit)
     if state.num_processes != count:
         raise InputError(
             f"{count} processes were started, and accelerate joins {state.num_processes}. Start "
             "them with: accelerate launch --multi_gpu --num_processes N"
         )
-    return Share(state.process_index, count, str(state.device), state.wait_for_everyone, _average)
+    roll_call: Any = torch.distributed.new_group(backend="gloo", timeout=limit)
+
+    def wait() -> None:
+        with _naming_the_lost(roll_call, count, ask=False):
+            torch.distributed.monitored_barrier(roll_call, limit, wait_all_ranks=True)
+
+    def average(tensors: Sequence[Tensor]) -> None:
+        with _naming_the_lost(roll_call, count, ask=True):
+            _average(tensors)
+
+    return Share(state.process_index, count, str(state.device), wait, average)
+
+
+def _patience(minutes: float) -> timedelta:
+    text = os.environ.get(PATIENCE_VARIABLE) or str(minutes)
+    try:
+        if (minutes := float(text)) > 0:
+            return timedelta(minutes=minutes)
+    except ValueError:
+        pass
+    raise InputError(f"{PATIENCE_VARIABLE} must be a number of minutes above 0, got {text!r}.")
+
+
+@contextmanager
+def _naming_the_lost(roll_call: Any, count: int, ask: bool) -> Iterator[None]:
+    """Turns the failure of a step in common into an error that says who is missing.
+
+    Args:
+        roll_call: the gloo group of all processes, which can tell who does not answer.
+        count: how many processes there are.
+        ask: whether the failed step does not know who is missing.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = error
+        if ask:
+            try:
+                torch.distributed.monitored_barrier(roll_call, _LAST_CALL, wait_all_ranks=True)
+            except RuntimeError as named:
+                reason = named
+        raise LostProcessError(
+            f"Of {count} processes, one has died or does not answer ({str(reason).splitlines()[0]})"
+            f" Look at its output, end them all and run the same again: what was saved is kept. "
+            f"If it only needs longer, set {PATIENCE_VARIABLE}."
+        ) from error
 
 
 @torch.no_grad()

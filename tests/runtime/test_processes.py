@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bfr.errors import MissingPackageError
+from bfr.errors import InputError, MissingPackageError
 from bfr.pairs.folder import read_pairs
-from bfr.runtime.processes import Share, launched_share
+from bfr.runtime.processes import PATIENCE_VARIABLE, Share, launched_share
 from tests.forks import together
 from tests.pair_sets import alike, build, files, photograph, stand_in
 
@@ -95,3 +95,56 @@ def test_two_processes_make_the_set_of_one(tmp_path: Path, monkeypatch: pytest.M
     build(photos, tmp_path / "alone")
     assert alike(files(out), files(tmp_path / "alone"))
     assert build(photos, out).sampled == 0 and len(read_pairs(out).kept) == 6
+
+
+LOSING = """
+import os, pathlib, sys, time, torch
+from bfr.errors import LostProcessError
+from bfr.runtime.processes import launched_share
+how, step = sys.argv[1:3]
+share = launched_share(cpu=True, patience=float(sys.argv[3]) / 60)
+share.wait()
+if share.rank == 1:
+    sys.exit() if how == "ends" else time.sleep(60)
+try:
+    share.wait() if step == "wait" else share.average([torch.ones(3)])
+except LostProcessError as error:
+    print(error)
+    os._exit(7)
+"""
+
+
+@pytest.mark.parametrize(("how", "step"), [("ends", "average"), ("hangs", "wait")])
+def test_a_lost_process_is_named_to_the_others(tmp_path: Path, root: Path, how: str, step: str):
+    pytest.importorskip("accelerate")
+    (tmp_path / "worker.py").write_text(LOSING)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    plain = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    plain |= {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, tmp_path / "worker.py", how, step, "3"],
+            env={**os.environ, **plain, "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    try:
+        told, _ = started[0].communicate(timeout=120)
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+    assert started[0].returncode == 7, told
+    assert "2 processes" in told and "1" in told.partition("(")[2], told
+
+
+def test_patience_is_a_number_of_minutes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for wrong in ("soon", "0", "-1"):
+        monkeypatch.setenv(PATIENCE_VARIABLE, wrong)
+        with pytest.raises(InputError, match=PATIENCE_VARIABLE):
+            launched_share(cpu=True)
