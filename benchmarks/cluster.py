@@ -13,6 +13,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -26,7 +27,7 @@ from bfr.files.sources import Source
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "grace_hopper.jpg"
 SIZE = (1200, 1600)  # of the photographs: 2 megapixels with one face
-NODE = {"num_cpus": 1, "memory": 3 * 2**30, "object_store_memory": 100 * 2**20}
+NODE: dict[str, Any] = {"num_cpus": 1, "memory": 3 * 2**30, "object_store_memory": 100 * 2**20}
 
 
 def make_jobs(folder: Path, count: int) -> list[Job]:
@@ -53,7 +54,7 @@ def spread_rate(nodes: Cluster, jobs: list[Job], words: list[str]) -> float:
     """Photographs per second on all the cluster's nodes, their networks loaded."""
     workers = len(nodes.worker_nodes)
     loader = partial(_load, words)
-    with cluster(nodes.address):
+    with cluster(str(nodes.address)):
         needs = needs_of("cpu")
         for _ in spread(jobs[: 4 * workers], loader, _lost, needs):
             pass  # every worker has loaded its networks

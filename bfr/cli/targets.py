@@ -106,7 +106,7 @@ def targets(options: argparse.Namespace) -> int:
     from ..restore.restorer import load_restorer
     from ..runtime.processes import launched_share
 
-    share = launched_share(options.device == "cpu", _PATIENCE)
+    share = launched_share(cpu=options.device == "cpu", patience=_PATIENCE)
     device = pick_device((share.device if options.device == AUTO else None) or options.device)
     detector = load_detector_of(options, device)
     restorer = None

@@ -192,7 +192,7 @@ def test_each_process_takes_its_share_and_device(
     mine = processes.Share(rank=1, count=2, device="meta")
     asked: list[bool] = []
 
-    def launched_share(cpu: bool) -> processes.Share:
+    def launched_share(cpu: bool, patience: float) -> processes.Share:
         asked.append(cpu)
         return mine
 
