@@ -1,16 +1,19 @@
 """Photographs per second on a Ray cluster with one and with two workers, in one run.
 
-Each worker is a node of its own with one core, one torch thread, and the embedded networks. Run it
-on a quiet machine: ``python -m benchmarks.cluster [PHOTOGRAPHS]``.
+Each worker is a node of its own with one core, one torch thread, and the embedded networks. The
+same with plain processes says how much of the second core the machine really has. Run it on a
+quiet machine: ``python -m benchmarks.cluster [PHOTOGRAPHS]``.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,6 +53,29 @@ def restored(job: Job, work: Work) -> float:
     return done.entry["seconds"]
 
 
+def plain_rate(count: int, jobs: list[Job], words: list[str]) -> float:
+    """Photographs per second of so many processes without a cluster, their networks loaded."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, context, _load_here, (words,)) as pool:
+        list(pool.map(_restored_here, jobs[: 4 * count]))
+        start = time.monotonic()
+        list(pool.map(_restored_here, jobs))
+        return len(jobs) / (time.monotonic() - start)
+
+
+def _load_here(words: list[str]) -> None:
+    global _here
+    torch.set_num_threads(1)
+    _here = _load(words)
+
+
+def _restored_here(job: Job) -> float:
+    return _here(job)
+
+
+_here: Callable[[Job], float]
+
+
 def spread_rate(nodes: Cluster, jobs: list[Job], words: list[str]) -> float:
     """Photographs per second on all the cluster's nodes, their networks loaded."""
     workers = len(nodes.worker_nodes)
@@ -72,22 +98,26 @@ def _lost(job: Job, why: str) -> float:
     raise RuntimeError(f"{job.source.path}: {why}")
 
 
+def tell(what: str, rates: list[float]) -> None:
+    """Prints the seconds a photograph of one and of two, and the gain."""
+    for number, rate in enumerate(rates, 1):
+        print(f"{number} {what}: {1 / rate:.3f} s a photograph")
+    print(f"two are {rates[1] / rates[0]:.2f} times as fast as one", flush=True)
+
+
 def main(count: int) -> None:
-    torch.set_num_threads(1)
     print(f"load before: {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as name:
         jobs = make_jobs(Path(name), count)
         words = ["restore", name, "-o", f"{name}/out", "--device", "cpu"]
-        work = load_restoring(build_parser().parse_args(words))
-        seconds = [restored(job, work) for job in jobs[: max(4, count // 3)]][1:]
-        print(f"one process, no cluster: {statistics.median(seconds):.2f} s a photograph")
+        plain = [plain_rate(count, jobs, words) for count in (1, 2)]
+        tell("plain process(es)", plain)
         nodes = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
         rates = []
         for _ in range(2):
             nodes.add_node(**NODE)
             rates.append(spread_rate(nodes, jobs, words))
-            print(f"{len(rates)} worker(s): {1 / rates[-1]:.3f} s a photograph", flush=True)
-        print(f"two workers are {rates[1] / rates[0]:.2f} times as fast as one")
+        tell("Ray worker(s)", rates)
         nodes.shutdown()
 
 
