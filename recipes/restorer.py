@@ -1,17 +1,19 @@
 """Recipe of the embedded restorer: a small NAFNet for 256 px faces, from the data folder to a file.
 
     python -m recipes.aligned DATA FACES                     align the portraits at 256 px
-    python -m recipes.restorer train FACES RUN [--minutes M] [--patch P]
+    python -m recipes.restorer train FACES RUN [--minutes M] [--patch P] [--start START]
     python -m recipes.restorer finish FACES RUN START [--minutes M]
     python -m recipes.restorer evaluate DATA RUN [--grid FILE.png]
     python -m recipes.restorer export RUN weights/restorer.safetensors
 
 NAFNet (Chen et al., 2022) adds its output to its input, so it begins as the identity and learns
 only the repair. Pairs are drawn afresh: an aligned face, damaged in GFPGAN's ranges
-(`bfr.damage.degrade`). Training resumes from RUN by itself; the loss is L1 plus 0.05 × L1 of the
-spectrum, which keeps edges that plain L1 averages away. `finish` goes on from the run START on
-whole faces, asking for as much detail as clean ones have, and against an adversary
-(`DetailDiscriminator`): what errors alone leave soft becomes crisp.
+(`bfr.damage.degrade`), in those of old prints, or coarsely printed or strongly blurred. Training
+resumes from RUN by itself; the loss is L1, in which the eyes and the mouth count more, plus
+0.05 × L1 of the spectrum, which keeps edges that plain L1 averages away. On whole faces
+(``--patch 256``) two terms join: how different they look, and how far the person is from the
+clean face's by the embedded recognition network. `finish` goes on from START, a run or a weights
+file, against an adversary (`DetailDiscriminator`): what errors alone leave soft becomes crisp.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import argparse
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +34,13 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from bfr.damage.degrade import PRESETS, Degradation, degrade_faces
 from bfr.faces.detect import detect_faces
+from bfr.faces.identity import Identity, identity_distance, identity_loss, load_identity
 from bfr.faces.retinaface import Detector, load_detector
 from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
+from bfr.files.weights import read_state_dict
 from bfr.finetune.discriminator import DetailDiscriminator, balanced
+from bfr.image.geometry import face_template
 from bfr.quality.likeness import psnr
 from bfr.quality.niqe import niqe
 from bfr.quality.perceptual import pyramid_distance
@@ -53,8 +59,22 @@ NETWORK = {
     "dec_blk_nums": [1, 1, 1, 1, 1],
 }
 OLD_PRINT = Degradation((0.1, 8.0), (0.8, 6.0), (0.0, 25.0), (40.0, 95.0), 1.0, 1.0, (0.0, 0.3))
+HALFTONE = Degradation(
+    *((0.4, 3.0), (1.0, 3.0), (0.0, 10.0), (50.0, 95.0), 0.8, 0.8, (0.0, 0.3), (0.0, 0.5)),
+    screen=(4.0, 10.0),
+)
+STRONG_BLUR = Degradation((6.0, 14.0), (1.0, 4.0), (0.0, 4.0), (70.0, 100.0))
+DAMAGE = {
+    "gfpgan": (PRESETS["gfpgan"], 0.6),
+    "old print": (OLD_PRINT, 0.15),
+    "halftone": (HALFTONE, 0.1),
+    "strong blur": (STRONG_BLUR, 0.15),
+}
 CRITIC_FIRST = 100  # steps in which the adversary's share rises to its full
-DAMAGE = {"gfpgan": (PRESETS["gfpgan"], 0.8), "old print": (OLD_PRINT, 0.2)}
+PARTS = ((0, 1, 3, 4), 0.055)
+"""The landmarks of eyes and mouth, and how far around each one counts, in sides of the crop."""
+PARTS_WEIGHT = 2.0  # how much more an error counts in the middle of an eye
+IDENTITY_WEIGHT = 2.0  # more (GFPGAN: 10) buys likeness with errors
 
 
 def build_restorer() -> nn.Module:
@@ -85,19 +105,36 @@ class Pairs(IterableDataset):
             yield damaged[window][0], clean[window][0]
 
 
+@cache
+def part_weights(size: int) -> Tensor:
+    """How much errors count at each pixel of an aligned face, size×size, 1 on average."""
+    places = torch.arange(size)
+    chosen, reach = PARTS
+    x, y = face_template(size)[list(chosen)].float().T[..., None]
+    across = torch.exp(-((places - x) ** 2) / (2 * (reach * size) ** 2))
+    down = torch.exp(-((places - y) ** 2) / (2 * (reach * size) ** 2))
+    weights = 1 + PARTS_WEIGHT * (down[..., None] * across[:, None]).amax(0)
+    return weights / weights.mean()
+
+
 def restoration_loss(restored: Tensor, clean: Tensor) -> Tensor:
     """L1 + 0.05 × L1 of the orthonormal 2-D spectrum."""
     spectrum = torch.view_as_real(torch.fft.rfft2(restored - clean, norm="ortho"))
-    return F.l1_loss(restored, clean) + 0.05 * spectrum.abs().mean()
+    apart = (restored - clean).abs()
+    if clean.shape[-1] == SIZE:
+        apart = apart * part_weights(SIZE).to(apart)
+    return apart.mean() + 0.05 * spectrum.abs().mean()
 
 
-def finishing_loss(restored: Tensor, clean: Tensor) -> Tensor:
-    """`restoration_loss` and how different they look, which asks for as much detail as there is.
+def whole_face_loss(restored: Tensor, clean: Tensor, identity: Identity) -> Tensor:
+    """`restoration_loss`, how different they look, and how far the person is from being the same.
 
-    To ask for more of it by its local contrast was tried: the network then draws a faint grid on
+    To ask for more detail by its local contrast was tried: the network then draws a faint grid on
     smooth skin, which measures better (NIQE) and looks worse.
     """
-    return restoration_loss(restored, clean) + 0.2 * pyramid_distance(restored, clean).mean()
+    likeness = IDENTITY_WEIGHT * identity_loss(restored, clean, identity)
+    looks = 0.2 * pyramid_distance(restored, clean).mean()
+    return restoration_loss(restored, clean) + looks + likeness
 
 
 def critic_loss(critic: nn.Module, clean: Tensor, restored: Tensor) -> Tensor:
@@ -105,14 +142,21 @@ def critic_loss(critic: nn.Module, clean: Tensor, restored: Tensor) -> Tensor:
     return F.relu(1 - critic(clean)).mean() + F.relu(1 + critic(restored.detach())).mean()
 
 
-def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None = None) -> None:
+def load_start(start: Path) -> dict[str, Tensor]:
+    """The weights to go on from: a run's average, or a weights file."""
+    if start.is_dir():
+        return load_average(start, build_restorer()).state_dict()
+    return {name: tensor.float() for name, tensor in read_state_dict(start)[0].items()}
+
+
+def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = False) -> None:
     """Trains until the run's minutes are over, following a cosine over exactly that time.
 
     Args:
         faces: of `recipes.aligned`.
         run: the folder to resume from and save to.
         args: of the command line.
-        start: the run whose average is finished against an adversary; None trains without one.
+        adversary: whether a critic learns, too, and asks for crispness.
     """
     run.mkdir(parents=True, exist_ok=True)
     device = pick_device()
@@ -120,15 +164,15 @@ def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None =
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.9), weight_decay=0)
     parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
-    if start is not None:
+    if adversary:
         critic = DetailDiscriminator().to(device)
         critic_optimizer = torch.optim.Adam(critic.parameters(), args.critic_lr, (0.0, 0.99))
         parts |= {"critic": critic, "critic_optimizer": critic_optimizer}
     state = load_state(run, parts)
     step, spent = state.get("step", 0), state.get("spent", 0.0)
     if not state:
-        if start is not None:
-            network.load_state_dict(load_average(start, build_restorer()).state_dict())
+        if args.start is not None:
+            network.load_state_dict(load_start(args.start))
         average.load_state_dict(network.state_dict())
     loader = DataLoader(
         Pairs(faces, args.patch, step),
@@ -137,13 +181,23 @@ def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None =
         worker_init_fn=lambda _: torch.set_num_threads(1),
     )
     forward = torch.compile(network, dynamic=False) if args.compile else network
+    identity = load_identity() if args.patch == SIZE else None
+    if identity is not None:
+        identity.network.to(device)
+
+    def errors(restored: Tensor, clean: Tensor) -> Tensor:
+        if identity is None:
+            return restoration_loss(restored, clean)
+        return whole_face_loss(restored, clean, identity)
 
     def loss_of(batch: list[Tensor]) -> Tensor:
         damaged, clean = (images.to(device) for images in batch)
         damaged = damaged.contiguous(memory_format=torch.channels_last)
-        restored = forward(damaged)
-        if start is None:
-            return restoration_loss(restored, clean)
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.bfloat16):
+            restored = forward(damaged)
+        restored = restored.float()
+        if not adversary:
+            return errors(restored, clean)
         critic_optimizer.zero_grad()
         loss = critic_loss(critic, clean, restored)
         loss.backward()
@@ -152,8 +206,8 @@ def train(faces: Path, run: Path, args: argparse.Namespace, start: Path | None =
         if len(learned) % 50 == 0:
             log.info("critic %.3f", sum(learned[-50:]) / 50)
         share = args.share * min(1.0, (step + len(learned)) / CRITIC_FIRST)
-        return finishing_loss(restored, clean) + balanced(
-            restored, lambda x: finishing_loss(x, clean), lambda x: -critic(x).mean(), share
+        return errors(restored, clean) + balanced(
+            restored, lambda x: errors(x, clean), lambda x: -critic(x).mean(), share
         )
 
     learned: list[float] = []
@@ -187,6 +241,7 @@ def evaluate(data: Path, run: Path | None, detector_file: Path | None, grid: Pat
 
     network = load_average(run, build_restorer()) if run is not None else load_restorer().network
     clean, _ = held_out_faces(data, load_detector(detector_file))
+    identity = load_identity()
     for name, (damage, _) in DAMAGE.items():
         target = clean if damage.grey < 1 else clean.mean(1, keepdim=True).expand_as(clean)
         damaged = degrade_faces(target, damage, seed=7)
@@ -201,9 +256,13 @@ def evaluate(data: Path, run: Path | None, detector_file: Path | None, grid: Pat
         for title, images in (("damaged", damaged), ("restored", restored), ("clean", target)):
             apart = torch.cat([pyramid_distance(*p) for p in _fours(images, target)]).mean()
             looks = [torch.cat([f(x) for x in images.split(4)]).mean() for f in (niqe, sharpness)]
+            person = identity_distance(images, target, identity)
             log.info(
-                "  %-8s pyramid distance %.3f, NIQE %.2f, sharpness %.2f", title, apart, *looks
+                "  %-8s pyramid distance %.3f, NIQE %.2f, sharpness %.2f, identity %.3f",
+                *(title, apart, *looks, person.mean()),
             )
+            if title == "restored":
+                log.info("  identity by lightness of the skin: %s", by_group(person, clean))
         if grid is not None and name == "gfpgan":
             shown, titles = worst_first(gain), ("damaged", "restored", "clean")
             versions = [images[shown] for images in (damaged, restored, target)]
@@ -227,17 +286,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finish = commands.add_training("finish", "faces", "run", "start", minutes=90, batch=4, lr=3e-4)
     finish.add_argument("--share", type=float, default=1.0, help="the adversary's pull")
     finish.add_argument("--critic-lr", type=float, default=1e-3)
+    train_command.add_argument("--start", type=Path, help="a run or weights file to go on from")
     for one, patch in ((train_command, 128), (finish, 256)):
         one.add_argument("--patch", type=int, default=patch)
         one.add_argument("--workers", type=int, default=1)
         one.add_argument("--compile", action="store_true", help="faster after some minutes")
+        one.add_argument("--bfloat16", action="store_true", help="faster where in hardware")
     one = commands.add("evaluate", "data", "run?")
     one.add_argument("--detector", type=Path)
     one.add_argument("--grid", type=Path)
     commands.add("export", "run", "file")
     args = commands.parse(arguments)
     if args.command in ("train", "finish"):
-        train(args.faces, args.run, args, args.start if args.command == "finish" else None)
+        train(args.faces, args.run, args, adversary=args.command == "finish")
     elif args.command == "evaluate":
         evaluate(args.data, args.run, args.detector, args.grid)
     else:
