@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from bfr.faces.align import align_faces
+from bfr.faces.identity import load_identity
 from bfr.faces.retinaface import build_detector, load_detector
 from bfr.image.geometry import face_template
 from bfr.prior.prior import load_prior, predict
@@ -33,11 +34,13 @@ from recipes.detector_samples import (
 from recipes.faces import TRAIN_FOLDERS, LabelledImage, held_out, landmark_boxes, read_keypoints
 from recipes.frame import load_average
 from recipes.groups import by_group, repeats, skin_lightness
+from tests.portraits import astronaut, only
 
 
 def options(**given) -> argparse.Namespace:
     defaults = {"minutes": 1e9, "steps": 1, "batch": 2, "workers": 0, "lr": 1e-3, "patch": 64}
-    return argparse.Namespace(**(defaults | {"compile": False} | given))
+    defaults |= {"compile": False, "bfloat16": False, "start": None}
+    return argparse.Namespace(**(defaults | given))
 
 
 @pytest.fixture
@@ -237,14 +240,33 @@ def test_restorer_recipe(tmp_path, faces):
 def test_restorer_is_finished_against_an_adversary(tmp_path, faces):
     start, run = tmp_path / "start", tmp_path / "run"
     restorer.train(faces, start, options())
-    given = options(share=0.5, critic_lr=1e-3)
-    restorer.train(faces, run, given, start)
+    given = options(share=0.5, critic_lr=1e-3, start=start)
+    restorer.train(faces, run, given, adversary=True)
     first = torch.load(run / "state.pt", weights_only=True)
-    restorer.train(faces, run, options(**vars(given) | {"steps": 2}), start)
+    restorer.train(faces, run, options(**vars(given) | {"steps": 2}), adversary=True)
     second = torch.load(run / "state.pt", weights_only=True)
     assert (first["step"], second["step"]) == (1, 2)
     name = "layers.0.weight"
     assert not torch.equal(first["critic"][name], second["critic"][name]), "it learns too"
+
+
+def test_eyes_and_mouth_count_more():
+    weights = restorer.part_weights(64)
+    x, y = face_template(64)[0].round().long().tolist()
+    assert weights.shape == (64, 64) and weights.mean() == pytest.approx(1, abs=1e-5)
+    assert weights[y, x] > 2 * weights[0, 0] > 0
+
+
+def test_whole_faces_learn_to_stay_the_same_person():
+    image, face = astronaut()
+    clean, _ = align_faces(image, only(face, image), restorer.SIZE)
+    other = clean.flip(-2).requires_grad_()
+    identity = load_identity()
+    apart = restorer.whole_face_loss(other, clean, identity)
+    (gradient,) = torch.autograd.grad(apart, other)
+    without = restorer.restoration_loss(other, clean)
+    assert apart > without > restorer.whole_face_loss(clean, clean, identity)
+    assert gradient.isfinite().all() and gradient.abs().max() > 0
 
 
 def test_groups_follow_the_lightness_of_the_skin():
