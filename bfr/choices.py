@@ -33,6 +33,9 @@ SAMPLERS: Final = ("ddpm", "ddim", "dpm-solver++", "unipc")
 PRECISIONS: Final = ("float32", "bfloat16", "float16")
 """The names, in torch, of the number types that networks compute in."""
 
+AUTO: Final = "auto"
+"""The quickest of `PRECISIONS` that is right on the device (`bfr.runtime.precision`)."""
+
 RECIPES: Final = ("quick", "SwinIR (paper)", "CodeFormer (paper)", "quick demo")
 """The presets of fine-tuning."""
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from comfy import model_management
 from comfy_api.latest import io
 
-from ..bfr.choices import PRECISIONS, PRIOR_PRESETS
-from ..bfr.errors import InputError
+from ..bfr.choices import AUTO, PRECISIONS, PRIOR_PRESETS
 from ..bfr.faces.parsing import load_parser
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.prior.prior import load_prior
 from ..bfr.restore.restorer import load_restorer
+from ..bfr.runtime.precision import chosen_precision, convert
 from . import memory, schemas
 from .folders import fingerprint, get_file
 from .weights import chosen_file, download_input, name_input
@@ -187,11 +188,12 @@ class LoadPrior(io.ComfyNode):
                 io.Combo.Input(
                     "precision",
                     display_name="precision",
-                    options=list(PRECISIONS),
-                    default=PRECISIONS[0],
+                    options=[AUTO, *PRECISIONS],
+                    default=AUTO,
                     tooltip="Of the network. float32 is exact. bfloat16 and float16 take half the "
-                    "memory and are quicker on most accelerators; the faces hardly "
-                    "differ, but are no longer the same on every machine.",
+                    "memory and half the time where the device has instructions for them; the "
+                    "faces hardly differ, but are no longer the same on every machine. auto: the "
+                    "quickest that is right on this device.",
                     advanced=True,
                 ),
             ],
@@ -213,12 +215,7 @@ class LoadPrior(io.ComfyNode):
         path = chosen_file("prior", prior_name, download)
         given: dict[str, Any] = {"size": size, "head_channels": head_channels}
         changes = {name: value for name, value in given.items() if value}
-        if precision not in PRECISIONS:
-            raise InputError(
-                f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}."
-            )
+        chosen = chosen_precision(precision, model_management.get_torch_device())
         prior = load_prior(path, preset=preset, **changes)
-        if precision != "float32":
-            network = prior.network.to(getattr(torch, precision))
-            network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        convert(prior.network, chosen, torch.device("cpu"))
         return io.NodeOutput(memory.manage_prior(prior))

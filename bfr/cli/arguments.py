@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..choices import EXISTING
+from ..choices import AUTO, EXISTING, PRECISIONS
 from ..errors import InputError, MissingWeightsError
 from ..files.places import is_remote, to_path
 
 if TYPE_CHECKING:
     import torch
 
-AUTO, EMBEDDED, NONE = "auto", "embedded", "none"
+EMBEDDED, NONE = "embedded", "none"
 
 
 def number(low: float, high: float, kind: type = float) -> Callable[[str], float]:
@@ -74,6 +74,12 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     """``--device``"""
     help = "auto, cpu, cuda, cuda:1, mps (%(default)s)"
     parser.add_argument("--device", default=AUTO, help=help)
+
+
+def add_precision(parser: argparse.ArgumentParser, of: str) -> None:
+    """``--precision``"""
+    help = f"of {of}; auto: the quickest that is right on the device; float32: exact (%(default)s)"
+    parser.add_argument("--precision", choices=(AUTO, *PRECISIONS), default=AUTO, help=help)
 
 
 def add_detector(parser: argparse.ArgumentParser) -> None:

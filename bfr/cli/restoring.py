@@ -17,6 +17,7 @@ from .arguments import (
     add_fidelity,
     add_min_size,
     add_photographs,
+    add_precision,
     add_report,
     add_score,
     count,
@@ -27,6 +28,7 @@ from .arguments import (
     load_detector_of,
     pick_device,
 )
+from .report import say
 
 if TYPE_CHECKING:
     from ..faces.identity import Identity
@@ -52,6 +54,7 @@ def add_restoring(parser: argparse.ArgumentParser, enlarge: int | str = "auto") 
     add_existing(parser)
     add("--restorer", default=EMBEDDED, metavar="NAME|FILE", help="what restores the faces")
     add("--parser", metavar="NAME|FILE", help="what outlines faces, for --mask parsing")
+    add_precision(parser, "the restorer")
     add_fidelity(parser)
     add("--strength", type=fraction, default=1.0, help="0 input, 1 restored face (%(default)s)")
     add(
@@ -155,7 +158,9 @@ def load_networks(options: argparse.Namespace) -> Networks:
 
     device = pick_device(options.device)
     detector = load_detector_of(options, device)
-    restorer = load_restorer(find_weights("restorer", options.restorer)).to(device)
+    file = find_weights("restorer", options.restorer)
+    restorer = load_restorer(file, precision=options.precision).to(device)
+    say(f"The restorer {restorer.name} computes in {restorer.computed_in} on {device}.")
     file = find_parser(options.mask, options.parser)
     parser = None if file is None else load_parser(file).to(device)
     upscaler = identity = None

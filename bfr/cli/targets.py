@@ -6,16 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..choices import PRECISIONS, PRIOR_PRESETS
+from ..choices import AUTO, PRIOR_PRESETS
 from ..records import counted
 from .arguments import (
-    AUTO,
     EMBEDDED,
     add_detector,
     add_device,
     add_fidelity,
     add_min_size,
     add_photographs,
+    add_precision,
     add_score,
     find_weights,
     load_detector_of,
@@ -90,7 +90,7 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
         help="how a checkpoint was made (auto)",
     )
     add_guidance(parser)
-    add("--precision", choices=PRECISIONS, default="float32", help="of the prior (%(default)s)")
+    add_precision(parser, "restorer and prior")
     add_device(parser)
 
 
@@ -111,7 +111,8 @@ def targets(options: argparse.Namespace) -> int:
     detector = load_detector_of(options, device)
     restorer = None
     if options.guesses is None:
-        restorer = load_restorer(find_weights("restorer", options.restorer)).to(device)
+        file = find_weights("restorer", options.restorer)
+        restorer = load_restorer(file, precision=options.precision).to(device)
     prior = None if options.targets is not None else _prior(options, device)
     report = build_pairs(
         sources,
@@ -131,15 +132,14 @@ def targets(options: argparse.Namespace) -> int:
 
 
 def _prior(options: argparse.Namespace, device: torch.device) -> Prior:
-    import torch
-
     from ..prior.prior import load_prior
+    from ..runtime.precision import convert
 
     is_folder = Path(options.prior).is_dir() and options.prior != EMBEDDED
     prior_file = Path(options.prior) if is_folder else find_weights("prior", options.prior)
     told = {} if options.prior_size is None else {"size": options.prior_size}
     prior = load_prior(prior_file, preset=options.prior_preset, **told)
-    prior.network.to(device, getattr(torch, options.precision))
+    convert(prior.network, options.precision, device)
     return prior
 
 

@@ -151,6 +151,8 @@ def from_restorer(folder: Path, restorer: Restorer, fidelity: float, batch_size:
     """Guesses that a restorer makes of the crops in a pairs folder."""
     network = {"name": restorer.architecture, "sha256": restorer.sha256}
     parameters: dict[str, Any] = {"restorer": network}
+    if restorer.computed_in != "float32":  # which folders of earlier versions do not mention
+        parameters["precision"] = restorer.computed_in
     if restorer.uses_fidelity:
         parameters["fidelity"] = fidelity
 

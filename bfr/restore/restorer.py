@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..choices import AUTO
 from ..errors import (
     CorruptWeightsError,
     InputError,
@@ -24,7 +25,8 @@ from ..files.weights import read_state_dict
 from ..image.lowpass import lowpass
 from ..image.tensors import check_images, resize_square, size_in_words
 from ..records import OnStep
-from ..runtime.memory import Parts
+from ..runtime.memory import Parts, at_once
+from ..runtime.precision import check_precision, chosen_precision, computing
 from ..runtime.progress import within
 from .bfrffusion import SIZE as BFRFFUSION_SIZE
 from .bfrffusion import STEPS as BFRFFUSION_STEPS
@@ -45,7 +47,8 @@ def _plain(network: nn.Module, faces: Tensor, fidelity: float) -> Tensor:
 
 def _gfpgan(network: nn.Module, faces: Tensor, fidelity: float) -> Tensor:
     # The stored noise instead of new: the same face gives the same result, in any batch.
-    return network(faces * 2 - 1, return_rgb=False, randomize_noise=False)[0] / 2 + 0.5
+    faces = (faces * 2 - 1).contiguous()  # spandrel's network cannot read channels last
+    return network(faces, return_rgb=False, randomize_noise=False)[0] / 2 + 0.5
 
 
 def _restoreformer(network: nn.Module, faces: Tensor, fidelity: float) -> Tensor:
@@ -68,6 +71,8 @@ class Restorer(NetworkHandle):
         trainable: whether ``call`` carries gradients, so that it can be fine-tuned.
         watched: ``watched(network, faces, fidelity, on_step)``, for a restorer of many steps: the
             same as ``call``, with progress and cancelling at every step.
+        precision: one of `PRECISIONS` or "auto": what `restore_faces` computes in where the weights
+            are float32.
     """
 
     architecture: str = ""
@@ -75,7 +80,15 @@ class Restorer(NetworkHandle):
     uses_fidelity: bool = False
     trainable: bool = False
     watched: Callable[[nn.Module, Tensor, float, OnStep | None], Tensor] | None = None
+    precision: str = "float32"
     scale: ClassVar[int] = 1
+
+    @property
+    def computed_in(self) -> str:
+        """The number type that `restore_faces` computes in, by its name in torch."""
+        if self.dtype != torch.float32:
+            return str(self.dtype).removeprefix("torch.")
+        return chosen_precision(self.precision, self.device)
 
     def __call__(
         self, faces: Tensor, fidelity: float = 0.5, on_step: OnStep | None = None
@@ -98,30 +111,43 @@ class Restorer(NetworkHandle):
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """How the networks of one architecture are used: face size (None for any), and call."""
+    """How the networks of one architecture are used.
+
+    Attributes:
+        size: side of the faces in pixels; None for any.
+        call: of `Restorer`.
+        precision: of `Restorer`, where one asks for no other.
+    """
 
     size: int | None
     call: Call
+    precision: str = AUTO
 
 
 CONVENTIONS = {
     "GFPGAN": Convention(512, _gfpgan),
-    "RestoreFormer": Convention(512, _restoreformer),
-    "CodeFormer": Convention(512, _codeformer),
-    "SwinIR": Convention(None, _plain),
+    "RestoreFormer": Convention(512, _restoreformer, "float32"),
+    "CodeFormer": Convention(512, _codeformer, "float32"),
+    "SwinIR": Convention(None, _plain, "float32"),
     "NAFNet": Convention(256, _plain),
 }
 """By spandrel's architecture. Published GFPGAN, RestoreFormer and CodeFormer take and give
-[-1, 1], which spandrel's own call does for RestoreFormer alone."""
+[-1, 1], which spandrel's own call does for RestoreFormer alone. Those that choose among codes
+stay in float32, as a rounding error can choose another code, and so does SwinIR, which gains
+nothing (`bfr.runtime.precision`)."""
 
 
-def load_restorer(path: str | Path | None = None, *, steps: int | None = None) -> Restorer:
+def load_restorer(
+    path: str | Path | None = None, *, steps: int | None = None, precision: str = AUTO
+) -> Restorer:
     """Loads a face restorer; its architecture is read from the file's keys.
 
     Args:
         path: a ``.safetensors``, ``.pth``, ``.ckpt`` (BFRffusion) or ``.onnx`` file; None for the
             embedded weights.
         steps: network calls per face of a BFRffusion; None for the published 50. Others have none.
+        precision: one of `PRECISIONS`, which `restore_faces` computes in; "auto" is float32 for
+            architectures that were not tried in half precision. An ONNX file has its own.
 
     Returns:
         The restorer on the CPU in evaluation mode, of the ``size`` in the file's metadata if
@@ -131,7 +157,16 @@ def load_restorer(path: str | Path | None = None, *, steps: int | None = None) -
         WeightsError: if the file is missing, corrupt, unsafe or no restorer.
         MissingPackageError: for CodeFormer without the package that has its architecture, and
             for an ONNX file without onnxruntime.
+        InputError: for a precision that there is not.
     """
+    check_precision(precision)
+    restorer = _load(path, steps)
+    if precision != AUTO and restorer.architecture != "ONNX":
+        restorer = replace(restorer, precision=precision)
+    return restorer
+
+
+def _load(path: str | Path | None, steps: int | None) -> Restorer:
     path = Path(path) if path is not None else EMBEDDED_RESTORER
     if path.suffix.lower() == ".onnx":
         return _from_onnx(path)
@@ -235,6 +270,7 @@ def from_spandrel(descriptor: object, name: str = "") -> Restorer:
         call=convention.call if convention else _spandrels_call(descriptor),
         uses_fidelity=architecture == "CodeFormer",
         trainable=convention is not None,
+        precision=convention.precision if convention else "float32",
     )
 
 
@@ -265,7 +301,8 @@ def restore_faces(
 
     The crops are resized to the network's own size and back. With R the result of that, φ the
     low-pass and y the crop, the output is ``y + strength·(R + lock·(φ(y) − φ(R)) − y)``. When
-    memory runs out, the batch is halved and the work goes on.
+    memory runs out, the batch is halved and the work goes on. The network computes in the
+    restorer's ``computed_in``, and again in float32 where half precision gave NaN.
 
     Args:
         crops: N×3×S×S RGB in [0, 1], aligned faces; N may be 0.
@@ -274,7 +311,8 @@ def restore_faces(
         strength: blend in [0, 1] from the crop (0) to the restored face (1).
         lock: how much of the crop's colours and coarse shape is put back, in [0, 1].
         lock_factor: φ's factor N, in pixels of the crop; divides S.
-        batch_size: faces that go through the network at once.
+        batch_size: the most faces that go through the network at once; a processor takes them
+            one by one, which is quicker.
         on_step: progress in faces, or in hundredths of them where a restorer has many steps; the
             preview is the batch just restored.
 
@@ -310,7 +348,7 @@ def restore_faces(
         stage = within(on_step, part.start * unit, part.stop * unit, len(crops) * unit)
         return _restore(crops[part], restorer, fidelity, stage)
 
-    parts = Parts(batch_size, "restore", "a smaller restorer")
+    parts = Parts(at_once(batch_size, restorer.device), "restore", "a smaller restorer")
     for part, restored in parts.of(len(crops), restore):
         if lock:
             restored = restored + lock * lowpass(crops[part] - restored, lock_factor)
@@ -325,7 +363,15 @@ def _restore(batch: Tensor, restorer: Restorer, fidelity: float, on_step: OnStep
     """R(y) at the batch's own size, device and dtype."""
     own, size = batch.shape[-1], restorer.size
     faces = resize_square(batch, size) if size else batch
-    restored = restorer(faces.to(restorer.device, restorer.dtype), fidelity, on_step)
+    given, lower = faces.to(restorer.device, restorer.dtype), restorer.computed_in
+    if lower == "float32":
+        restored = restorer(given, fidelity, on_step)
+    else:
+        order = torch.channels_last  # half precision is slow without; convolutions keep it
+        with computing(lower, restorer.device):
+            restored = restorer(given.contiguous(memory_format=order), fidelity, on_step)
+        if restorer.dtype == torch.float32 and not bool(torch.isfinite(restored).all()):
+            restored = restorer(given, fidelity, on_step)
     if restored.shape != faces.shape:
         raise WrongArchitectureError(
             f"The restorer made {tuple(restored.shape)} of {tuple(faces.shape)}. "

@@ -68,7 +68,9 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
     monkeypatch.setattr(manifest, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr(retinaface, "load_detector", lambda path: nn.Identity())
     monkeypatch.setattr(detect, "detect_faces", detect_faces)
-    monkeypatch.setattr(restorer, "load_restorer", lambda path: nn.Identity())
+    monkeypatch.setattr(
+        restorer, "load_restorer", lambda path, **_: restorer.Restorer(nn.Identity())
+    )
     monkeypatch.setattr(faces_identity, "load_identity", lambda path: nn.Identity())
     monkeypatch.setattr(parsing, "load_parser", lambda path: nn.Identity())
     monkeypatch.setattr(photo_file, "restore_photo", restore_photo)
@@ -107,8 +109,9 @@ def test_restores_a_folder(photos: Path, tmp_path: Path, capsys: pytest.CaptureF
     names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
     assert names == ["a.jpg", "more/b.png", "none.jpg"]
     assert {path: path.read_bytes() for path in photos.rglob("*.*")} == before
-    begun, *told = capsys.readouterr().err.splitlines()
+    begun, precision, *told = capsys.readouterr().err.splitlines()
     assert "3 photographs" in begun, "said before anything heavy is imported"
+    assert "float32" in precision
     assert [line.split(", ")[0] for line in told] == [
         f"[1/3] {photos / 'a.jpg'}: 1 face",
         f"[2/3] {photos / 'more' / 'b.png'}: 1 face",
@@ -308,7 +311,7 @@ def test_weights_that_do_not_load_are_bad_usage(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    def load_restorer(path: Path) -> nn.Module:
+    def load_restorer(path: Path, **_: object) -> nn.Module:
         raise CorruptWeightsError(f"{path} is truncated. Download it again.")
 
     monkeypatch.setattr(restorer, "load_restorer", load_restorer)

@@ -35,7 +35,7 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
     monkeypatch.setattr(manifest, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr(retinaface, "load_detector", lambda path: nn.Identity())
     identity = restorer.Restorer(nn.Identity(), size=64)
-    monkeypatch.setattr(restorer, "load_restorer", lambda path: identity)
+    monkeypatch.setattr(restorer, "load_restorer", lambda path, **_: identity)
     monkeypatch.setattr(clip, "detect_faces", detect_faces)
     monkeypatch.setattr(clip, "restore_faces", lambda crops, restorer, **options: 1 - crops)
     return looked

@@ -98,6 +98,12 @@ def darker(x: Tensor) -> Tensor:
     return 0.5 * x + 0.2
 
 
+@pytest.fixture
+def accelerated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faces go through the network as many at once as on an accelerator."""
+    monkeypatch.setattr("bfr.restore.restorer.at_once", lambda batch_size, device: batch_size)
+
+
 def nafnet(width: int = 8) -> NAFNet:
     network = NAFNet(width=width, middle_blk_num=1, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1])
     fill_by_rule(network)
@@ -143,7 +149,7 @@ def test_another_size_is_resized_there_and_back():
         size = given.shape[-1]
         with torch.no_grad():
             expected = resize(restorer.network(resize(given, 256)), size).clamp(0, 1)
-        restored = restore_faces(given, restorer)
+        restored = restore_faces(given, replace(restorer, precision="float32"))
         assert restored.shape == given.shape
         assert torch.allclose(restored, expected, atol=1e-6)
 
@@ -177,14 +183,46 @@ def test_result_is_clamped_once_at_the_end():
     assert torch.allclose(restore_faces(faces, bright, strength=0.25), faces + 0.25)
 
 
+@pytest.mark.usefixtures("accelerated")
 def test_a_batch_is_its_singles():
     faces, restorer = crops(5, 64), describe(nafnet(), "NAFNet", size=64)
+    restorer = replace(restorer, precision="float32")
     together = restore_faces(faces, restorer, batch_size=5)
     singles = torch.cat([restore_faces(face[None], restorer) for face in faces])
     assert torch.allclose(together, singles, atol=1e-6)
     assert torch.allclose(restore_faces(faces, restorer, batch_size=2), together, atol=1e-6)
 
 
+def test_a_processor_takes_faces_one_by_one():
+    network = Network(darker)
+    restore_faces(crops(3, 16), describe(network), batch_size=8)
+    assert network.batches == [1, 1, 1]
+
+
+def test_half_precision_rounds_no_weights():
+    restorer, faces = describe(nafnet(), "NAFNet", size=64), crops(2, 64)
+    before = {name: tensor.clone() for name, tensor in restorer.network.state_dict().items()}
+    exact = restore_faces(faces, replace(restorer, precision="float32"))
+    half = restore_faces(faces, replace(restorer, precision="bfloat16"))
+    assert half.dtype == torch.float32
+    assert 0 < (half - exact).abs().mean() < 0.05
+    for name, tensor in restorer.network.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_what_overflows_in_half_precision_is_computed_again_in_full():
+    class Overflowing(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            return super().forward(input * 1e30) / 1e30  # beyond float16
+
+    network = Overflowing(16, 16, bias=False)
+    nn.init.eye_(network.weight)
+    restorer = replace(describe(network, "NAFNet", size=16), precision="float16")
+    faces = crops(1, 16)
+    assert torch.allclose(restore_faces(faces, restorer), faces, atol=1e-5)
+
+
+@pytest.mark.usefixtures("accelerated")
 def test_progress_counts_faces():
     steps: list[tuple[int, int]] = []
     previews: list[Tensor] = []
@@ -211,6 +249,7 @@ def test_cancelling_stops_at_once():
     assert network.batches == [1]
 
 
+@pytest.mark.usefixtures("accelerated")
 def test_out_of_memory_halves_the_batch_and_goes_on():
     network, faces = Network(darker, limit=2), crops(11, 16)
     restored = restore_faces(faces, describe(network), batch_size=8)
@@ -224,6 +263,7 @@ def test_out_of_memory_for_one_face():
     assert "7 GiB" in str(caught.value)
 
 
+@pytest.mark.usefixtures("accelerated")
 def test_the_processors_own_words_for_out_of_memory():
     def greedy(x: Tensor) -> Tensor:
         return darker(x) + torch.empty(2**60 if len(x) > 1 else 1, dtype=torch.uint8)[0] * 0
@@ -234,6 +274,7 @@ def test_the_processors_own_words_for_out_of_memory():
     assert network.batches == [3, 1, 1, 1]
 
 
+@pytest.mark.usefixtures("accelerated")
 def test_other_errors_are_not_taken_for_memory():
     def fail(x: Tensor) -> Tensor:
         raise RuntimeError("boom")
@@ -352,7 +393,8 @@ def test_nafnet_through_both_loaders(tmp_path: Path):
     assert not restorer.uses_fidelity
     faces = crops(2, 64)
     expected = torch.cat([stock(face[None]) for face in faces])
-    assert (restore_faces(faces, restorer) - expected).abs().max() <= 1e-5
+    exact = replace(restorer, precision="float32")
+    assert (restore_faces(faces, exact) - expected).abs().max() <= 1e-5
 
 
 @pytest.mark.parity
@@ -604,5 +646,5 @@ def test_full_size_nafnet(tmp_path: Path):
     )
     restorer = full_size(network, tmp_path / "nafnet.pth", "params")
     faces = crops(1, 64)
-    restored = restore_faces(faces, replace(restorer, size=64))
+    restored = restore_faces(faces, replace(restorer, size=64, precision="float32"))
     assert (restored - stock_of(network)(faces)).abs().max() <= 1e-5
