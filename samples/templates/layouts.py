@@ -16,7 +16,7 @@ def photo(name: str, height: int = 360, title: str = "") -> Node:
 
 
 def restorer(title: str = "") -> Node:
-    return Node("BFR_LoadRestorer", 110, title=title)
+    return Node("BFR_LoadRestorer", 145, title=title)
 
 
 def prior(height: int = 210) -> Node:
@@ -40,14 +40,14 @@ SIMPLE = Template(
     848,
     [
         Column(310, {
-            "photo": photo(OLD, 370),
-            "report": text("restore", 3, 160, "What was found"),
-            "save": Node("SaveImage", 210, {
+            "photo": photo(OLD, 320),
+            "report": text("restore", 3, 140, "What was found"),
+            "save": Node("SaveImage", 280, {
                 "images": Output("restore"), "filename_prefix": "restored"}, "Save the result"),
         }),
         Column(340, {
             "restorer": restorer(),
-            "restore": Node("BFR_RestorePhoto", 684, {
+            "restore": Node("BFR_RestorePhoto", 649, {
                 "image": Output("photo"), "restorer": Output("restorer")}),
         }),
         Column(560, {
@@ -63,7 +63,7 @@ UPSCALE = Template(
     848,
     [
         Column(310, {
-            "photo": photo(SMALL, 370),
+            "photo": photo(SMALL, 335),
             "restorer": restorer(),
             "save": Node("SaveImage", 260, {
                 "images": Output("restore"), "filename_prefix": "restored"}, "Save the result"),
@@ -80,34 +80,34 @@ UPSCALE = Template(
 
 STEPS = Template(
     340,
-    900,
+    940,
     [
         Column(300, {
             "photo": photo(OLD, 340),
             "detect": Node("BFR_DetectFaces", 180, {"image": Output("photo")}),
-            "overlay": picture("detect", 1, 272, "Faces found, numbered"),
+            "overlay": picture("detect", 1, 312, "Faces found, numbered"),
         }, "1  Find"),
         Column(300, {
             "select": Node("BFR_SelectFaces", 274, {"faces": Output("detect")}),
             "align": Node("BFR_AlignFaces", 120, {
                 "image": Output("photo"), "faces": Output("select")}),
-            "crops": picture("align", 0, 398, "The faces, aligned"),
+            "crops": picture("align", 0, 438, "The faces, aligned"),
         }, "2  Choose and align"),
         Column(320, {
             "restorer": restorer(),
             "restore": Node("BFR_RestoreFaces", 440, {
                 "crops": Output("align"), "restorer": Output("restorer")}),
-            "guess": picture("restore", 0, 242, "The faces, restored"),
+            "guess": picture("restore", 0, 247, "The faces, restored"),
         }, "3  Restore"),
         Column(330, {
             "paste": Node("BFR_PasteFaces", 300, {
                 "image": Output("photo"), "crops": Output("restore"),
                 "alignment": Output("align", 1)}),
-            "save": Node("SaveImage", 546, {
+            "save": Node("SaveImage", 586, {
                 "images": Output("paste"), "filename_prefix": "restored"}, "Save the result"),
         }, "4  Paste"),
         Column(400, {
-            "compare": compare(Output("photo"), Output("paste"), 900),
+            "compare": compare(Output("photo"), Output("paste"), 940),
         }),
     ],
 )  # fmt: skip
@@ -117,7 +117,7 @@ VIDEO = Template(
     800,
     [
         Column(310, {
-            "clip": Node("LoadVideo", 400, {"file": "face_example_clip.mp4"}),
+            "clip": Node("LoadVideo", 365, {"file": "face_example_clip.mp4"}),
             "parts": Node("GetVideoComponents", 130, {"video": Output("clip")}),
             "restorer": restorer(),
         }),
@@ -146,7 +146,7 @@ GUIDANCE = Template(
     1070,
     [
         Column(300, {
-            "photo": photo(SMALL, 360),
+            "photo": photo(SMALL, 325),
             "detect": Node("BFR_DetectFaces", 180, {"image": Output("photo")}),
             "align": Node("BFR_AlignFaces", 110, {
                 "image": Output("photo"), "faces": Output("detect"), "size": 256}),
@@ -178,7 +178,7 @@ PAIRS = Template(
         Column(330, {
             "restorer": restorer(),
             "prior": prior(),
-            "made": text("build", 1, 472, "What was made"),
+            "made": text("build", 1, 437, "What was made"),
         }, "1  Networks"),
         Column(380, {
             "build": Node("BFR_BuildTrainingPairs", 900, {
@@ -201,13 +201,13 @@ TRAIN = Template(
         Column(340, {
             "restorer": restorer(),
             "prior": prior(180),
-            "build": Node("BFR_BuildTrainingPairs", 842, {
+            "build": Node("BFR_BuildTrainingPairs", 807, {
                 "prior": Output("prior"), "restorer": Output("restorer"), "folder": ALBUM,
                 "pairs_name": "face_example_tuning"}),
         }, "1  Pairs of a folder"),
         Column(480, {
-            "review": Node("BFR_ReviewTrainingPairs", 780, {"pairs": Output("build")}),
-            "strip": picture("tune", 3, 406, "Held-back faces"),
+            "review": Node("BFR_ReviewTrainingPairs", 920, {"pairs": Output("build")}),
+            "strip": picture("tune", 3, 266, "Held-back faces"),
         }, "2  Review: click the pairs to leave out"),
         Column(400, {
             "tune": Node("BFR_FinetuneRestorer", 860, {
@@ -221,8 +221,8 @@ TRAIN = Template(
                 "image": Output("photo"), "restorer": Output("restorer")}, "As it was"),
             "tuned": Node("BFR_RestorePhoto", 0, {
                 "image": Output("photo"), "restorer": Output("tune")}, "Fine-tuned"),
-            "compare": compare(Output("base"), Output("tuned"), 560, "As it was, fine-tuned"),
-            "save": Node("BFR_SaveRestorer", 144, {
+            "compare": compare(Output("base"), Output("tuned"), 500, "As it was, fine-tuned"),
+            "save": Node("BFR_SaveRestorer", 204, {
                 "restorer": Output("tune"), "file_name": "face_example_tuned"}),
         }, "4  Compare and save"),
     ],
@@ -244,7 +244,7 @@ COMPARE = Template(
         }, "1  Clean faces, damaged"),
         Column(300, {
             "damage": Node("BFR_DegradeFaces", 310, {"image": Output("four"), "damage": "gfpgan"}),
-            "seen": picture("damage", 0, 468, "Damaged"),
+            "seen": picture("damage", 0, 398, "Damaged"),
             "first": restorer("Load Restorer: the first"),
             "second": restorer("Load Restorer: the second"),
         }),
@@ -259,9 +259,9 @@ COMPARE = Template(
                 "given": Output("damage"), "name": "embedded", "compared_name": "locked"}),
         }, "2  Two restorers"),
         Column(520, {
-            "compare": compare(Output("one"), Output("two"), 400, "First and second"),
-            "table": text("measure", 0, 340, "Table"),
-            "plot": picture("measure", 1, 312, "Plot"),
+            "compare": compare(Output("one"), Output("two"), 370, "First and second"),
+            "table": text("measure", 0, 410, "Table"),
+            "plot": picture("measure", 1, 272, "Plot"),
         }, "3  Look and measure"),
     ],
 )  # fmt: skip

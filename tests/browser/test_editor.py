@@ -69,7 +69,8 @@ RUN = """() => new Promise((resolve) => {
     const seen = {previews: 0, images: 0, texts: []};
     app.api.addEventListener("b_preview_with_metadata", () => seen.previews++);
     app.api.addEventListener("executed", ({detail}) => {
-        seen.images += detail.output?.images?.length ?? 0;
+        const {images = [], bfr_sheet = []} = detail.output ?? {};
+        seen.images += images.length + bfr_sheet.length;
         seen.texts.push(...(detail.output?.bfr_report ?? []));
     });
     app.api.addEventListener("execution_success", () => resolve({...seen, ended: "success"}));
@@ -117,6 +118,8 @@ def test_workflow_opens_and_runs(path: Path, page, server: Server):
     assert page.evaluate(LOAD, workflow) == []
     saved = page.evaluate(SAVE)
     assert shape(saved["workflow"]) == shape(workflow)
+    for node in saved["api"].values():  # drawn by Nodes 2.0, read by nobody
+        node["inputs"].pop("video-preview", None)
     assert saved["api"] == json.loads((path.parent / "api" / path.name).read_text("utf-8"))
     assert page.evaluate(SCALE) >= READABLE
     page.evaluate(QUICK, "tiny.safetensors")
