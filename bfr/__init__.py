@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from .prior.sample import SampleSettings, sample_targets
     from .quality.tables import measure_faces
     from .restore.clip import restore_video
-    from .restore.photo import RestoreSettings, restore_photo
+    from .restore.photo import restore_photo
     from .restore.restorer import load_restorer, restore_faces
+    from .restore.settings import RestoreSettings
 
 _ROOMS = {
     "damage.degrade": ("degrade_faces",),
@@ -64,8 +65,9 @@ _ROOMS = {
     "prior.sample": ("SampleSettings", "sample_targets"),
     "quality.tables": ("measure_faces",),
     "restore.clip": ("restore_video",),
-    "restore.photo": ("RestoreSettings", "restore_photo"),
+    "restore.photo": ("restore_photo",),
     "restore.restorer": ("load_restorer", "restore_faces"),
+    "restore.settings": ("RestoreSettings",),
 }
 _PLACES = {name: room for room, names in _ROOMS.items() for name in names}
 # A name that its room cannot have: the folder `finetune` is an attribute of this module already.

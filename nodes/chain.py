@@ -15,8 +15,8 @@ from ..bfr.faces.identity import Identity
 from ..bfr.faces.parsing import Parser
 from ..bfr.faces.retinaface import Detector, load_detector
 from ..bfr.restore.enlarge import FACTORS, check_factor
-from ..bfr.restore.photo import RestoreSettings
 from ..bfr.restore.restorer import Restorer, load_restorer
+from ..bfr.restore.settings import RestoreSettings
 from ..bfr.restore.upscale import Upscaler
 from . import memory, schemas
 

@@ -13,8 +13,8 @@ from ..bfr.errors import FaceRestorationError, InputError
 from ..bfr.files.sources import Source, find_sources, plan_targets
 from ..bfr.files.whole import prepare_folders
 from ..bfr.records import counted
-from ..bfr.restore.photo import RestoreSettings
 from ..bfr.restore.photo_file import restore_file
+from ..bfr.restore.settings import RestoreSettings
 from ..bfr.runtime.progress import within
 from . import memory, schemas
 from .chain import (

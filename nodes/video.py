@@ -5,8 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..bfr.records import counted
-from ..bfr.restore.clip import VideoSettings, restore_video
+from ..bfr.restore.clip import restore_video
 from ..bfr.restore.enlarge import enlarge_mask
+from ..bfr.restore.settings import VideoSettings
 from ..bfr.restore.track import Track
 from . import memory, schemas
 from .chain import (

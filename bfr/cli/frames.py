@@ -17,9 +17,11 @@ from ..files.photos import read_photo, write_photo
 from ..files.sources import Source
 from ..files.whole import copy_file
 from ..records import counted
-from ..restore.clip import VideoSettings, check_settings, find_tracks, restore_frames
+from ..restore.clip import restore_frames
 from ..restore.enlarge import enlarge_mask
+from ..restore.follow import find_tracks
 from ..restore.restorer import Restorer
+from ..restore.settings import VideoSettings, check_settings
 from ..restore.track import faces_by_frame
 from ..restore.upscale import Upscaler
 from ..runtime.progress import Progress
@@ -29,7 +31,7 @@ from .parts import Entry
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """The frames of a clip in image files; a `bfr.restore.clip.Clip`."""
+    """The frames of a clip in image files; a `bfr.restore.follow.Clip`."""
 
     paths: Sequence[Path]
 

@@ -49,8 +49,8 @@ def restore(options: argparse.Namespace) -> int:
 
 def load_restoring(options: argparse.Namespace) -> Work:
     """Loads the networks; restores a photograph of a job into its target."""
-    from ..restore.photo import RestoreSettings
     from ..restore.photo_file import restore_file
+    from ..restore.settings import RestoreSettings
 
     networks, settings = load_networks(options), RestoreSettings(**settings_of(options))
 

@@ -50,7 +50,7 @@ def video(options: argparse.Namespace) -> int:
         write_report(options.report, [])
     prepare_folders(options.out, targets.values())
 
-    from ..restore.clip import VideoSettings
+    from ..restore.settings import VideoSettings
     from .frames import restore_folder
 
     names = ("smoothing", "steadiness", "max_gap", "chunk")

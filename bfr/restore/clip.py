@@ -9,58 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ..errors import InputError
 from ..faces.align import align_faces
-from ..faces.detect import SURE, detect_faces
 from ..faces.identity import Identity
 from ..faces.parsing import Parser
-from ..faces.paste import paste_faces
 from ..faces.retinaface import Detector
-from ..image.tensors import check_images, size_in_words
+from ..image.tensors import check_images
 from ..records import Alignment, Face, FaceSet, OnStep
 from ..runtime.progress import within
-from .enlarge import check_factor, check_room, chosen_factor, enlarge
-from .keep_person import keep_person
-from .photo import RestoreSettings, chosen_mask, crop_size_of, keep_grey, person_factor
-from .restorer import Restorer, restore_faces
+from .enlarge import check_room, chosen_factor, enlarge
+from .follow import Clip, find_tracks
+from .grey import find_grey
+from .restorer import Restorer
+from .settings import VideoSettings, check_settings, crop_size_of
+from .stages import paste_crops, restore_crops
 from .steady import reach_of, steady_face
-from .track import Track, faces_by_frame, find_cuts, link_faces, smooth_track
+from .track import Track, faces_by_frame
 from .upscale import Upscaler
-
-_THUMBNAIL = 16  # pixels a side, in which scenes are told apart
-_LEAST_SEEN = 3  # frames of a track that is not sure: a false alarm flashes up and is gone
-_FAINT = 0.7  # the share of the asked score that a face needs in a track that reaches it
-
-
-class Clip(Protocol):
-    """Frames of one size, in memory (B×3×H×W) or read when they are asked for."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, part: slice, /) -> Tensor: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoSettings(RestoreSettings):
-    """How a clip is treated: each frame as `RestoreSettings` say, and these.
-
-    Attributes:
-        smoothing: spread in frames over which the landmarks are smoothed (`smooth_track`).
-        steadiness: spread in frames over which restored faces are averaged (`steady_face`).
-        max_gap: missed frames in a row that are bridged (`link_faces`).
-        chunk: frames in memory at once; the result does not depend on it.
-    """
-
-    smoothing: float = 3.0
-    steadiness: float = 1.5
-    max_gap: int = 4
-    chunk: int = 16
 
 
 def restore_video(
@@ -122,58 +90,6 @@ def clip_factor(
     return chosen_factor(settings.enlarge, faces, crop_size_of(settings, restorer), frame_size)
 
 
-def find_tracks(
-    clip: Clip,
-    detector: Detector,
-    settings: VideoSettings | None = None,
-    on_step: OnStep | None = None,
-) -> tuple[Track, ...]:
-    """Finds the faces of a clip and follows each through its frames.
-
-    A face is followed while it has most of the score that is asked, and its track kept if it
-    once has all of it: so no face blinks on and off about that score. What was seen in one or two
-    frames only must be sure, unless the clip has no more.
-
-    Args:
-        clip: the frames.
-        detector: of `load_detector`.
-        settings: ``score``, ``min_size``, ``max_gap`` and ``smoothing`` count here.
-        on_step: called with (frames done, frames in all, None).
-
-    Returns:
-        The smoothed tracks, by their first frame.
-
-    Raises:
-        InputError: frames that are not valid or not of one size, or a setting out of its range.
-    """
-    settings = settings or VideoSettings()
-    found: list[tuple[Face, ...]] = []
-    thumbnails: list[Tensor] = []
-    size = (0, 0)
-    for index in range(len(clip)):
-        frame = clip[index : index + 1]
-        faces = detect_faces(
-            frame, detector, score=_FAINT * settings.score, min_size=settings.min_size
-        )
-        if index and size != faces.image_size:
-            raise InputError(
-                f"The frames of a clip must have one size, {size_in_words(*size)} like the first; "
-                f"frame {index} has {size_in_words(*faces.image_size)}. Resize it."
-            )
-        size = faces.image_size
-        found += faces.faces
-        thumbnails.append(F.adaptive_avg_pool2d(frame, _THUMBNAIL))
-        if on_step is not None:
-            on_step(index + 1, len(clip), None)
-    cuts = find_cuts(torch.cat(thumbnails)) if thumbnails else ()
-    return tuple(
-        smooth_track(track, settings.smoothing)
-        for track in link_faces(FaceSet(tuple(found), size), cuts=cuts, max_gap=settings.max_gap)
-        if (best := max(face.score for face in track.faces)) >= settings.score
-        and (best >= SURE or sum(track.seen) >= min(_LEAST_SEEN, len(clip)))
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Restored:
     """A frame whose faces are restored, and not yet pasted.
@@ -221,7 +137,7 @@ def restore_frames(
         InputError: a setting out of its range.
     """
     settings = settings or VideoSettings()
-    mask = check_settings(settings, parser)
+    check_settings(settings, parser)
     total = len(clip)
     faces, reach = faces_by_frame(tracks, total), reach_of(settings.steadiness)
     near: dict[int, _Restored] = {}
@@ -244,39 +160,21 @@ def restore_frames(
             factor = clip_factor(tracks, settings, restorer, alignment.image_size)
             image = enlarge(image, factor, upscaler)
             crops = [_steadied(near, frame, n, settings.steadiness) for n in near[frame].crops]
-            result, masks = paste_faces(
+            result, _ = paste_crops(
                 image,
                 torch.cat([image.new_empty(0, 3, *alignment.crop_size), *crops]),
                 alignment,
-                mask=mask,
-                parser=parser if mask == "parsing" else None,
+                settings,
+                parser,
                 before=near[frame].before,
-                feather=settings.feather,
-                colour=settings.colour,
-                strength=settings.strength,
-                grain=settings.grain,
+                grey=find_grey(image),
                 seed=settings.seed + frame,
             )
-            pasted.append(keep_grey(image, result, masks))
+            pasted.append(result)
             done += 1
             tell(0, 0, None)
         yield start, torch.cat(pasted)
         near = {frame: item for frame, item in near.items() if frame >= stop - reach}
-
-
-def check_settings(settings: VideoSettings, parser: Parser | None) -> str:
-    """Refuses settings that cannot be; returns the mask that "auto" means.
-
-    Raises:
-        InputError: a chunk without a frame, a negative steadiness, or a mask "parsing" without
-            a parser.
-    """
-    if settings.chunk < 1:
-        raise InputError(f"A chunk must hold at least 1 frame, and {settings.chunk} came.")
-    if not settings.steadiness >= 0:
-        raise InputError(f"steadiness must be at least 0 frames, and {settings.steadiness} came.")
-    check_factor(settings.enlarge)
-    return chosen_mask(settings, parser)
 
 
 def _restore(
@@ -296,17 +194,8 @@ def _restore(
         for image, found in zip(frames, faces, strict=True)
     ]
     crops = torch.cat([crops for crops, _ in aligned])
-    restored = restore_faces(
-        crops,
-        restorer,
-        fidelity=settings.fidelity,
-        lock=settings.lock,
-        lock_factor=person_factor(size),
-        batch_size=settings.batch_size,
-        on_step=on_step,
-    )
     placed = [face for found in faces for face in found.values()]
-    people = keep_person(crops, restored, placed, identity, settings.keep_person)
+    people = restore_crops(crops, placed, restorer, settings, identity, on_step)
     restored = people.crops.split([len(found) for found in faces])
     return [
         _Restored(image, alignment, before, dict(zip(found, crops.split(1), strict=False)))

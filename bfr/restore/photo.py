@@ -4,71 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from ..errors import InputError
 from ..faces.align import align_faces
 from ..faces.detect import detect_faces
 from ..faces.doubt import set_aside
 from ..faces.identity import Identity
 from ..faces.parsing import Parser
-from ..faces.paste import paste_faces
 from ..faces.retinaface import Detector
-from ..image.tensors import luma
 from ..records import Alignment, FaceSet, OnStep
 from ..runtime.progress import within
 from .enlarge import check_factor, check_room, chosen_factor, enlarge
-from .keep_person import KeptPeople, keep_person
-from .restorer import Restorer, restore_faces
+from .grey import find_grey
+from .keep_person import KeptPeople
+from .restorer import Restorer
+from .settings import RestoreSettings, chosen_mask, crop_size_of
+from .stages import paste_crops, restore_crops
 from .upscale import Upscaler
 
-DEFAULT_CROP_SIZE = 512
-"""Side in pixels of the aligned crops of a restorer that takes any size."""
-
 _STEPS = 10  # of progress per image: 1 to find its faces, 6 to restore, 2 to enlarge, 1 to paste
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoreSettings:
-    """How `restore_photo` treats the faces; see the stages for what each value means.
-
-    Attributes:
-        score: least confidence in [0, 1] of a face (`detect_faces`).
-        min_size: least longer box side in pixels; smaller faces are left alone.
-        crop_size: side in pixels of the aligned crops; None for the restorer's own size.
-        fidelity: 0 (best looking) to 1 (closest to the input), for restorers that have it.
-        strength: blend from the input (0) to the restored face (1).
-        lock: how much of the coarse shapes of the input face stays, 0 to 1, down to 1/64 of the
-            crop (`restore_faces`).
-        keep_person: how little a face may become somebody else, 0 to 1 (`keep_person`).
-        colour: how the faces' colours are matched to the photograph (`paste_faces`).
-        mask: which part of a crop is pasted (`paste_faces`); "auto" is "parsing" where there
-            is a parser and "soft oval" else.
-        feather: width of the mask's soft edge (`paste_faces`).
-        batch_size: faces that go through the restorer at once.
-        enlarge: "auto" (so that the faces reach the size at which they are restored), 1, 2 or 4
-            (`bfr.restore.enlarge`); one factor for a whole batch.
-        grain: how much of the photograph's grain the faces get, 0 to 1 (`paste_faces`).
-        seed: draws the grain.
-        doubtful: whether to restore what is hardly a face, too (`bfr.faces.doubt`).
-    """
-
-    score: float = 0.5
-    min_size: float = 0.0
-    crop_size: int | None = None
-    fidelity: float = 0.5
-    strength: float = 1.0
-    lock: float = 0.0
-    keep_person: float = 0.5
-    colour: str = "low frequency"
-    mask: str = "auto"
-    feather: float = 0.1
-    batch_size: int = 8
-    enlarge: int | str = 1
-    grain: float = 0.0
-    seed: int = 0
-    doubtful: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +87,7 @@ def restore_photo(
     """
     settings = settings or RestoreSettings()
     check_factor(settings.enlarge)
-    mask = chosen_mask(settings, parser)
+    chosen_mask(settings, parser)  # refuses a wrong one before any work
 
     def stage(start: int, stop: int) -> OnStep:
         """Progress within one stage: the steps from start to stop of each image."""
@@ -150,99 +104,24 @@ def restore_photo(
     crops, alignment = align_faces(images, faces, size)
     factor = chosen_factor(settings.enlarge, alignment.faces, size, faces.image_size)
     check_room(images.shape, factor, images.device)  # before the work of restoring
-    restored = restore_faces(
-        crops,
-        restorer,
-        fidelity=settings.fidelity,
-        lock=settings.lock,
-        lock_factor=person_factor(size),
-        batch_size=settings.batch_size,
-        on_step=stage(1, 7),
-    )
-    people = keep_person(crops, restored, alignment.faces, identity, settings.keep_person)
-    restored = people.crops
+    people = restore_crops(crops, alignment.faces, restorer, settings, identity, stage(1, 7))
     large = enlarge(images, factor, upscaler, stage(7, 9))
     grey = find_grey(images)
-    pasted, masks = paste_faces(
+    pasted, masks = paste_crops(
         large,
-        restored,
+        people.crops,
         alignment,
-        mask=mask,
-        parser=parser if mask == "parsing" else None,
+        settings,
+        parser,
         before=crops,
-        feather=settings.feather,
-        colour=settings.colour,
-        strength=settings.strength,
-        grain=settings.grain,
+        grey=grey,
         seed=settings.seed,
         in_place=in_place or large is not images,
     )
-    pasted = without_tint(grey, pasted, masks)
     stage(9, 10)(1, 1, None)
-    return RestoredPhoto(pasted, masks, faces, restored, alignment, factor, left, people)
+    return RestoredPhoto(pasted, masks, faces, people.crops, alignment, factor, left, people)
 
 
 def no_faces(faces: FaceSet) -> FaceSet:
     """None in any of the same images."""
     return FaceSet(((),) * len(faces.faces), faces.image_size)
-
-
-def crop_size_of(settings: RestoreSettings, restorer: Restorer) -> int:
-    """Side in pixels of the aligned crops."""
-    return settings.crop_size or restorer.size or DEFAULT_CROP_SIZE
-
-
-def person_factor(size: int) -> int:
-    """The low-pass factor of ``lock``: the divisor of the crop size that is nearest to 1/64 of it.
-
-    Colours and light are the photograph's anyway (``colour``); the person is in shapes of a few
-    pixels more than that.
-    """
-    divisors = [n for n in range(2, size + 1) if size % n == 0]
-    return min(divisors, key=lambda n: abs(n - size / 64))
-
-
-def chosen_mask(settings: RestoreSettings, parser: Parser | None) -> str:
-    """The mask that the settings mean, of `bfr.faces.paste.MASKS`.
-
-    Raises:
-        InputError: for "parsing" without a parser.
-    """
-    if settings.mask == "auto":
-        return "soft oval" if parser is None else "parsing"
-    if settings.mask == "parsing" and parser is None:
-        raise InputError('mask "parsing" needs a parser; load one, or choose another mask.')
-    return settings.mask
-
-
-def keep_grey(images: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
-    """Takes the tint that a restorer gave to the faces of images without any colour.
-
-    Args:
-        images: B×3×H×W in [0, 1], as they came.
-        pasted: the same with restored faces.
-        masks: B×1×H×W, how much of each pixel was replaced.
-
-    Returns:
-        ``pasted``, its faces grey wherever the whole image was.
-    """
-    return without_tint(find_grey(images), pasted, masks)
-
-
-def without_tint(grey: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
-    """`keep_grey`, where it is known which images were grey (`find_grey`)."""
-    if not grey.any():
-        return pasted
-    return torch.where(grey & (masks > 0), luma(pasted).clamp(0, 1), pasted)
-
-
-def find_grey(images: Tensor) -> Tensor:
-    """B×1×1×1, whether all pixels of an image are grey."""
-    # Most photographs in colour are told by a few pixels; the others are read whole.
-    few = _are_grey(images[:, :, ::16, ::16])
-    return _are_grey(images) if few.any() else few
-
-
-def _are_grey(images: Tensor) -> Tensor:
-    """B×1×1×1, whether all pixels of an image are grey."""
-    return (images == images[:, :1]).flatten(1).all(1)[:, None, None, None]

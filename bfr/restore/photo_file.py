@@ -14,8 +14,9 @@ from ..files.whole import copy_file
 from ..records import Face, OnStep
 from .enlarge import enlarge_mask
 from .keep_person import KeptPeople
-from .photo import RestoreSettings, restore_photo
+from .photo import restore_photo
 from .restorer import Restorer
+from .settings import RestoreSettings
 from .upscale import Upscaler
 
 

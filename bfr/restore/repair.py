@@ -16,8 +16,9 @@ from ..faces.retinaface import Detector
 from ..image.tensors import check_images
 from ..records import OnStep
 from ..runtime.progress import within
-from .photo import DEFAULT_CROP_SIZE, keep_grey
+from .grey import keep_grey
 from .restorer import Restorer, restore_faces
+from .settings import DEFAULT_CROP_SIZE
 
 _RADIUS = 3.0  # pixels around a hole that fill it
 _WHOLE = 65535.0  # the value of white for OpenCV, which rounds by up to 2 also in floating point

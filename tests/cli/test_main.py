@@ -27,7 +27,7 @@ from bfr.records import Face, FaceSet
 from bfr.restore import photo as pipeline
 from bfr.restore import photo_file, restorer
 from bfr.restore.keep_person import KeptPeople
-from bfr.restore.photo import RestoreSettings
+from bfr.restore.settings import RestoreSettings
 
 FACE = Face(
     box=(30.0, 25.0, 80.0, 90.0),

@@ -15,11 +15,12 @@ from bfr.faces.retinaface import load_detector
 from bfr.files.photos import read_photo
 from bfr.image.crops import cut_crops
 from bfr.records import Face, FaceSet
-from bfr.restore import clip as video
-from bfr.restore import photo as pipeline
-from bfr.restore.clip import VideoSettings, find_tracks, restore_frames, restore_video
-from bfr.restore.photo import RestoreSettings, restore_photo
+from bfr.restore import follow, photo, stages
+from bfr.restore.clip import restore_frames, restore_video
+from bfr.restore.follow import find_tracks
+from bfr.restore.photo import restore_photo
 from bfr.restore.restorer import Restorer, load_restorer
+from bfr.restore.settings import RestoreSettings, VideoSettings
 from bfr.restore.steady import fitted, steady_face
 from samples.clip import FOLDER, film
 from tests.portraits import face_at
@@ -56,9 +57,9 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         options["on_step"](len(crops), len(crops), crops)
         return 1 - crops
 
-    for module in (video, pipeline):
+    for module in (follow, photo):
         monkeypatch.setattr(module, "detect_faces", detect_faces)
-        monkeypatch.setattr(module, "restore_faces", restore_faces)
+    monkeypatch.setattr(stages, "restore_faces", restore_faces)
     return calls
 
 

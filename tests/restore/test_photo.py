@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from bfr.errors import CancelledError, InputError, OutOfMemoryError
 from bfr.records import Face, FaceSet
-from bfr.restore import photo
+from bfr.restore import photo, stages
 from bfr.restore.enlarge import resample
-from bfr.restore.photo import RestoreSettings, restore_photo
+from bfr.restore.photo import restore_photo
 from bfr.restore.restorer import Restorer
+from bfr.restore.settings import RestoreSettings
 
 FACE = Face(
     box=(30.0, 25.0, 80.0, 90.0),
@@ -57,7 +58,7 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(photo, "set_aside", set_aside)
     monkeypatch.setattr(photo, "detect_faces", detect_faces)
-    monkeypatch.setattr(photo, "restore_faces", restore_faces)
+    monkeypatch.setattr(stages, "restore_faces", restore_faces)
     return calls
 
 

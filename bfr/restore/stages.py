@@ -1,0 +1,102 @@
+"""The stages that photographs and clips share: faces restored as the same people, and pasted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ..faces.identity import Identity
+from ..faces.parsing import Parser
+from ..faces.paste import paste_faces
+from ..records import Alignment, Face, OnStep
+from .grey import without_tint
+from .keep_person import KeptPeople, keep_person
+from .restorer import Restorer, restore_faces
+from .settings import RestoreSettings, chosen_mask
+
+
+def restore_crops(
+    crops: Tensor,
+    faces: Sequence[Face],
+    restorer: Restorer,
+    settings: RestoreSettings,
+    identity: Identity | None,
+    on_step: OnStep | None,
+) -> KeptPeople:
+    """Restores aligned faces as far as they stay the same people.
+
+    Args:
+        crops: N×3×S×S RGB in [0, 1].
+        faces: where the N faces are in their photographs.
+        restorer: of `load_restorer`.
+        settings: ``fidelity``, ``lock``, ``batch_size`` and ``keep_person`` count here.
+        identity: of `load_identity`; None keeps no person and measures none.
+        on_step: see `restore_faces`.
+    """
+    restored = restore_faces(
+        crops,
+        restorer,
+        fidelity=settings.fidelity,
+        lock=settings.lock,
+        lock_factor=person_factor(crops.shape[-1]),
+        batch_size=settings.batch_size,
+        on_step=on_step,
+    )
+    return keep_person(crops, restored, faces, identity, settings.keep_person)
+
+
+def paste_crops(
+    images: Tensor,
+    restored: Tensor,
+    alignment: Alignment,
+    settings: RestoreSettings,
+    parser: Parser | None,
+    *,
+    before: Tensor,
+    grey: Tensor,
+    seed: int,
+    in_place: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Pastes restored faces as the settings say; into a grey photograph, grey ones.
+
+    Args:
+        images: B×3×H×W RGB in [0, 1], the photographs, enlarged or not.
+        restored: N×3×S×S RGB in [0, 1].
+        alignment: where they belong.
+        settings: ``mask``, ``feather``, ``colour``, ``strength`` and ``grain`` count here.
+        parser: of `load_parser`, for the mask "parsing".
+        before: N×3×S×S, the faces as they were cut.
+        grey: B×1×1×1, which photographs have no colour (`find_grey`).
+        seed: draws the grain.
+        in_place: whether ``images`` itself may be written to.
+
+    Returns:
+        The images, and B×1×H×W masks in [0, 1] of what was replaced.
+    """
+    mask = chosen_mask(settings, parser)
+    pasted, masks = paste_faces(
+        images,
+        restored,
+        alignment,
+        mask=mask,
+        parser=parser if mask == "parsing" else None,
+        before=before,
+        feather=settings.feather,
+        colour=settings.colour,
+        strength=settings.strength,
+        grain=settings.grain,
+        seed=seed,
+        in_place=in_place,
+    )
+    return without_tint(grey, pasted, masks), masks
+
+
+def person_factor(size: int) -> int:
+    """The low-pass factor of ``lock``: the divisor of the crop size that is nearest to 1/64 of it.
+
+    Colours and light are the photograph's anyway (``colour``); the person is in shapes of a few
+    pixels more than that.
+    """
+    divisors = [n for n in range(2, size + 1) if size % n == 0]
+    return min(divisors, key=lambda n: abs(n - size / 64))
