@@ -87,7 +87,7 @@ class DegradeFaces(io.ComfyNode):
                 damage_input("gfpgan"),
                 schemas.seed_input(
                     "Draws the damage within its kind; the same seed, the same damage. "
-                    "Picture number n of a batch uses seed + n."
+                    "Each further picture of a batch uses the next seed."
                 ),
                 *(
                     io.Float.Input(

@@ -100,7 +100,7 @@ def guidance_inputs() -> list[io.Input]:
         ),
         seed_input(
             "Draws the noise, and with it the invented detail: another seed gives other hairs "
-            "and pores on the same face. Face n of a batch uses seed + n."
+            "and pores on the same face. Each further face of a batch uses the next seed."
         ),
         slider(
             "eta",

@@ -159,11 +159,13 @@ class SweepGuidance(io.ComfyNode):
                 *axis_inputs("down", "detail", "-1, 0, 1", [sweep.NOTHING]),
                 io.Int.Input(
                     "face",
-                    display_name="face",
+                    display_name="skip faces",
                     default=0,
                     min=0,
                     max=4095,
-                    tooltip="The number of the face in the batch, from 0.",
+                    tooltip="So many faces of the batch are left out before face number counts. "
+                    "Older workflows choose their face with it.",
+                    advanced=True,
                 ),
                 *guidance_inputs(),
                 *slider_inputs(),
@@ -173,6 +175,15 @@ class SweepGuidance(io.ComfyNode):
                     optional=True,
                     tooltip="From Load Face Detector: also measures how far eyes, nose and "
                     "mouth have moved.",
+                ),
+                io.Int.Input(
+                    "face_number",
+                    display_name="face number",
+                    default=1,
+                    min=1,
+                    max=4096,
+                    optional=True,
+                    tooltip="Which face of the batch: 1 is the first.",
                 ),
             ],
             outputs=[
@@ -206,15 +217,17 @@ class SweepGuidance(io.ComfyNode):
         down_values,
         face,
         detector=None,
+        face_number=1,
         **guidance,
     ) -> io.NodeOutput:
         guesses, _ = to_core(crops, "crops")
-        if face >= len(guesses):
+        number = face + face_number
+        if number > len(guesses):
             raise InputError(
-                f"face must be below the number of faces in crops, {len(guesses)}, got {face}. The "
-                "first face is 0."
+                f"face number must be at most the number of faces in crops, {len(guesses)}, got "
+                f"{number}. Lower it."
             )
-        guess = guesses[face : face + 1]
+        guess = guesses[number - 1 : number]
         columns = sweep.read_axis(across, across_values)
         rows = sweep.read_axis(down, down_values)
         cells = sweep.plan(columns, rows, guidance, prior.prior)

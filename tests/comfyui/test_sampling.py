@@ -207,7 +207,8 @@ MISTAKES = {
     "no values": ("sweep", {"down_values": " , "}, "whole numbers"),
     "the same twice": ("sweep", {"down": "low-pass factor"}, "two parameters"),
     "nothing possible": ("sweep", {"down_values": "8, 9"}, "got 0 of 4"),
-    "face": ("sweep", {"face": 1}, "faces in crops, 1, got 1"),
+    "face": ("sweep", {"face_number": 2}, "faces in crops, 1, got 2"),
+    "face of an older workflow": ("sweep", {"face": 1}, "faces in crops, 1, got 2"),
 }
 
 
