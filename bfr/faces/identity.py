@@ -9,6 +9,7 @@ far, and a face at all. Where it says nothing, the distance is NaN, never 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
 
 from ..errors import (
@@ -165,17 +167,24 @@ def distance_of(embeddings: Tensor, reference: Tensor) -> Tensor:
     return ((embeddings - reference).square().sum(-1) + 1e-12).sqrt() - 1e-6
 
 
-def identity_loss(faces: Tensor, reference: Tensor, identity: Identity) -> Tensor:
+def identity_loss(
+    faces: Tensor, reference: Tensor, identity: Identity, blur: float = 0.0
+) -> Tensor:
     """The mean absolute difference of the embeddings, GFPGAN's identity term (weight 10 there).
 
     Wang, Li, Zhang and Shan ("Towards Real-World Blind Face Restoration with Generative Facial
     Prior", CVPR 2021, eq. 6) take ArcFace and the ground truth; give the restorer's first guess
     or its input as the reference here, not the pseudo target, which may be somebody else.
 
+    A network that is trained against the recogniser itself soon draws faint grids, which bring
+    embeddings nearer and faces no nearer. Behind a blur they cannot be seen, and features can.
+
     Args:
         faces: B×3×S×S RGB, nominally in [0, 1]; gradients flow to them.
         reference: B×3×T×T RGB in [0, 1]; no gradients.
         identity: of `load_identity`, on the faces' device.
+        blur: deviation of the Gaussian that both are seen through, as a share of their sides; 0
+            for none.
 
     Returns:
         A scalar.
@@ -190,8 +199,16 @@ def identity_loss(faces: Tensor, reference: Tensor, identity: Identity) -> Tenso
         )
     with torch.autocast(faces.device.type, enabled=False):
         with torch.no_grad():
-            wanted = identity.embed(reference.float())
-        return (identity.embed(faces.float().clamp(0, 1)) - wanted).abs().mean()
+            wanted = identity.embed(_blurred(reference.float(), blur))
+        return (identity.embed(_blurred(faces.float().clamp(0, 1), blur)) - wanted).abs().mean()
+
+
+def _blurred(faces: Tensor, share: float) -> Tensor:
+    deviation = share * faces.shape[-1]
+    if not deviation:
+        return faces
+    side = 2 * math.ceil(3 * deviation) + 1
+    return gaussian_blur2d(faces, (side, side), (deviation, deviation), "reflect")
 
 
 def readable(landmarks: Tensor) -> Tensor:

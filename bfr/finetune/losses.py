@@ -34,6 +34,8 @@ _FROZEN = {
 """Parameters that are not trained, by architecture: CodeFormer's because the recipe freezes them,
 the others because the restored face does not depend on them, or not smoothly."""
 
+_BLUR = 2 / 256  # that the person is compared through, as a share of a face's side
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
@@ -143,7 +145,7 @@ class Regression(Objective):
             else:
                 terms["adversarial"] = weight * self._fooled(restored)
         if self.identity is not None and batch.guess is not None:
-            moved = identity_loss(_in_place(restored, batch), batch.guess, self.identity)
+            moved = identity_loss(_in_place(restored, batch), batch.guess, self.identity, _BLUR)
             terms["identity"] = self.settings.identity * moved
         return terms, restored
 

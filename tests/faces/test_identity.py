@@ -87,6 +87,16 @@ def test_the_loss_pulls_a_face_towards_its_person(identity: Identity, faces: Ten
     assert same.item() == pytest.approx(0, abs=1e-4)
 
 
+def test_behind_a_blur_the_loss_asks_for_no_fine_grid(identity: Identity, faces: Tensor):
+    def finest(blur: float) -> float:
+        face = faces[1:2].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(identity_loss(face, faces[:1], identity, blur), face)
+        power = torch.fft.rfft2(gradient).abs().square()
+        return float(power[..., 64:192, :].sum() / power.sum())  # periods of less than 4 pixels
+
+    assert 0 < 100 * finest(2 / 256) < finest(0)
+
+
 def test_what_cannot_be_compared_is_absent_and_not_zero(identity: Identity, faces: Tensor):
     known = torch.tensor([True, False, True])
     apart = identity_distance(faces, faces, identity, readable=known)

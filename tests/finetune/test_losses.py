@@ -74,7 +74,7 @@ def test_the_person_is_compared_where_the_patch_was_cut_from():
     whole[0, :, 64:, :32], whole[1, :, 3:35, 41:73] = (
         restored if restored is not None else given.lq
     ).detach()
-    expected = 10 * identity_loss(whole, guess, load_identity())
+    expected = 10 * identity_loss(whole, guess, load_identity(), 2 / 256)
     assert expected > 0 and torch.allclose(terms["identity"], expected)
     terms["identity"].backward()
     assert any(grad is not None and grad.any() for grad in gradients(restorer.network).values())
