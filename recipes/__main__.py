@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from . import aligned, detector, niqe, prior, restorer
+from . import aligned, background, detector, niqe, prior, restorer
 
-RECIPES = ("detector", "faces", "restorer", "niqe", "prior")
+RECIPES = ("detector", "faces", "restorer", "niqe", "prior", "background")
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 _SMOKE_FILES = 8  # of each folder
 
@@ -57,6 +57,12 @@ def commands(recipe: str, data: Path, runs: Path, weights: Path) -> Iterator[Com
         run = runs / "prior"
         yield command(prior.main, "train", faces, run, "--minutes", 1000, trains=True)
         yield command(prior.main, "export", run, weights / "prior.safetensors")
+
+    elif recipe == "background":
+        squares, run = runs / "squares", runs / "background"
+        yield command(background.main, "prepare", data, squares)
+        yield command(background.main, "train", squares, run, "--minutes", 30, trains=True)
+        yield command(background.main, "export", run, weights / "background.safetensors")
 
 
 def small_copy(data: Path, to: Path) -> Path:

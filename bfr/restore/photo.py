@@ -14,6 +14,7 @@ from ..faces.parsing import Parser
 from ..faces.retinaface import Detector
 from ..records import Alignment, FaceSet, OnStep
 from ..runtime.progress import within
+from .background import check_cleaner, check_strength, restore_background
 from .enlarge import check_factor, check_room, chosen_factor, enlarge
 from .grey import find_grey
 from .keep_person import KeptPeople
@@ -22,7 +23,7 @@ from .settings import RestoreSettings, chosen_mask, crop_size_of
 from .stages import paste_crops, restore_crops
 from .upscale import Upscaler
 
-_STEPS = 10  # of progress per image: 1 to find its faces, 6 to restore, 2 to enlarge, 1 to paste
+_STEPS = 10  # of progress per image: 1 to find its faces, 5 to restore, 1 to clean, 2 to enlarge
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class RestoredPhoto:
 
     Attributes:
         images: B×3×H'×W' float32 RGB in [0, 1], H' and W' being ``factor`` times the input's;
-            bit-identical to the (enlarged) input where ``masks`` is 0.
+            where ``masks`` is 0, bit-identical to the input, as it is cleaned and enlarged.
         masks: B×1×H'×W' float32 in [0, 1], how much of each pixel was replaced.
         faces: the faces of each image, in pixels of the input; where there are none, only the
             size changed.
@@ -62,6 +63,7 @@ def restore_photo(
     upscaler: Upscaler | None = None,
     identity: Identity | None = None,
     in_place: bool = False,
+    cleaner: Upscaler | None = None,
 ) -> RestoredPhoto:
     """Restores every face of a batch of photographs.
 
@@ -76,10 +78,12 @@ def restore_photo(
         identity: of `load_identity`, which keeps the person and measures it; None for neither.
         in_place: restore the faces in ``images`` itself, where it is not enlarged: it saves the
             memory of a copy of large photographs.
+        cleaner: a 1× network for ``settings.background``; None for the embedded one.
 
     Returns:
         The photographs on the device of ``images``. One without a face comes back as it is or
-        only enlarged, and ``faces`` holds an empty tuple in its place. A grey one stays grey.
+        only cleaned and enlarged, and ``faces`` holds an empty tuple in its place. A grey one
+        stays grey.
 
     Raises:
         InputError: images that are no finite B×3×H×W batch, or a setting out of its range.
@@ -88,6 +92,9 @@ def restore_photo(
     settings = settings or RestoreSettings()
     check_factor(settings.enlarge)
     chosen_mask(settings, parser)  # refuses a wrong one before any work
+    check_strength(settings.background)
+    if cleaner is not None:
+        check_cleaner(cleaner)
 
     def stage(start: int, stop: int) -> OnStep:
         """Progress within one stage: the steps from start to stop of each image."""
@@ -104,8 +111,9 @@ def restore_photo(
     crops, alignment = align_faces(images, faces, size)
     factor = chosen_factor(settings.enlarge, alignment.faces, size, faces.image_size)
     check_room(images.shape, factor, images.device)  # before the work of restoring
-    people = restore_crops(crops, alignment.faces, restorer, settings, identity, stage(1, 7))
-    large = enlarge(images, factor, upscaler, stage(7, 9))
+    people = restore_crops(crops, alignment.faces, restorer, settings, identity, stage(1, 6))
+    cleaned = restore_background(images, settings.background, cleaner, stage(6, 7))
+    large = enlarge(cleaned, factor, upscaler, stage(7, 9))
     grey = find_grey(images)
     pasted, masks = paste_crops(
         large,

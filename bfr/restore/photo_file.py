@@ -38,13 +38,15 @@ def restore_file(
     on_step: OnStep | None = None,
     upscaler: Upscaler | None = None,
     identity: Identity | None = None,
+    cleaner: Upscaler | None = None,
 ) -> RestoredFile:
-    """Restores the faces of a photograph; one that is neither changed nor enlarged is copied.
+    """Restores the faces of a photograph; one of which nothing is changed is copied.
 
     Args:
         source: the photograph, local or remote.
         target: where the result goes, in the format of its suffix; a local folder exists.
-        detector, restorer, settings, parser, on_step, upscaler, identity: as of `restore_photo`.
+        detector, restorer, settings, parser, on_step, upscaler, identity, cleaner: as of
+            `restore_photo`.
 
     Raises:
         ImageError: if it is no photograph.
@@ -62,12 +64,13 @@ def restore_file(
             upscaler=upscaler,
             identity=identity,
             in_place=True,
+            cleaner=cleaner,
         )
         (faces,), factor, people = restored.faces.faces, restored.factor, restored.people
         alpha = None if photo.alpha is None else enlarge_mask(photo.alpha, factor)
         photo = replace(photo, pixels=restored.images, alpha=alpha)
         del restored  # and the original with it: writing a large photograph needs the room
-        if faces or factor > 1:
+        if faces or factor > 1 or (settings is not None and settings.background):
             write_photo(target, photo)
         else:
             copy_file(original, target)

@@ -36,6 +36,8 @@ class RestoreSettings:
         grain: how much of the photograph's grain the faces get, 0 to 1 (`paste_faces`).
         seed: draws the grain.
         doubtful: whether to restore what is hardly a face, too (`bfr.faces.doubt`).
+        background: how much noise, grain and JPEG are taken out of the whole photograph, 0 to 1
+            (`restore_background`); 0 leaves what is around the faces as it is.
     """
 
     score: float = 0.5
@@ -53,6 +55,7 @@ class RestoreSettings:
     grain: float = 0.0
     seed: int = 0
     doubtful: bool = True
+    background: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +97,14 @@ def check_settings(settings: VideoSettings, parser: Parser | None) -> None:
     """Refuses settings that cannot be.
 
     Raises:
-        InputError: a chunk without a frame, a negative steadiness, or a mask "parsing" without
-            a parser.
+        InputError: a chunk without a frame, a negative steadiness, a background, or a mask
+            "parsing" without a parser.
     """
+    if settings.background:
+        raise InputError(
+            f"background must be 0 for a clip, got {settings.background}: it would flicker. "
+            "Denoise the clip with a video denoiser first."
+        )
     if settings.chunk < 1:
         raise InputError(f"chunk must be at least 1 frame, got {settings.chunk}.")
     if not settings.steadiness >= 0:

@@ -16,6 +16,7 @@ def summary(
     crop_size: int,
     factor: int,
     size: tuple[int, int],
+    background: float = 0.0,
 ) -> str:
     """Says what was restored, what would show more of it, and what was left alone.
 
@@ -28,6 +29,7 @@ def summary(
         crop_size: side in pixels of the aligned crops.
         factor: by which the photograph was enlarged.
         size: height and width of the result.
+        background: how much of the whole photograph's noise was taken, 0 to 1.
     """
     if faces:
         done = f"{counted(len(faces), 'face')} restored{_hint(faces, crop_size, factor)}"
@@ -36,8 +38,10 @@ def summary(
     parts = [done]
     if factor > 1:
         parts[0] += f", enlarged {factor}× to {size[1]}×{size[0]} px"
-    elif not faces:
+    elif not faces and not background:
         parts[0] += ", unchanged"
+    if background:
+        parts.append(f"background cleaned by {100 * background:.0f} %")
     if left:
         parts.append(f"{counted(len(left), 'doubtful face')} left alone (a hand?)")
     return "; ".join(parts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,16 +16,40 @@ from ..files.weights import read_state_dict
 from ..records import OnStep
 from ..runtime.memory import is_out_of_memory
 
-_OVERLAP = 32  # pixels of its input by which a tile reaches into its neighbours
 _LEAST_TILE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """How tiles join, in pixels of a network's input.
+
+    Attributes:
+        overlap: by which a tile reaches into its neighbours, and fades into them.
+        margin: the outer part of the overlap that does not count: where a network sees no farther
+            than that, tiles join as if there were none.
+        step: at whose multiples tiles begin.
+    """
+
+    overlap: int = 32
+    margin: int = 0
+    step: int = 1
+
+
+_FADING = Seams()
+_LEAST_WEIGHT = 1e-7  # of a margin, where no other tile is
 
 
 class Upscaler(Protocol):
     """A network that enlarges images: any descriptor of spandrel, as Load Upscale Model gives."""
 
-    scale: int
-    input_channels: int
-    output_channels: int
+    @property
+    def scale(self) -> int: ...
+
+    @property
+    def input_channels(self) -> int: ...
+
+    @property
+    def output_channels(self) -> int: ...
 
     @property
     def device(self) -> torch.device: ...
@@ -34,11 +60,12 @@ class Upscaler(Protocol):
     def __call__(self, image: Tensor, /) -> Tensor: ...
 
 
-def load_upscaler(path: str | Path) -> Any:
+def load_upscaler(path: str | Path, check: Callable[[Any], None] | None = None) -> Any:
     """Loads a network that enlarges; its architecture is read from the file's keys.
 
     Args:
         path: a ``.safetensors`` or ``.pth`` file of an architecture that spandrel knows.
+        check: refuses what does not fit; None is `check_upscaler`.
 
     Returns:
         spandrel's descriptor on the CPU in evaluation mode, an `Upscaler`.
@@ -60,7 +87,7 @@ def load_upscaler(path: str | Path) -> Any:
         raise WrongArchitectureError(
             f"{path} must be an upscaler, got a {type(upscaler).__name__}. Choose another file."
         )
-    check_upscaler(upscaler)
+    (check or check_upscaler)(upscaler)
     return upscaler.eval()
 
 
@@ -82,7 +109,11 @@ def check_upscaler(upscaler: Upscaler) -> None:
 
 @torch.no_grad()
 def run_tiled(
-    images: Tensor, upscaler: Upscaler, tile: int = 512, on_step: OnStep | None = None
+    images: Tensor,
+    upscaler: Upscaler,
+    tile: int = 512,
+    on_step: OnStep | None = None,
+    seams: Seams = _FADING,
 ) -> Tensor:
     """Runs an upscaler tile by tile; where tiles overlap, they fade into each other.
 
@@ -93,6 +124,7 @@ def run_tiled(
         upscaler: the network, on any device and in any dtype; tiles go to it.
         tile: the longer side of a tile in pixels, its overlap included.
         on_step: called with (tiles done, tiles in all, None).
+        seams: how tiles join.
 
     Returns:
         B×3×(scale·H)×(scale·W) in [0, 1], on the device of ``images``.
@@ -103,11 +135,11 @@ def run_tiled(
     """
     while True:
         try:
-            return _run_tiles(images, upscaler, tile, on_step)
+            return _run_tiles(images, upscaler, tile, on_step, seams)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if tile // 2 < _LEAST_TILE:
+            if tile // 2 < max(_LEAST_TILE, 2 * seams.overlap):
                 raise OutOfMemoryError(
                     f"There is not enough memory to upscale a tile of {tile} pixels. Close other "
                     f"programs, or use a smaller upscaler. ({error})"
@@ -115,9 +147,11 @@ def run_tiled(
             tile //= 2
 
 
-def _run_tiles(images: Tensor, upscaler: Upscaler, tile: int, on_step: OnStep | None) -> Tensor:
+def _run_tiles(
+    images: Tensor, upscaler: Upscaler, tile: int, on_step: OnStep | None, seams: Seams
+) -> Tensor:
     count, channels, height, width = images.shape
-    rows, columns = (_spans(side, tile) for side in (height, width))
+    rows, columns = (_spans(side, tile, seams) for side in (height, width))
     scale = upscaler.scale
     total, done = count * len(rows) * len(columns), 0
     result = images.new_zeros(count, channels, scale * height, scale * width)
@@ -125,7 +159,8 @@ def _run_tiles(images: Tensor, upscaler: Upscaler, tile: int, on_step: OnStep | 
     for y0, y1 in rows:
         for x0, x1 in columns:
             there = (..., slice(scale * y0, scale * y1), slice(scale * x0, scale * x1))
-            weight = _fade(scale * (y1 - y0), scale)[:, None] * _fade(scale * (x1 - x0), scale)
+            down, across = (_fade(scale * side, scale, seams) for side in (y1 - y0, x1 - x0))
+            weight = down[:, None] * across
             weights[there] += weight.to(weights)
             for index in range(count):
                 part = images[index : index + 1, :, y0:y1, x0:x1]
@@ -142,16 +177,18 @@ def _run_tiles(images: Tensor, upscaler: Upscaler, tile: int, on_step: OnStep | 
     return result.div_(weights).clamp_(0, 1)
 
 
-def _spans(length: int, tile: int) -> list[tuple[int, int]]:
-    """Equally long parts of an axis that overlap by `_OVERLAP`, the last one at its end."""
+def _spans(length: int, tile: int, seams: Seams) -> list[tuple[int, int]]:
+    """Parts of an axis that overlap, about equally long, the last one at its end."""
     if length <= tile:
         return [(0, length)]
-    count = math.ceil((length - _OVERLAP) / (tile - _OVERLAP))
+    count = math.ceil((length - seams.overlap) / (tile - seams.overlap))
     starts = [round(i * (length - tile) / (count - 1)) for i in range(count)]
-    return [(start, start + tile) for start in starts]
+    starts = [start // seams.step * seams.step for start in starts]
+    return [(start, start + tile) for start in starts[:-1]] + [(starts[-1], length)]
 
 
-def _fade(length: int, scale: int) -> Tensor:
-    """Weights along a tile: rising over its overlap, never 0."""
+def _fade(length: int, scale: int, seams: Seams) -> Tensor:
+    """Weights along a tile: rising over its overlap, behind its margin, and never 0."""
     place = torch.arange(length, dtype=torch.float32) + 0.5
-    return (torch.minimum(place, length - place) / (scale * _OVERLAP)).clamp(max=1)
+    inside = torch.minimum(place, length - place) / scale - seams.margin
+    return (inside / (seams.overlap - seams.margin)).clamp(_LEAST_WEIGHT, 1)

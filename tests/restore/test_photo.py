@@ -195,3 +195,32 @@ def test_doubtful_faces_are_left_alone_unless_they_are_asked_for(
     assert torch.equal(sure.images[0, :, y, x], images[0, :, y, x])
     everything = restore_photo(images, NETWORK, NETWORK)
     assert everything.faces.faces[0] == (FACE, SMALL) and not everything.left.count
+
+
+def test_the_background_is_cleaned_under_the_faces(images: Tensor, chain: dict[str, Any]):
+    """Where no face is pasted stands what the network makes of the photograph; faces are found
+    and cut as it came."""
+
+    class Darker:
+        scale, input_channels, output_channels = 1, 3, 3
+        device, dtype = torch.device("cpu"), torch.float32
+
+        def __call__(self, image: Tensor, /) -> Tensor:
+            return image / 2
+
+    before = images.clone()
+    plain = restore_photo(images, NETWORK, NETWORK, cleaner=Darker())
+    cuts = chain["crops"].clone()
+    result = restore_photo(
+        images, NETWORK, NETWORK, RestoreSettings(background=0.5), cleaner=Darker()
+    )
+    assert torch.equal(images, before) and torch.equal(chain["crops"], cuts)
+    outside = result.masks.expand_as(images) == 0
+    torch.testing.assert_close(result.images[outside], 0.75 * images[outside])
+    assert torch.equal(plain.images[outside], images[outside])
+
+
+@pytest.mark.parametrize("background", [-0.1, 1.1, float("nan")])
+def test_a_background_out_of_its_range_is_refused(images: Tensor, background: float):
+    with pytest.raises(InputError, match="background"):
+        restore_photo(images, NETWORK, NETWORK, RestoreSettings(background=background))

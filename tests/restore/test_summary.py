@@ -33,6 +33,12 @@ def test_doubtful_faces_are_told(faces):
     assert "doubtful" not in told(*faces)
 
 
+def test_a_cleaned_background_is_told():
+    text = summary((), (), crop_size=256, factor=1, size=(30, 40), background=0.5)
+    assert "background cleaned by 50 %" in text and "unchanged" not in text
+    assert "background" not in told()
+
+
 def test_without_a_face_nothing_is_promised():
     assert "no face" in told() and "unchanged" in told()
     assert "unchanged" not in told(factor=2)
