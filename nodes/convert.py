@@ -95,6 +95,31 @@ def to_bounding_boxes(faces: FaceSet) -> list[list[dict[str, Any]]]:
     ]
 
 
+def from_bounding_boxes(boxes: Any, count: int) -> list[list[tuple[float, float, float, float]]]:
+    """ComfyUI's BOUNDING_BOX as ``(x0, y0, x1, y1)`` in pixels, a list for each of some images.
+
+    Args:
+        boxes: a box, a list of boxes, which count for every image, or a list for each image.
+        count: of the images.
+
+    Raises:
+        InputError: if they are no boxes.
+    """
+    frames = [boxes] if isinstance(boxes, dict) else list(boxes or [])
+    if all(isinstance(box, dict) for box in frames):
+        frames = [frames] * count
+    elif len(frames) == 1:  # as Create Bounding Boxes gives them, drawn on one image
+        frames *= count
+    try:
+        corners = [[(b["x"], b["y"], b["width"], b["height"]) for b in frame] for frame in frames]
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            "boxes must be BOUNDING_BOX, with x, y, width and height each, got something else. "
+            "Connect Create Bounding Boxes."
+        ) from error
+    return [[(x, y, x + width, y + height) for x, y, width, height in frame] for frame in corners]
+
+
 def _mediapipe_face(face: dict[str, Any]) -> Face:
     mesh = torch.as_tensor(face["landmarks_xy"], dtype=torch.float64)
     needed = max(map(max, _MEDIAPIPE_POINTS))

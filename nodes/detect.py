@@ -7,13 +7,14 @@ from torch import Tensor
 
 from ..bfr.errors import InputError
 from ..bfr.faces.detect import detect_faces
+from ..bfr.faces.drawn import add_drawn_faces
 from ..bfr.faces.overlay import draw_faces
 from ..bfr.faces.person import distances_to, embed_person
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.faces.select import SORTS, select_faces
-from ..bfr.records import FaceSet
+from ..bfr.records import FaceSet, counted
 from . import memory, schemas
-from .convert import mask_to_core, to_bounding_boxes, to_comfy, to_core
+from .convert import from_bounding_boxes, mask_to_core, to_bounding_boxes, to_comfy, to_core
 
 
 def parse_indices(text: str) -> list[int] | None:
@@ -69,6 +70,15 @@ class DetectFaces(io.ComfyNode):
                 ),
                 schemas.score_input(),
                 schemas.min_size_input(),
+                io.BoundingBox.Input(
+                    "boxes",
+                    display_name="boxes",
+                    optional=True,
+                    socketless=False,
+                    force_input=True,
+                    tooltip="Boxes drawn by hand, from Create Bounding Boxes, around faces that "
+                    "are missed, from hairline to chin. They get the numbers after the others.",
+                ),
             ],
             outputs=[
                 schemas.Faces.Output(
@@ -87,19 +97,29 @@ class DetectFaces(io.ComfyNode):
                     display_name="bounding boxes",
                     tooltip="The boxes in ComfyUI's own type, a list for each image.",
                 ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="How many faces there are, and what was seen in each drawn box.",
+                ),
             ],
         )
 
     @classmethod
-    def execute(cls, image, score, min_size, detector=None) -> io.NodeOutput:
+    def execute(cls, image, score, min_size, detector=None, boxes=None) -> io.NodeOutput:
         images, _ = to_core(image)
         detector = detector or memory.manage_detector(load_detector())
         memory.load(detector)
         faces = detect_faces(
             images, detector, score=score, min_size=min_size, on_step=memory.progress()
         )
+        told = ""
+        if boxes:
+            drawn = from_bounding_boxes(boxes, len(images))
+            faces, told = add_drawn_faces(images, faces, drawn, detector)
         overlay = to_comfy(draw_faces(images, faces))
-        return io.NodeOutput(faces, overlay, faces.count, to_bounding_boxes(faces))
+        report = f"{counted(faces.count, 'face')}\n{told}".strip()
+        return io.NodeOutput(faces, overlay, faces.count, to_bounding_boxes(faces), report)
 
 
 class SelectFaces(io.ComfyNode):
