@@ -100,7 +100,7 @@ def replace(
 
 
 def known() -> list[io.NodeReplace]:
-    """The nodes of facerestore_cf and of ReActor that restore or cut out faces."""
+    """The nodes of facerestore, facerestore_cf and ReActor that restore or cut out faces."""
     reactor = ["facedetection", "model", "visibility", "codeformer_weight"]
     named = {
         "image": "image",
@@ -123,6 +123,13 @@ def known() -> list[io.NodeReplace]:
             RestorePhoto,
             ["facedetection", "codeformer_fidelity"],
             with_model,
+            **AS_LARGE,
+        ),
+        replace(
+            "FaceRestoreWithModel",
+            RestorePhoto,
+            ["facedetection"],
+            {"image": "image", "restorer": "facerestore_model"},
             **AS_LARGE,
         ),
         replace("CropFace", AlignFaces, ["facedetection"], {"image": "image"}, need_faces=False),

@@ -14,6 +14,7 @@ from tests.comfyui.server import PACK, Server
 pytestmark = pytest.mark.comfyui
 
 MODEL = "mine.safetensors"
+SEEN = ("photo", "cf", "older", "crop", "reactor", "advanced")
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,9 @@ def others() -> prompts.Prompt:
             codeformer_fidelity=0.7,
             **found,
         ),
+        "older": node(
+            "FaceRestoreWithModel", facerestore_model=["loader", 0], image=["photo", 0], **found
+        ),
         "crop": node("CropFace", image=["photo", 0], **found),
         "reactor": node("ReActorRestoreFace", image=["photo", 0], **reactor),
         "advanced": node("ReActorRestoreFaceAdvanced", image=["photo", 0], **reactor, **some),
@@ -47,21 +51,19 @@ def others() -> prompts.Prompt:
 
 def test_their_nodes_become_ours_and_do_the_same(server: Server):
     prompt = others()
-    for name in ("photo", "cf", "crop", "reactor", "advanced"):
+    for name in SEEN:
         prompt[f"{name} seen"] = {**prompts.save(name), "_meta": {"title": name}}
     for item in prompt.values():
         item.setdefault("_meta", {"title": item["class_type"]})
     result = server.run(prompt)
     assert result.succeeded, result.messages
-    seen = {
-        name: server.images(result, f"{name} seen")[0].astype(int)
-        for name in ("photo", "cf", "crop", "reactor", "advanced")
-    }
+    seen = {name: server.images(result, f"{name} seen")[0].astype(int) for name in SEEN}
     assert seen["crop"].shape == (512, 512, 3)
     full = np.abs(seen["cf"] - seen["photo"]).mean()
     half = np.abs(seen["reactor"] - seen["photo"]).mean()
     assert 0.3 * full < half < 0.7 * full, "visibility is our strength"
     assert (seen["reactor"] == seen["advanced"]).all()
+    assert (seen["older"] == seen["cf"]).all(), "only CodeFormer has a fidelity"
 
 
 def test_every_required_input_gets_a_value(server: Server):
