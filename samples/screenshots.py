@@ -21,9 +21,12 @@ from playwright.sync_api import Page, sync_playwright
 
 from samples.pictures import FOLDER
 from tests.browser.conftest import NAMES, OPTIONS, READY
+from tests.comfyui.prompts import own_checkpoint
 from tests.comfyui.server import PACK, Server, find_comfyui, running_server
 
-WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
+WORKFLOWS = [
+    path for path in sorted((PACK / "workflows").glob("*.json")) if not own_checkpoint(path.stem)
+]
 # Groups that are also shown from near, by the beginning of their titles, and the files' names.
 CLOSE = {
     "face_tune_1_guidance": ("3", "sweep"),

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from samples.help_zh import page as chinese_page
+from tests.comfyui.prompts import own_checkpoint
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "web" / "docs"
 README = (ROOT / "README.md").read_text("utf-8")
@@ -51,9 +54,16 @@ def test_no_picture_is_large_or_left_over():
     assert not [path.name for path in files if path.stat().st_size >= 150_000]
     shown = {path for page in PAGES for _, path in pictures(page)}
     shown |= {ROOT / name for name in re.findall(r"\]\((web/[^)]+)\)", README)}
-    workflows = (ROOT / "workflows").glob("*.json")  # for the README, too
-    shown |= {DOCS / "images" / f"workflow_{path.stem}.jpg" for path in workflows}
+    names = [path.stem for path in (ROOT / "workflows").glob("*.json")]  # for the README, too
+    ours = [name for name in names if not own_checkpoint(name)]
+    shown |= {DOCS / "images" / f"workflow_{name}.jpg" for name in ours}
     assert files == shown
+
+
+def test_chinese_pages_are_made_of_the_translation():
+    """After a change of it, ``python -m samples.help_zh``."""
+    pages = {path.parent.name: path.read_text("utf-8") for path in DOCS.glob("*/zh.md")}
+    assert pages == {node_id: chinese_page(node_id, words) for node_id, words in CHINESE.items()}
 
 
 @pytest.mark.parametrize("node_id", sorted(CHINESE))

@@ -42,6 +42,7 @@ MAKE = """([nodes, groups, extra]) => {
         if (unknown.length) throw Error(`${each.type} has no ${unknown}`);
         if (each.text) node.widgets[0].value = each.text;
         if (each.collapsed) node.flags.collapsed = true;
+        if (each.muted) node.mode = LiteGraph.NEVER;
         made[each.name] = node;
     }
     for (const each of nodes) {
@@ -91,7 +92,7 @@ def place(template: Template, name: str) -> tuple[list[dict[str, Any]], list[dic
             nodes.append(
                 {"name": key, "type": node.type, "title": node.title, "pos": [left, bottom],
                  "size": [column.width, node.height], "values": values, "links": links,
-                 "collapsed": not node.height}
+                 "collapsed": not node.height, "muted": column.muted}
             )  # fmt: skip
             bottom += node.height + GAP + TITLE
         if column.group:

@@ -43,11 +43,13 @@ class Column:
         width: of all of them.
         nodes: from top to bottom, by names that `Output` uses.
         group: a title over this column and those after it without one; "" for none.
+        muted: its nodes do not run until the user unmutes them.
     """
 
     width: int
     nodes: Mapping[str, Node]
     group: str = ""
+    muted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from samples.templates.graph import Column, Node, Output, Template
 
 OLD, SMALL, NOISY = (f"face_example_{kind}_photo.png" for kind in ("old", "small", "noisy"))
 CLEAN, ALBUM = "face_example_clean_photo.png", "face_example_album"
+CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"  # as ComfyUI's own first template has it
 
 
 def photo(name: str, height: int = 360, title: str = "") -> Node:
@@ -33,6 +34,19 @@ def picture(node: str, slot: int, height: int, title: str) -> Node:
 
 def compare(before: Output, after: Output, height: int, title: str = "") -> Node:
     return Node("BFR_CompareImages", height, {"before": before, "after": after}, title)
+
+
+def aligned(name: str, size: int, height: int = 330) -> dict[str, Node]:
+    """A photograph, its faces found, and cut out upright."""
+    return {
+        "photo": photo(name, height),
+        "detect": Node("BFR_DetectFaces", 180, {"image": Output("photo")}),
+        "align": Node(
+            "BFR_AlignFaces",
+            110,
+            {"image": Output("photo"), "faces": Output("detect"), "size": size},
+        ),
+    }
 
 
 SIMPLE = Template(
@@ -141,15 +155,64 @@ VIDEO = Template(
     ["save"],
 )  # fmt: skip
 
+REPAINT = Template(
+    340,
+    1110,
+    [
+        Column(300, {
+            **aligned(OLD, 512),
+            "restorer": restorer(),
+            "guess": Node("BFR_RestoreFaces", 0, {
+                "crops": Output("align"), "restorer": Output("restorer")}, "The guess"),
+        }, "1  A face and its guess"),
+        Column(320, {
+            "model": Node("CheckpointLoaderSimple", 130, {"ckpt_name": CHECKPOINT}),
+            "wanted": Node("CLIPTextEncode", 110, {
+                "clip": Output("model", 1), "text": "photo of a face, sharp, natural skin"},
+                "Wanted"),
+            "unwanted": Node("CLIPTextEncode", 100, {
+                "clip": Output("model", 1), "text": "painting, blurry, disfigured"}, "Unwanted"),
+            "encode": Node("VAEEncode", 0, {
+                "pixels": Output("guess"), "vae": Output("model", 2)}),
+            "hold": Node("BFR_ApplyConsistency", 190, {
+                "model": Output("model"), "reference": Output("encode")}),
+            "sample": Node("KSampler", 290, {
+                "model": Output("hold"), "positive": Output("wanted"),
+                "negative": Output("unwanted"), "latent_image": Output("encode"),
+                "cfg": 3, "sampler_name": "dpmpp_2m", "scheduler": "karras", "denoise": 0.5}),
+            "decode": Node("VAEDecode", 0, {
+                "samples": Output("sample"), "vae": Output("model", 2)}, "The repainted faces"),
+        }, "2  Repaint it with your model"),
+        Column(420, {
+            "paste": Node("BFR_PasteFaces", 0, {
+                "image": Output("photo"), "crops": Output("decode"),
+                "alignment": Output("align", 1)}),
+            "compare": compare(Output("photo"), Output("paste"), 640),
+            "save": Node("SaveImage", 340, {
+                "images": Output("paste"), "filename_prefix": "repainted"}, "Save the result"),
+        }, "3  Paste"),
+        Column(340, {
+            "build": Node("BFR_BuildTrainingPairs", 840, {
+                "crops": Output("align"), "guesses": Output("guess"),
+                "targets": Output("decode"), "pairs_name": "repainted_faces"}),
+            "keep": Node("BFR_SaveRestorer", 200, {
+                "restorer": Output("tune"), "file_name": "repainted_tuned"}),
+        }, "4  Muted: tune a restorer to such targets", muted=True),
+        Column(340, {
+            "tune": Node("BFR_FinetuneRestorer", 780, {
+                "pairs": Output("build"), "restorer": Output("restorer"),
+                "run_name": "repainted"}),
+            "better": text("tune", 1, 260, "Is it better?"),
+        }, muted=True),
+    ],
+)  # fmt: skip
+
 GUIDANCE = Template(
     340,
     1070,
     [
         Column(300, {
-            "photo": photo(SMALL, 325),
-            "detect": Node("BFR_DetectFaces", 180, {"image": Output("photo")}),
-            "align": Node("BFR_AlignFaces", 110, {
-                "image": Output("photo"), "faces": Output("detect"), "size": 256}),
+            **aligned(SMALL, 256),
             "restorer": restorer(),
             "report": text("sample", 2, 94, "Report"),
         }, "1  A face"),
@@ -232,13 +295,10 @@ TRAIN = Template(
 
 COMPARE = Template(
     340,
-    1160,
+    1200,
     [
         Column(300, {
-            "photo": photo(CLEAN, 380),
-            "detect": Node("BFR_DetectFaces", 180, {"image": Output("photo")}),
-            "align": Node("BFR_AlignFaces", 120, {
-                "image": Output("photo"), "faces": Output("detect"), "size": 256}),
+            **aligned(CLEAN, 256, 380),
             "four": Node("RepeatImageBatch", 100, {"image": Output("align"), "amount": 4},
                          "Four of them"),
         }, "1  Clean faces, damaged"),
@@ -259,9 +319,9 @@ COMPARE = Template(
                 "given": Output("damage"), "name": "embedded", "compared_name": "locked"}),
         }, "2  Two restorers"),
         Column(520, {
-            "compare": compare(Output("one"), Output("two"), 370, "First and second"),
-            "table": text("measure", 0, 410, "Table"),
-            "plot": picture("measure", 1, 272, "Plot"),
+            "compare": compare(Output("one"), Output("two"), 340, "First and second"),
+            "table": text("measure", 0, 500, "Table"),
+            "plot": picture("measure", 1, 252, "Plot"),
         }, "3  Look and measure"),
     ],
 )  # fmt: skip
@@ -271,6 +331,7 @@ TEMPLATES = {
     "face_restore_2_upscale": UPSCALE,
     "face_restore_3_step_by_step": STEPS,
     "face_restore_4_video": VIDEO,
+    "face_restore_5_detailer_needs_own_checkpoint": REPAINT,
     "face_tune_1_guidance": GUIDANCE,
     "face_tune_2_build_pairs": PAIRS,
     "face_tune_3_train_restorer": TRAIN,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -42,8 +41,7 @@ def album(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def statuses(folder: Path) -> list[str]:
-    lines = (folder / "manifest.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line)["status"] for line in lines]
+    return [pair.status for pair in read_pairs(folder).pairs]
 
 
 def test_pairs_are_rejected_by_click_and_key(editor, album: Path, server: Server):

@@ -31,6 +31,11 @@ def titled(prompt: Prompt, title: str) -> str:
     return key
 
 
+def own_checkpoint(name: str) -> bool:
+    """Whether a workflow needs a diffusion model of the user's own."""
+    return name.endswith("_needs_own_checkpoint")
+
+
 def quick(prompt: Prompt, prior: str) -> Prompt:
     """A workflow with another prior and only four network calls a face."""
     for item in prompt.values():

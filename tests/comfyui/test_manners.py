@@ -26,7 +26,11 @@ websocket = pytest.importorskip("websocket")
 pytestmark = pytest.mark.comfyui
 
 ABOUT = {"licence": "none", "provenance": "made by a rule"}
-WORKFLOWS = sorted(path.stem for path in (PACK / "workflows" / "api").glob("*.json"))
+WORKFLOWS = [
+    path.stem
+    for path in sorted((PACK / "workflows" / "api").glob("*.json"))
+    if not prompts.own_checkpoint(path.stem)
+]
 MEGABYTE = 2**20
 
 

@@ -6,11 +6,16 @@ import gc
 
 import comfy.model_base
 import comfy.model_management as model_management
+import comfy.ops
 import comfy.supported_models
 import torch
 from aiohttp import web
+from comfy.ldm.models.autoencoder import AutoencoderKL
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_patcher import CoreModelPatcher
+from comfy.sd1_clip import SD1ClipModel
 from comfy_api.latest import ComfyExtension, io
+from safetensors.torch import save_file
 from server import PromptServer  # pyright: ignore[reportAttributeAccessIssue]
 
 # The points our conversion reads, as they lie in MediaPipe's canonical face (x right, y up).
@@ -137,9 +142,59 @@ class ProbeDistance(io.ComfyNode):
         return io.NodeOutput(str(float((means[0] - means[1]).abs().mean())))
 
 
+# Stable Diffusion 1.5.
+UNET = {"image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320}
+UNET |= {"num_res_blocks": [2] * 4, "channel_mult": [1, 2, 4, 4], "num_heads": 8}
+UNET |= {"transformer_depth": [1] * 6 + [0] * 2, "transformer_depth_middle": 1}
+UNET |= {"transformer_depth_output": [1] * 9 + [0] * 3, "context_dim": 768}
+UNET |= {"use_spatial_transformer": True, "legacy": False, "use_linear_in_transformer": False}
+VAE = {"double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3}
+VAE |= {"ch": 128, "ch_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_resolutions": []}
+
+
+def random_like(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Half-precision weights that keep the size of what passes through; vectors are constant."""
+    if tensor.ndim < 2:
+        return torch.ones(tensor.shape, dtype=torch.float16)
+    few = torch.randn(min(tensor.numel(), 1 << 20), generator=generator)
+    times = -(-tensor.numel() // len(few))
+    values = few.repeat(times)[: tensor.numel()].reshape(tensor.shape)
+    return (values * tensor[0].numel() ** -0.5).half()
+
+
+class ProbeCheckpoint(io.ComfyNode):
+    """Writes a checkpoint of Stable Diffusion 1.5 at its full size, 2.1 GB, of random weights."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="ProbeCheckpoint",
+            inputs=[io.String.Input("path")],
+            outputs=[io.String.Output()],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, path) -> io.NodeOutput:
+        generator, state = torch.Generator().manual_seed(0), {}
+        operations = comfy.ops.disable_weight_init
+        with torch.device("meta"):
+            unet = UNetModel(**UNET, dtype=torch.float16, operations=operations)
+            parts = {
+                "model.diffusion_model": unet,
+                "first_stage_model": AutoencoderKL(ddconfig={**VAE, "dropout": 0.0}, embed_dim=4),
+                "cond_stage_model": SD1ClipModel(device="meta").clip_l,
+            }
+        for name, part in parts.items():
+            for key, tensor in part.state_dict().items():
+                state[f"{name}.{key}"] = random_like(tensor, generator)
+        save_file(state, path)
+        return io.NodeOutput(str(len(state)))
+
+
 class ProbeExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [ProbeFaceLandmarks, ProbeModel, ProbeLatent, ProbeDistance]
+        return [ProbeFaceLandmarks, ProbeModel, ProbeLatent, ProbeDistance, ProbeCheckpoint]
 
 
 async def comfy_entrypoint() -> ProbeExtension:
