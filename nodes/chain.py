@@ -211,6 +211,27 @@ def upscaler_input() -> io.UpscaleModel.Input:
     )
 
 
+def background_inputs() -> list[io.Input]:
+    """How much the rest of the photograph is cleaned, and by what. They came later, too."""
+    return [
+        schemas.slider(
+            "background",
+            "background",
+            0.0,
+            "Takes noise, grain and JPEG blocks out of the whole photograph, so that it fits the "
+            "restored faces. 0: the rest of the photograph stays as it is. 0.5 keeps some grain.",
+            optional=True,
+        ),
+        io.UpscaleModel.Input(
+            "cleaner",
+            display_name="cleaner",
+            optional=True,
+            tooltip="For background: a denoiser of 1× from Load Upscale Model. Not connected: the "
+            "embedded network.",
+        ),
+    ]
+
+
 def network_inputs() -> list[io.Input]:
     """The networks of a node that does the whole chain, all of them optional."""
     return [

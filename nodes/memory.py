@@ -23,6 +23,7 @@ from ..bfr.files.handles import NetworkHandle
 from ..bfr.image.tensors import to_uint8
 from ..bfr.prior.prior import Prior
 from ..bfr.records import OnStep
+from ..bfr.restore.background import BackgroundRestorer, check_cleaner, load_background
 from ..bfr.restore.restorer import Restorer, from_spandrel
 
 _PREVIEW_SIDE = 512
@@ -112,6 +113,33 @@ def manage_upscaler(upscaler: Any) -> Any:
     if upscaler is not None and getattr(upscaler, "patcher", None) is None:
         upscaler.patcher = patcher(upscaler.model)
     return upscaler
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ManagedBackground(BackgroundRestorer):
+    """The embedded network for whole pictures, which ComfyUI manages."""
+
+    patcher: ModelPatcher
+
+
+def load_cleaner(cleaner: Any) -> Any:
+    """What takes noise out of whole pictures, on the computing device.
+
+    Args:
+        cleaner: an UPSCALE_MODEL of 1×; None for the embedded network.
+
+    Raises:
+        WrongArchitectureError: if it changes the size, or is for faces.
+    """
+    if cleaner is None:
+        background = load_background()
+        cleaner = ManagedBackground(
+            **_fields(background, BackgroundRestorer), patcher=patcher(background.network)
+        )
+    check_cleaner(cleaner)
+    cleaner = manage_upscaler(cleaner)
+    load(cleaner)
+    return cleaner
 
 
 def unmanaged(restorer: Restorer) -> Restorer:

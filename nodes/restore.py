@@ -15,6 +15,7 @@ from . import memory, schemas
 from .chain import (
     FIDELITY,
     ChainInputs,
+    background_inputs,
     batch_size_input,
     enlarge_inputs,
     keep_person_input,
@@ -157,6 +158,7 @@ class RestorePhoto(io.ComfyNode):
                 ),
                 upscaler_input(),
                 keep_person_input(),
+                *background_inputs(),
             ],
             outputs=[
                 io.Image.Output(
@@ -185,13 +187,18 @@ class RestorePhoto(io.ComfyNode):
         parser=None,
         upscaler=None,
         doubtful=True,
+        background=0.0,
+        cleaner=None,
         **chain,
     ) -> io.NodeOutput:
         images, alpha = to_core(image)
         inputs = ChainInputs(**chain)
-        settings = inputs.settings(RestoreSettings, doubtful=doubtful)
+        settings = inputs.settings(RestoreSettings, doubtful=doubtful, background=background)
         networks = load_networks(detector, restorer, parser, upscaler, faces=inputs.batch_size)
-        photo = restore_photo(images, settings=settings, on_step=memory.progress(), **networks)
+        cleaner = memory.load_cleaner(cleaner) if background else None
+        photo = restore_photo(
+            images, settings=settings, on_step=memory.progress(), cleaner=cleaner, **networks
+        )
         restorer = networks["restorer"]
         ignored = "" if inputs.fidelity == FIDELITY or restorer.uses_fidelity else IGNORED
         alpha = None if alpha is None else enlarge_mask(alpha, photo.factor)
@@ -199,11 +206,11 @@ class RestorePhoto(io.ComfyNode):
             to_comfy(photo.images, alpha),
             mask_to_comfy(photo.masks),
             photo.faces.count,
-            report(photo, crop_size_of(settings, restorer)) + ignored,
+            report(photo, crop_size_of(settings, restorer), background) + ignored,
         )
 
 
-def report(photo: RestoredPhoto, crop_size: int) -> str:
+def report(photo: RestoredPhoto, crop_size: int, background: float = 0.0) -> str:
     """A sentence for each image, and its faces; images of a batch are counted from 1."""
     lines, size = [], (photo.images.shape[2], photo.images.shape[3])
     if len(photo.images) != 1:
@@ -213,7 +220,14 @@ def report(photo: RestoredPhoto, crop_size: int) -> str:
     parts = zip(photo.faces.faces, photo.left.faces, strict=True)
     for index, (faces, left) in enumerate(parts, 1):
         name = f"image {index}: " if len(photo.images) > 1 else ""
-        told = summary(faces, left, crop_size=crop_size, factor=photo.factor, size=size)
+        told = summary(
+            faces,
+            left,
+            crop_size=crop_size,
+            factor=photo.factor,
+            size=size,
+            background=background,
+        )
         sizes = "; ".join(
             f"{face.size:.0f} px, score {face.score:.2f}, {next(persons)}" for face in faces
         )

@@ -15,11 +15,13 @@ from ..bfr.files.whole import prepare_folders
 from ..bfr.records import counted
 from ..bfr.restore.photo_file import restore_file
 from ..bfr.restore.settings import RestoreSettings
+from ..bfr.restore.upscale import Upscaler
 from ..bfr.runtime.progress import within
 from . import memory, schemas
 from .chain import (
     ChainInputs,
     Networks,
+    background_inputs,
     enlarge_inputs,
     keep_person_input,
     load_networks,
@@ -105,6 +107,7 @@ class RestoreFolder(io.ComfyNode):
                     "On: it is restored all the same.",
                 ),
                 upscaler_input(),
+                *background_inputs(),
             ],
             outputs=[
                 io.String.Output(
@@ -139,6 +142,8 @@ class RestoreFolder(io.ComfyNode):
         parser=None,
         upscaler=None,
         doubtful=False,
+        background=0.0,
+        cleaner=None,
         **chain,
     ) -> io.NodeOutput:
         photographs, out = user_folder(folder), result_folder(result_name)
@@ -149,16 +154,20 @@ class RestoreFolder(io.ComfyNode):
         targets = plan_targets(find_sources([photographs], out), out, existing)
         prepare_folders(out, targets.values())
         inputs = ChainInputs(**{"keep_person": _KEEP_PERSON, **chain})
-        settings = inputs.settings(RestoreSettings, doubtful=doubtful)
+        settings = inputs.settings(RestoreSettings, doubtful=doubtful, background=background)
         networks = load_networks(detector, restorer, parser, upscaler, faces=inputs.batch_size)
-        lines, faces, failed = restore_all(targets, settings, networks)
+        cleaner = memory.load_cleaner(cleaner) if background else None
+        lines, faces, failed = restore_all(targets, settings, networks, cleaner)
         head = f"{counted(faces, 'face')} restored in {counted(len(targets), 'photograph')}"
         head += f", {failed} failed, in {out}" if failed else f", in {out}"
         return io.NodeOutput("\n".join([head, *lines]), str(out), faces)
 
 
 def restore_all(
-    targets: Mapping[Source, Path], settings: RestoreSettings, networks: Networks
+    targets: Mapping[Source, Path],
+    settings: RestoreSettings,
+    networks: Networks,
+    cleaner: Upscaler | None,
 ) -> tuple[list[str], int, int]:
     """Restores photographs one after the other; one that cannot be restored stops no other.
 
@@ -171,7 +180,14 @@ def restore_all(
     for number, (source, target) in enumerate(targets.items()):
         part = within(on_step, number * _UNIT, (number + 1) * _UNIT, len(targets) * _UNIT)
         try:
-            done = restore_file(source.path, target, settings=settings, on_step=part, **networks)
+            done = restore_file(
+                source.path,
+                target,
+                settings=settings,
+                on_step=part,
+                cleaner=cleaner,
+                **networks,
+            )
         except FaceRestorationError as error:
             failed += 1
             lines.append(f"{source.name}: failed: {error}")

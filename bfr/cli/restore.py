@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..files.reports import check_report
 from ..files.sources import find_sources, plan_targets
 from ..files.whole import prepare_folders
 from ..records import counted
-from .arguments import add_at_once, add_ray
+from .arguments import add_at_once, add_ray, fraction, pick_device
 from .attempts import Found, Job, Work, attempts
 from .parts import Parts
 from .report import earlier_entries, exit_code, process, say, say_unread
 from .restoring import add_restoring, load_networks, settings_of
 
+if TYPE_CHECKING:
+    from ..restore.upscale import Upscaler
+
 
 def add_restore(parser: argparse.ArgumentParser) -> None:
     """The options of the command ``restore``."""
     add_restoring(parser)
+    parser.add_argument(
+        "--background",
+        type=fraction,
+        default=0.0,
+        help="how much noise, grain and JPEG are taken out of the whole photograph (%(default)s)",
+    )
+    parser.add_argument(
+        "--cleaner", type=Path, metavar="FILE", help="a 1× network for --background"
+    )
     add_at_once(parser)
     add_ray(parser)
     parser.set_defaults(command=restore)
@@ -52,11 +66,28 @@ def load_restoring(options: argparse.Namespace) -> Work:
     from ..restore.photo_file import restore_file
     from ..restore.settings import RestoreSettings
 
-    networks, settings = load_networks(options), RestoreSettings(**settings_of(options))
+    networks, cleaner = load_networks(options), load_cleaner_of(options)
+    settings = RestoreSettings(**settings_of(options), background=options.background)
 
     def work(job: Job) -> Found:
         assert job.target is not None
-        done = restore_file(job.source.path, job.target, settings=settings, **networks)
+        done = restore_file(
+            job.source.path, job.target, settings=settings, cleaner=cleaner, **networks
+        )
         return Found(done.faces, done.people.entries())
 
     return work
+
+
+def load_cleaner_of(options: argparse.Namespace) -> Upscaler | None:
+    """The network that --background means; None for 0, which needs none."""
+    if options.background == 0:
+        return None
+    from ..restore.background import load_background, load_cleaner
+
+    device = pick_device(options.device)
+    name = "the embedded network" if options.cleaner is None else options.cleaner.name
+    say(f"The whole photograph is cleaned by {100 * options.background:.0f} % with {name}.")
+    if options.cleaner is not None:
+        return load_cleaner(options.cleaner).to(device)
+    return load_background(precision=options.precision).to(device)

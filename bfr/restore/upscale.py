@@ -159,7 +159,8 @@ def _run_tiles(
     for y0, y1 in rows:
         for x0, x1 in columns:
             there = (..., slice(scale * y0, scale * y1), slice(scale * x0, scale * x1))
-            down, across = (_fade(scale * side, scale, seams) for side in (y1 - y0, x1 - x0))
+            down = _fade(y0, y1, height, scale, seams)
+            across = _fade(x0, x1, width, scale, seams)
             weight = down[:, None] * across
             weights[there] += weight.to(weights)
             for index in range(count):
@@ -187,8 +188,13 @@ def _spans(length: int, tile: int, seams: Seams) -> list[tuple[int, int]]:
     return [(start, start + tile) for start in starts[:-1]] + [(starts[-1], length)]
 
 
-def _fade(length: int, scale: int, seams: Seams) -> Tensor:
-    """Weights along a tile: rising over its overlap, behind its margin, and never 0."""
-    place = torch.arange(length, dtype=torch.float32) + 0.5
-    inside = torch.minimum(place, length - place) / scale - seams.margin
+def _fade(start: int, stop: int, length: int, scale: int, seams: Seams) -> Tensor:
+    """Weights along a tile: towards a neighbour rising over the overlap, behind the margin.
+
+    They are never 0, and 1 at the picture's own borders.
+    """
+    place = (torch.arange(scale * (stop - start), dtype=torch.float32) + 0.5) / scale
+    before = place if start > 0 else torch.full_like(place, math.inf)
+    behind = stop - start - place if stop < length else torch.full_like(place, math.inf)
+    inside = torch.minimum(before, behind) - seams.margin
     return (inside / (seams.overlap - seams.margin)).clamp(_LEAST_WEIGHT, 1)

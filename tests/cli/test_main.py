@@ -157,6 +157,7 @@ def test_format_depth_profile_and_alpha_are_kept(tmp_path: Path):
 def test_settings_of_the_words(photos: Path, tmp_path: Path, stand: Stand):
     words = "--score .7 --min-size 20 --fidelity .2 --strength .4 --lock .3 --colour lab"
     words += " --mask oval --feather .2 --batch-size 3 --enlarge 2 --grain .3 --doubtful"
+    words += " --background .6"
     assert run("restore", photos / "a.jpg", "-o", tmp_path / "out", *words.split()) == 0
     assert stand.settings == RestoreSettings(
         score=0.7,
@@ -171,6 +172,7 @@ def test_settings_of_the_words(photos: Path, tmp_path: Path, stand: Stand):
         enlarge=2,
         grain=0.3,
         doubtful=True,
+        background=0.6,
     )
 
 

@@ -155,6 +155,36 @@ def test_restorers_and_stock_upscale_nodes_go_together(server: Server):
     assert (first == second).all() and third.shape == first.shape
 
 
+def test_the_background_is_cleaned_by_ours_or_by_what_the_core_loads(server: Server):
+    """Our file is one that Load Upscale Model takes; a face restorer is refused with a remedy."""
+    folder = server.base / "models" / "upscale_models"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(PACK / "weights" / "background.safetensors", folder / "cleaner.safetensors")
+    prompt = {
+        "photo": prompts.example(damage="noise"),
+        "stock": node("UpscaleModelLoader", model_name="cleaner.safetensors"),
+        "plain": prompts.restore_photo("photo"),
+        "ours": prompts.restore_photo("photo", background=1.0),
+        "theirs": prompts.restore_photo("photo", background=1.0, cleaner=["stock", 0]),
+        "first": prompts.save("plain"),
+        "second": prompts.save("ours"),
+        "third": prompts.save("theirs"),
+        "report": prompts.show("ours", 3),
+    }
+    result = server.run(prompt)
+    assert result.succeeded, result.messages
+    plain, ours, theirs = (
+        server.images(result, key)[0].astype(int) for key in ("first", "second", "third")
+    )
+    assert (abs(ours - plain) > 3).any() and abs(ours - theirs).mean() < 1
+    assert "background cleaned by 100 %" in str(result.outputs["report"])
+    prompt["faces"] = node("BFR_LoadRestorer", restorer_name="embedded default", download=False)
+    prompt["theirs"] = prompts.restore_photo("photo", background=0.5, cleaner=["faces", 0])
+    result = server.run(prompt)
+    assert not result.succeeded
+    assert "face restorer" in str(result.messages["execution_error"])
+
+
 def test_transparency_is_kept(server: Server):
     prompt = {
         "photo": prompts.example(),
