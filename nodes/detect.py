@@ -75,6 +75,7 @@ class DetectFaces(io.ComfyNode):
                     display_name="boxes",
                     optional=True,
                     socketless=False,
+                    default={"x": 0, "y": 0, "width": 512, "height": 512},  # which ComfyUI adds
                     force_input=True,
                     tooltip="Boxes drawn by hand, from Create Bounding Boxes, around faces that "
                     "are missed, from hairline to chin. They get the numbers after the others.",

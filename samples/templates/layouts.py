@@ -36,11 +36,11 @@ def compare(before: Output, after: Output, height: int, title: str = "") -> Node
     return Node("BFR_CompareImages", height, {"before": before, "after": after}, title)
 
 
-def aligned(name: str, size: int, height: int = 330) -> dict[str, Node]:
+def aligned(name: str, size: int, height: int = 305) -> dict[str, Node]:
     """A photograph, its faces found, and cut out upright."""
     return {
         "photo": photo(name, height),
-        "detect": Node("BFR_DetectFaces", 180, {"image": Output("photo")}),
+        "detect": Node("BFR_DetectFaces", 205, {"image": Output("photo")}),
         "align": Node(
             "BFR_AlignFaces",
             110,
@@ -97,8 +97,8 @@ STEPS = Template(
     940,
     [
         Column(300, {
-            "photo": photo(OLD, 340),
-            "detect": Node("BFR_DetectFaces", 180, {"image": Output("photo")}),
+            "photo": photo(OLD, 315),
+            "detect": Node("BFR_DetectFaces", 205, {"image": Output("photo")}),
             "overlay": picture("detect", 1, 312, "Faces found, numbered"),
         }, "1  Find"),
         Column(300, {
@@ -298,7 +298,7 @@ COMPARE = Template(
     1200,
     [
         Column(300, {
-            **aligned(CLEAN, 256, 380),
+            **aligned(CLEAN, 256, 355),
             "four": Node("RepeatImageBatch", 100, {"image": Output("align"), "amount": 4},
                          "Four of them"),
         }, "1  Clean faces, damaged"),
