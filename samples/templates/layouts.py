@@ -174,7 +174,7 @@ REPAINT = Template(
                 "clip": Output("model", 1), "text": "painting, blurry, disfigured"}, "Unwanted"),
             "encode": Node("VAEEncode", 0, {
                 "pixels": Output("guess"), "vae": Output("model", 2)}),
-            "hold": Node("BFR_ApplyConsistency", 190, {
+            "hold": Node("BFR_ApplyConsistency", 165, {
                 "model": Output("model"), "reference": Output("encode")}),
             "sample": Node("KSampler", 290, {
                 "model": Output("hold"), "positive": Output("wanted"),
