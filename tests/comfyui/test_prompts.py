@@ -177,12 +177,12 @@ def test_the_background_is_cleaned_by_ours_or_by_what_the_core_loads(server: Ser
         server.images(result, key)[0].astype(int) for key in ("first", "second", "third")
     )
     assert (abs(ours - plain) > 3).any() and abs(ours - theirs).mean() < 1
-    assert "background cleaned by 100 %" in str(result.outputs["report"])
+    assert "background cleaned by 100 %" in str(result.output("report"))
     prompt["faces"] = node("BFR_LoadRestorer", restorer_name="embedded default", download=False)
     prompt["theirs"] = prompts.restore_photo("photo", background=0.5, cleaner=["faces", 0])
     result = server.run(prompt)
     assert not result.succeeded
-    assert "face restorer" in str(result.messages["execution_error"])
+    assert "face restorer" in result.error["exception_message"]
 
 
 def test_transparency_is_kept(server: Server):
