@@ -174,9 +174,9 @@ REPAINT = Template(
                 "clip": Output("model", 1), "text": "painting, blurry, disfigured"}, "Unwanted"),
             "encode": Node("VAEEncode", 0, {
                 "pixels": Output("guess"), "vae": Output("model", 2)}),
-            "hold": Node("BFR_ApplyConsistency", 165, {
+            "hold": Node("BFR_ApplyConsistency", 190, {
                 "model": Output("model"), "reference": Output("encode")}),
-            "sample": Node("KSampler", 290, {
+            "sample": Node("KSampler", 265, {
                 "model": Output("hold"), "positive": Output("wanted"),
                 "negative": Output("unwanted"), "latent_image": Output("encode"),
                 "cfg": 3, "sampler_name": "dpmpp_2m", "scheduler": "karras", "denoise": 0.5}),
