@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from . import aligned, background, detector, niqe, prior, restorer
+from . import aligned, background, detector, niqe, occlusion, prior, restorer
 
-RECIPES = ("detector", "faces", "restorer", "niqe", "prior", "background")
+RECIPES = (
+    *("detector", "faces", "restorer", "niqe", "prior"),
+    *("background", "occlusion"),
+)
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 _SMOKE_FILES = 8  # of each folder
 
@@ -57,7 +60,11 @@ def commands(recipe: str, data: Path, runs: Path, weights: Path) -> Iterator[Com
         run = runs / "prior"
         yield command(prior.main, "train", faces, run, "--minutes", 1000, trains=True)
         yield command(prior.main, "export", run, weights / "prior.safetensors")
-
+    elif recipe == "occlusion":
+        things, run = runs / "things", runs / "occlusion"
+        yield command(occlusion.main, "prepare", data, faces, things)
+        yield command(occlusion.main, "train", faces, things, run, "--minutes", 60, trains=True)
+        yield command(occlusion.main, "export", run, weights / "occlusion.safetensors")
     elif recipe == "background":
         squares, run = runs / "squares", runs / "background"
         yield command(background.main, "prepare", data, squares)

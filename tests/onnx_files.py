@@ -76,6 +76,19 @@ def table_file(
     return write(path, nodes, inputs, [output], constants, metadata)
 
 
+def mask_file(path: Path, *, size: int = 256, batch: int | str = "faces") -> Path:
+    """An XSeg of DeepFaceLab's shapes that gives the first of its three channels as the mask."""
+    sides = [batch, size, size]
+    inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, [*sides, 3])]
+    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, [*sides, 1])
+    nodes = [helper.make_node("Slice", ["input", "start", "stop", "axis"], ["output"])]
+    numbers = {"start": 0, "stop": 1, "axis": 3}
+    constants = [
+        helper.make_tensor(name, TensorProto.INT64, [1], [n]) for name, n in numbers.items()
+    ]
+    return write(path, nodes, inputs, [output], constants)
+
+
 def write(path: Path, nodes, inputs, outputs, constants, metadata=None) -> Path:
     """Writes a graph as a file."""
     graph = helper.make_graph(nodes, "test", inputs, outputs, constants)

@@ -36,6 +36,7 @@ from ..image.warp import sample
 from ..records import Alignment
 from .detail import kept_share
 from .grain import draw_grain, measure_grain
+from .occlusion import Occlusion, find_in_front
 from .parsing import Parser, parse_faces
 from .place import Box, Place
 from .shapes import mask_shape
@@ -57,6 +58,7 @@ def paste_faces(
     grain: float = 0.0,
     seed: int = 0,
     in_place: bool = False,
+    in_front: Tensor | Occlusion | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Blends restored crops into the photographs they were aligned from.
 
@@ -82,6 +84,8 @@ def paste_faces(
             (:mod:`bfr.faces.grain`).
         seed: draws the grain; image n of the batch uses seed + n.
         in_place: paste into ``images`` itself, which saves the memory of a copy of large ones.
+        in_front: what lies in front of the faces and is not painted over: N×1×S×S in [0, 1], of
+            `find_in_front`, or the network that finds it; None for nothing.
 
     Returns:
         B×3×H'×W' images in [0, 1], bit-identical to the input where the mask is 0, and the
@@ -99,6 +103,7 @@ def paste_faces(
             f"before must be {tuple(crops.shape)} like crops, got {tuple(before.shape)}."
         )
     _check_options(mask, parser, feather, strength, grain)
+    _check_in_front(in_front, crops)
     size, photo_size = crops.shape[-1], (images.shape[2], images.shape[3])
     image_to_crop = compose(
         resize_matrix(photo_size, alignment.image_size), alignment.image_to_crop
@@ -116,6 +121,10 @@ def paste_faces(
             for matrix, image in zip(image_to_crop, alignment.image_index, strict=True)
         ]
         before = torch.cat(cut) if cut else crops
+    if isinstance(in_front, Occlusion):
+        in_front = find_in_front(before, in_front)
+    if in_front is not None:
+        masks = masks * (1 - in_front.to(images))
     regions = [
         (image, slice(None), slice(place.box[1], place.box[3]), slice(place.box[0], place.box[2]))
         for place, image in zip(places, alignment.image_index, strict=True)
@@ -212,6 +221,13 @@ def _check_fit(images: Tensor, crops: Tensor, alignment: Alignment) -> None:
             f"images must be the aligned ones ({size_in_words(*aligned)}), resized, got "
             f"{size_in_words(*size)}. Paste onto an image of the same proportions."
         )
+
+
+def _check_in_front(in_front: Tensor | Occlusion | None, crops: Tensor) -> None:
+    if isinstance(in_front, Tensor):
+        wanted = (len(crops), 1, *crops.shape[2:])
+        if in_front.shape != wanted:
+            raise InputError(f"in_front must be {wanted}, got {tuple(in_front.shape)}.")
 
 
 def _check_options(

@@ -1,0 +1,261 @@
+"""Recipe of the network that sees what lies in front of a face, from pasted things to a file.
+
+    python -m recipes.aligned DATA FACES                     align the portraits at 256 px
+    python -m recipes.occlusion prepare DATA FACES THINGS [--more FOLDER]
+    python -m recipes.occlusion train FACES THINGS RUN [--minutes M]
+    python -m recipes.occlusion evaluate DATA THINGS RUN [--grid FOLDER]
+    python -m recipes.occlusion export RUN weights/occlusion.safetensors
+
+`prepare` cuts out of photographs what things are covered with: clothes, flags, walls. Training
+lays things over clean faces (`recipes.occluders`), damages most of the results, and asks for the
+outline; some faces stay bare, so that glasses, beards, hair and make-up count as face. One source
+of a patch in ten, one font in five and the faces of `eval/hq` are held out. The loss is the binary
+cross-entropy and, where something lies there, a soft 1 − IoU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from bfr.damage.degrade import NO_DAMAGE, degrade_faces
+from bfr.faces.occlusion import (
+    LEAST_SHARE,
+    as_occlusion,
+    covered_shares,
+    find_in_front,
+    load_occlusion,
+)
+from bfr.faces.occlusion_network import SIDE, OcclusionNetwork
+from bfr.faces.retinaface import load_detector
+from bfr.faces.shapes import mask_shape
+from bfr.image.tensors import resize_square
+
+from .aligned import draw_faces
+from .frame import Commands, load_average, load_state, pick_device, train_for, write_weights
+from .grids import worst_first, write_versions
+from .groups import by_group
+from .occluder_sources import Sources, load_sources, prepare, skins_of
+from .occluders import KINDS, SHARES, draw_occluder, put_on
+from .restorer import DAMAGE, held_out_faces
+
+log = logging.getLogger(__name__)
+CLEAN = 0.3  # share of faces with nothing in front
+TWO = 0.15  # share of the others with two things
+OWN_HAND = 0.5
+DAMAGED = 0.75
+GREY = 0.15
+AGAIN = 1000  # drawn faces from which old ones are shown again
+BESIDE = 0.15  # how much an error beside the face counts: there, "in front" means little
+LEAST_OUTLINE = 0.01  # of the crop that is covered where the face is, for the figures
+
+
+class Covered(IterableDataset):
+    """Endless (face 3×S×S, what lies in front 1×S×S) in [0, 1]."""
+
+    def __init__(self, faces: Path, things: Path, seed: int):
+        self.faces, self.things, self.seed = faces, things, seed
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        worker = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        sources = load_sources(self.things, held=False)
+        drawn: list[tuple[Tensor, Tensor]] = []
+        for face, _ in draw_faces(self.faces, rng):
+            new = cover(F.avg_pool2d(_moved(face, rng), 2), sources, rng)
+            yield new
+            if len(drawn) < AGAIN:
+                drawn.append(new)
+            else:  # drawing takes as long as learning: each is shown twice, later and mirrored
+                place = int(rng.integers(AGAIN))
+                yield drawn[place][0].flip(-1), drawn[place][1].flip(-1)
+                drawn[place] = new
+
+
+def _moved(face: Tensor, rng: np.random.Generator) -> Tensor:
+    """A face 3×S×S moved, turned and scaled a little, as a detector's points are off."""
+    turn, scale = rng.normal(0, 0.06), np.exp(rng.normal(0, 0.05))
+    cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+    dx, dy = rng.normal(0, 0.03, 2)
+    theta = torch.tensor([[[cos, -sin, dx], [sin, cos, dy]]], dtype=torch.float32)
+    grid = F.affine_grid(theta, [1, *face.shape], align_corners=False)
+    return F.grid_sample(face[None], grid, padding_mode="reflection", align_corners=False)[0]
+
+
+def cover(face: Tensor, sources: Sources, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Lays things over a face 3×S×S or leaves it, and damages it; returns it and the outline."""
+    pixels, outline = face.permute(1, 2, 0).numpy(), np.zeros((SIDE, SIDE), np.float32)
+    count = 0 if rng.random() < CLEAN else 2 if rng.random() < TWO else 1
+    own = replace(sources, skins=skins_of(pixels[None]))  # the person's hand, or somebody else's
+    for kind in rng.choice(list(KINDS), count, p=SHARES):
+        made_of = own if rng.random() < OWN_HAND else sources
+        pixels, over = put_on(pixels, draw_occluder(kind, made_of, rng), rng)
+        outline = 1 - (1 - outline) * (1 - over)
+    covered = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float()
+    if rng.random() < GREY:
+        covered = covered.mean(0, keepdim=True).expand(3, -1, -1)
+    if rng.random() < DAMAGED:
+        kinds, chances = zip(*DAMAGE.values(), strict=True)
+        kind = kinds[rng.choice(len(kinds), p=chances)]
+        covered = degrade_faces(covered[None], kind, int(rng.integers(2**31)))[0]
+    return covered.clamp(0, 1), torch.from_numpy(outline)[None]
+
+
+def outline_loss(logits: Tensor, outline: Tensor) -> Tensor:
+    """Cross-entropy, and 1 − IoU of faces with something in front."""
+    place = face_region().to(outline)
+    found, wanted = logits.sigmoid() * place, outline * place
+    shared = (found * wanted).flatten(1).sum(1)
+    either = (found + wanted - found * wanted).flatten(1).sum(1)
+    there = wanted.flatten(1).mean(1) > 0.002
+    apart = 1 - shared[there] / either[there]
+    weights = BESIDE + (1 - BESIDE) * place
+    errors = F.binary_cross_entropy_with_logits(logits, outline, weights.expand_as(outline))
+    return errors / weights.mean() + 0.3 * apart.sum() / len(logits)
+
+
+def face_region() -> Tensor:
+    """1×1×S×S, 1 where a face is pasted: only there does it count what lies in front."""
+    return (mask_shape("soft oval", SIDE, 0.1) > 0.5).float()
+
+
+def train(faces: Path, things: Path, run: Path, args: argparse.Namespace) -> None:
+    """Trains until the run's minutes are over, following a cosine over exactly that time."""
+    run.mkdir(parents=True, exist_ok=True)
+    device = pick_device()
+    network, average = OcclusionNetwork().to(device), OcclusionNetwork().to(device)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimizer = torch.optim.AdamW(network.parameters(), args.lr, weight_decay=0.01)
+    parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
+    state = load_state(run, parts)
+    step, spent = state.get("step", 0), state.get("spent", 0.0)
+    if not state:
+        if args.start is not None:
+            network.load_state_dict(_average_of(args.start).state_dict())
+        average.load_state_dict(network.state_dict())
+    average.eval()
+    loader = DataLoader(
+        Covered(faces, things, step),
+        args.batch,
+        num_workers=args.workers,
+        worker_init_fn=lambda _: torch.set_num_threads(1),
+    )
+
+    def loss_of(batch: list[Tensor]) -> Tensor:
+        covered, outline = (images.to(device) for images in batch)
+        covered = covered.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.bfloat16):
+            logits = network(covered)
+        return outline_loss(logits.float(), outline)
+
+    limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}
+    rates = {"lr": args.lr, "warm_up": 100, "decay": 0.998, "clip": 1.0, "every": 100}
+    train_for(run, parts, loader, loss_of, **limits, **rates)
+
+
+@torch.no_grad()
+def evaluate(data: Path, things: Path, run: Path | None, grid: Path | None) -> None:
+    """Logs the IoU on held-out faces behind held-out things, and the area found on bare faces.
+
+    The sheets in the folder ``grid`` show faces, outlines and what was found, the worst first.
+    """
+    occlusion = load_occlusion() if run is None else as_occlusion(_average_of(run))
+    clean, _ = held_out_faces(data, load_detector())
+    clean = resize_square(clean, SIDE).clamp(0, 1)
+    covered, outlines, kinds = covered_faces(clean, things)
+    for name, damage in {
+        "as they are": NO_DAMAGE,
+        **{k: d for k, (d, _) in DAMAGE.items()},
+    }.items():
+        seen = degrade_faces(covered, damage, seed=7)
+        found = find_in_front(seen, occlusion)
+        quality = overlap(found, outlines)
+        log.info("%-12s IoU %.3f, median %.3f", name, quality.mean(), quality.median())
+        each = [quality[torch.tensor([own == kind for own in kinds])] for kind in KINDS]
+        told = (f"{kind} {part.mean():.2f}" for kind, part in zip(KINDS, each, strict=True))
+        log.info("  by kind: %s", ", ".join(told))
+        bare = degrade_faces(clean, damage, seed=7)
+        wrong = find_in_front(bare, occlusion)
+        share = torch.tensor(covered_shares(wrong))
+        log.info(
+            "  bare faces: %.2f %% of the face, %.2f %% of the crop; %d of %d told as covered",
+            *(100 * share.mean(), 100 * wrong.mean(), (share >= LEAST_SHARE).sum(), len(bare)),
+        )
+        log.info("  in per cent by lightness of the skin: %s", by_group(100 * share, clean))
+        if grid is not None:
+            sheet, titles = f"{name.replace(' ', '_')}.png", ("face", "in front", "found")
+            shown = worst_first(quality)
+            versions = [x[shown].expand(-1, 3, -1, -1) for x in (seen, outlines, found)]
+            write_versions(grid / sheet, versions, titles, across=3)
+            shown = worst_first(-share)
+            versions = [x[shown].expand(-1, 3, -1, -1) for x in (bare, wrong)]
+            write_versions(grid / f"bare_{sheet}", versions, titles[::2], across=4)
+
+
+def covered_faces(clean: Tensor, things: Path) -> tuple[Tensor, Tensor, list[str]]:
+    """Faces N×3×S×S behind held-out things, their outlines N×1×S×S, and the things' kinds."""
+    pixels, rng = clean.permute(0, 2, 3, 1).numpy(), np.random.default_rng(11)
+    sources = load_sources(things, held=True, skins=skins_of(pixels))
+    covered, outlines, kinds = [], [], []
+    for number, face in enumerate(pixels):
+        kind, outline = list(KINDS)[number % len(KINDS)], np.zeros(1)
+        while (outline * face_region()[0, 0].numpy()).mean() < LEAST_OUTLINE:
+            drawn, outline = put_on(face, draw_occluder(kind, sources, rng), rng)
+        covered.append(torch.from_numpy(np.float32(drawn)).permute(2, 0, 1))
+        outlines.append(torch.from_numpy(outline)[None])
+        kinds.append(kind)
+    return torch.stack(covered), torch.stack(outlines), kinds
+
+
+def overlap(found: Tensor, outlines: Tensor) -> Tensor:
+    """The IoU on the face of each of N masks and its outline, N×1×S×S and cut at one half."""
+    place = face_region()
+    a, b = ((x * place).flatten(1) > 0.5 for x in (found, outlines))
+    return (a & b).sum(1) / (a | b).sum(1).clamp(min=1)
+
+
+def _average_of(run: Path) -> OcclusionNetwork:
+    return load_average(run, OcclusionNetwork())
+
+
+def export(run: Path, file: Path) -> None:
+    """Writes the averaged network in half precision."""
+    state = _average_of(run).half().state_dict()
+    write_weights(file, state, "occlusion", architecture="OcclusionNetwork", size=SIDE)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    commands = Commands(__doc__)
+    one = commands.add("prepare", "data", "faces", "things")
+    one.add_argument("--more", type=Path, help="a folder of pictures of other things")
+    paths = ("faces", "things", "run")
+    one = commands.add_training("train", *paths, minutes=50, batch=16, lr=2e-3)
+    one.add_argument("--start", type=Path, help="a run to go on from")
+    one.add_argument("--workers", type=int, default=1)
+    one.add_argument("--bfloat16", action="store_true", help="faster where in hardware")
+    one = commands.add("evaluate", "data", "things", "run?")
+    one.add_argument("--grid", type=Path)
+    commands.add("export", "run", "file")
+    args = commands.parse(arguments)
+    if args.command == "prepare":
+        prepare(args.data, args.faces, args.things, args.more)
+    elif args.command == "train":
+        train(args.faces, args.things, args.run, args)
+    elif args.command == "evaluate":
+        evaluate(args.data, args.things, args.run, args.grid)
+    else:
+        export(args.run, args.file)
+
+
+if __name__ == "__main__":
+    main()

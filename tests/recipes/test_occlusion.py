@@ -1,0 +1,119 @@
+"""The recipe of what lies in front of faces: its things, its loss, and the way to a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bfr.faces.occlusion import find_in_front, load_occlusion
+from recipes import occlusion
+from recipes.occluder_sources import SIDE, Sources, load_sources, skins_of
+from recipes.occluders import KINDS, SHARES, draw_occluder, put_on
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of prepared things: forty patches of one level each, two skins."""
+    folder = tmp_path_factory.mktemp("things")
+    levels = np.arange(0, 240, 6, np.uint8)
+    patches = np.broadcast_to(levels[:, None, None, None], (40, SIDE, SIDE, 3))
+    np.save(folder / "patches.npy", patches)
+    np.save(folder / "skins.npy", np.float32([[0.8, 0.6, 0.5], [0.4, 0.3, 0.2]]))
+    (folder / "patches.json").write_text(json.dumps([f"{number}.jpg" for number in range(40)]))
+    return folder
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 256, 256, 4), np.uint8)
+    np.save(folder / "faces.npy", pixels)
+    names = ["train/wiki/0.jpg", "train/congress/1.jpg", "train/congress/2.jpg"]
+    (folder / "faces.json").write_text(json.dumps({"names": names, "repeats": [1, 1, 1]}))
+    return folder
+
+
+def held_and_shown(things: Path) -> tuple[Sources, Sources]:
+    return load_sources(things, held=True), load_sources(things, held=False)
+
+
+def test_what_is_held_out_is_not_learned(things: Path):
+    held, shown = held_and_shown(things)
+    levels = [set(sources.patches[:, 0, 0, 0].tolist()) for sources in (held, shown)]
+    assert levels[0] and not levels[0] & levels[1] and len(levels[0] | levels[1]) == 40
+    assert held.fonts and not set(held.fonts) & set(shown.fonts)
+
+
+def test_kinds_have_their_shares():
+    assert len(KINDS) == len(SHARES) and sum(SHARES) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_things_cover_what_their_outlines_say(things: Path, kind: str):
+    """Nothing changes outside of the outline, but for a shadow; a seed draws one thing."""
+    _, sources = held_and_shown(things)
+    face = np.full((SIDE, SIDE, 3), 0.5, np.float32)
+    seen = 0.0
+    for seed in range(6):
+        once, again = (
+            put_on(face, draw_occluder(kind, sources, rng), rng)
+            for rng in (np.random.default_rng(seed), np.random.default_rng(seed))
+        )
+        assert np.array_equal(once[0], again[0]) and np.array_equal(once[1], again[1])
+        covered, outline = once
+        assert covered.shape == face.shape and covered.min() >= 0 and covered.max() <= 1
+        assert outline.shape == face.shape[:2] and outline.min() >= 0 and outline.max() <= 1
+        assert (covered[outline == 0] <= 0.5).all(), "a shadow only darkens"
+        seen += outline.mean()
+    assert 0.01 < seen / 6 < 0.7
+
+
+def test_skins_are_those_of_the_cheeks():
+    faces = np.zeros((2, 100, 100, 3), np.float32)
+    faces[:, 50:70] = np.float32([0.7, 0.5, 0.4])
+    np.testing.assert_allclose(skins_of(faces), [[0.7, 0.5, 0.4]] * 2, atol=1e-6)
+
+
+def test_bare_and_covered_faces_are_drawn(faces: Path, things: Path):
+    drawn = list(islice(occlusion.Covered(faces, things, 0), 40))
+    bare = sum(not outline.any() for _, outline in drawn) / 40
+    assert 0.1 < bare < 0.6
+    assert {tuple(face.shape) for face, _ in drawn} == {(3, SIDE, SIDE)}
+
+
+def test_the_face_counts_more_than_what_is_beside_it():
+    nothing, beside, before = torch.zeros(3, 1, 1, SIDE, SIDE)
+    beside[..., :8, :8] = before[..., 70:78, 60:68] = 1.0
+    sure = torch.full_like(nothing, -6)
+    none, missed, worse = (occlusion.outline_loss(sure, x) for x in (nothing, beside, before))
+    assert none < missed < worse
+    assert occlusion.outline_loss(12 * before - 6, before) < worse / 3
+
+
+def test_overlap():
+    found = torch.zeros(2, 1, SIDE, SIDE)
+    found[..., 60:80, 60:80] = 1.0
+    wanted = found.clone()
+    wanted[1, :, 60:70] = 0.0
+    assert occlusion.overlap(found, wanted).tolist() == [1.0, 0.5]
+
+
+def test_recipe(tmp_path: Path, faces: Path, things: Path):
+    run, file = tmp_path / "run", tmp_path / "occlusion.safetensors"
+    given = {"minutes": 1e9, "steps": 1, "batch": 2, "workers": 0, "lr": 1e-3}
+    given |= {"bfloat16": False, "start": None}
+    occlusion.train(faces, things, run, argparse.Namespace(**given))
+    occlusion.train(faces, things, run, argparse.Namespace(**given | {"steps": 2}))
+    assert torch.load(run / "state.pt", weights_only=True)["step"] == 2
+    occlusion.export(run, file)
+    assert file.stat().st_size < 3_000_000
+    crops = torch.rand(1, 3, SIDE, SIDE)
+    exported = find_in_front(crops, load_occlusion(file))
+    assert exported.shape == (1, 1, SIDE, SIDE)
