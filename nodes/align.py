@@ -14,6 +14,7 @@ from ..bfr.image.tensors import size_in_words
 from ..bfr.records import counted
 from . import memory, schemas
 from .convert import mask_to_comfy, to_comfy, to_core, to_face_set
+from .in_front import keep_in_front_input, split_parser
 
 
 class AlignFaces(io.ComfyNode):
@@ -136,6 +137,7 @@ class PasteFaces(io.ComfyNode):
                     tooltip="From Load Face Parser; needed by the mask 'parsing' only.",
                 ),
                 schemas.grain_input(0.0),
+                keep_in_front_input(False),
             ],
             outputs=[
                 io.Image.Output(
@@ -159,11 +161,14 @@ class PasteFaces(io.ComfyNode):
         strength,
         parser=None,
         grain=0.0,
+        keep_in_front=False,
     ) -> io.NodeOutput:
         images, alpha = to_core(image)
         crops, _ = to_core(crops, "crops")
-        if parser is not None and mask_mode == "parsing":
-            memory.load(parser, faces=len(crops))
+        parser, occlusion = split_parser(parser, keep_in_front)
+        parser = parser if mask_mode == "parsing" else None
+        if parser or occlusion:
+            memory.load(parser, occlusion, faces=len(crops))
         images, masks = paste_faces(
             images,
             crops,
@@ -174,5 +179,6 @@ class PasteFaces(io.ComfyNode):
             colour=colour_match,
             strength=strength,
             grain=grain,
+            in_front=occlusion,
         )
         return io.NodeOutput(to_comfy(images, alpha), mask_to_comfy(masks))

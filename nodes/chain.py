@@ -12,6 +12,7 @@ from comfy_api.latest import io
 
 from ..bfr.choices import MASKS
 from ..bfr.faces.identity import Identity
+from ..bfr.faces.occlusion import Occlusion
 from ..bfr.faces.parsing import Parser
 from ..bfr.faces.retinaface import Detector, load_detector
 from ..bfr.restore.enlarge import FACTORS, check_factor
@@ -19,6 +20,7 @@ from ..bfr.restore.restorer import Restorer, load_restorer
 from ..bfr.restore.settings import RestoreSettings
 from ..bfr.restore.upscale import Upscaler
 from . import memory, schemas
+from .in_front import split_parser
 
 FIDELITY = 0.5
 GRAIN = 0.5
@@ -31,7 +33,7 @@ Settings = TypeVar("Settings", bound=RestoreSettings)
 class ChainInputs:
     """What a node of the whole chain is set to, by the ids of its inputs.
 
-    The last three came later. Their defaults are for prompts that do not name them, which keep
+    The last four came later. Their defaults are for prompts that do not name them, which keep
     their results; a new node starts with the defaults of its schema.
     """
 
@@ -48,6 +50,7 @@ class ChainInputs:
     enlarge: str = "1"
     grain: float = 0.0
     keep_person: float = 0.0
+    keep_in_front: bool = False
 
     def settings(self, kind: type[Settings], **own: Any) -> Settings:
         """The core's settings.
@@ -86,28 +89,38 @@ class Networks(TypedDict):
     parser: Parser | None
     upscaler: Upscaler | None
     identity: Identity | None
+    occlusion: Occlusion | None
 
 
 def load_networks(
-    detector: Any, restorer: Any, parser: Any, upscaler: Any, *, faces: int, identity: bool = True
+    detector: Any,
+    restorer: Any,
+    parser: Any,
+    upscaler: Any,
+    inputs: ChainInputs,
+    *,
+    identity: bool = True,
 ) -> Networks:
     """What is connected, and the embedded default for what is not, on the computing device.
 
     Args:
         detector, restorer, parser, upscaler: from their sockets; None where nothing is connected.
-        faces: how many are restored at once.
+        inputs: what the node is set to.
         identity: whether to load the network that compares persons.
     """
     detector = detector or memory.manage_detector(load_detector())
     restorer = memory.manage_restorer(restorer or load_restorer())
     upscaler = memory.manage_upscaler(upscaler)
-    memory.load(detector, restorer, parser, upscaler, faces=faces)
+    parser, occlusion = split_parser(parser, inputs.keep_in_front)
+    managed = (detector, restorer, parser, upscaler, occlusion)
+    memory.load(*managed, faces=inputs.batch_size)
     return {
         "detector": detector,
         "restorer": restorer,
         "parser": parser,
         "upscaler": upscaler,
         "identity": memory.load_identity() if identity else None,
+        "occlusion": occlusion,
     }
 
 

@@ -28,7 +28,7 @@ FOLDERS = {
 }
 # Not known to ComfyUI itself, with the endings of their files.
 _OWN_FOLDERS = {
-    "facedetection": {".safetensors", ".pth"},
+    "facedetection": {".safetensors", ".pth", ".onnx"},
     "facerestore_models": {".safetensors", ".pth", ".ckpt", ".onnx"},
     "face_priors": {".safetensors", ".pth", ".pt"},
     "insightface": {".onnx"},

@@ -9,6 +9,7 @@ from comfy import model_management
 from comfy_api.latest import io
 
 from ..bfr.choices import AUTO, PRECISIONS, PRIOR_PRESETS
+from ..bfr.faces.occlusion import load_occlusion
 from ..bfr.faces.parsing import load_parser
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.prior.prior import load_prior
@@ -16,6 +17,7 @@ from ..bfr.restore.restorer import load_restorer
 from ..bfr.runtime.precision import chosen_precision, convert
 from . import memory, schemas
 from .folders import fingerprint, get_file
+from .in_front import manage_occlusion
 from .weights import chosen_file, download_input, name_input
 
 
@@ -112,13 +114,16 @@ class LoadFaceParser(io.ComfyNode):
             display_name="Load Face Parser",
             category=schemas.RESTORE,
             description="Loads a network that outlines the face, for Paste Faces' mask mode "
-            "'parsing'. Optional: the soft oval needs none.",
+            "'parsing', or an XSeg file that finds what lies in front of it. Optional: the soft "
+            "oval needs none.",
             search_aliases=[
                 "face parsing",
                 "parsenet",
                 "bisenet",
                 "face segmentation",
                 "face mask",
+                "xseg",
+                "face occluder",
             ],
             inputs=[
                 name_input("parser_name", "parser", "parser", embedded=False),
@@ -137,8 +142,10 @@ class LoadFaceParser(io.ComfyNode):
 
     @classmethod
     def execute(cls, parser_name, download) -> io.NodeOutput:
-        parser = load_parser(get_file("parser", parser_name, download))
-        return io.NodeOutput(memory.manage_parser(parser))
+        path = get_file("parser", parser_name, download)
+        if path.suffix.lower() == ".onnx":
+            return io.NodeOutput(manage_occlusion(load_occlusion(path)))
+        return io.NodeOutput(memory.manage_parser(load_parser(path)))
 
 
 class LoadPrior(io.ComfyNode):

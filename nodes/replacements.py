@@ -18,7 +18,8 @@ from .loaders import LoadRestorer
 from .restore import RestorePhoto
 from .weights import chosen_file, download_input, name_input
 
-AS_LARGE = {"enlarge": "1", "grain": 0.0}  # as other packs give the photograph back
+# As other packs give the photograph back, and as saved workflows had it.
+AS_LARGE = {"enlarge": "1", "grain": 0.0, "keep_in_front": False}
 
 
 class RestorePhotoWith(io.ComfyNode):

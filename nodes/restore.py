@@ -26,6 +26,7 @@ from .chain import (
     upscaler_input,
 )
 from .convert import mask_to_comfy, to_comfy, to_core
+from .in_front import keep_in_front_input
 
 IGNORED = "\nfidelity: ignored by this restorer (CodeFormer has it)"
 
@@ -159,6 +160,7 @@ class RestorePhoto(io.ComfyNode):
                 upscaler_input(),
                 keep_person_input(),
                 *background_inputs(),
+                keep_in_front_input(True),
             ],
             outputs=[
                 io.Image.Output(
@@ -194,7 +196,7 @@ class RestorePhoto(io.ComfyNode):
         images, alpha = to_core(image)
         inputs = ChainInputs(**chain)
         settings = inputs.settings(RestoreSettings, doubtful=doubtful, background=background)
-        networks = load_networks(detector, restorer, parser, upscaler, faces=inputs.batch_size)
+        networks = load_networks(detector, restorer, parser, upscaler, inputs)
         cleaner = memory.load_cleaner(cleaner) if background else None
         photo = restore_photo(
             images, settings=settings, on_step=memory.progress(), cleaner=cleaner, **networks
@@ -216,7 +218,7 @@ def report(photo: RestoredPhoto, crop_size: int, background: float = 0.0) -> str
     if len(photo.images) != 1:
         total = counted(photo.faces.count, "face")
         lines.append(f"{total} restored in {counted(len(photo.images), 'image')}")
-    persons = map(photo.people.describe, range(photo.faces.count))
+    persons, covered = map(photo.people.describe, range(photo.faces.count)), iter(photo.covered)
     parts = zip(photo.faces.faces, photo.left.faces, strict=True)
     for index, (faces, left) in enumerate(parts, 1):
         name = f"image {index}: " if len(photo.images) > 1 else ""
@@ -227,6 +229,7 @@ def report(photo: RestoredPhoto, crop_size: int, background: float = 0.0) -> str
             factor=photo.factor,
             size=size,
             background=background,
+            covered=[next(covered) for _ in faces],
         )
         sizes = "; ".join(
             f"{face.size:.0f} px, score {face.score:.2f}, {next(persons)}" for face in faces

@@ -31,6 +31,7 @@ from .chain import (
     upscaler_input,
 )
 from .folders import stamp, user_folder
+from .in_front import keep_in_front_input
 
 _UNIT = 100  # of progress for each photograph
 _KEEP_PERSON = 0.5  # of a prompt that does not name it: the node had it from the beginning
@@ -108,6 +109,7 @@ class RestoreFolder(io.ComfyNode):
                 ),
                 upscaler_input(),
                 *background_inputs(),
+                keep_in_front_input(True),
             ],
             outputs=[
                 io.String.Output(
@@ -155,7 +157,7 @@ class RestoreFolder(io.ComfyNode):
         prepare_folders(out, targets.values())
         inputs = ChainInputs(**{"keep_person": _KEEP_PERSON, **chain})
         settings = inputs.settings(RestoreSettings, doubtful=doubtful, background=background)
-        networks = load_networks(detector, restorer, parser, upscaler, faces=inputs.batch_size)
+        networks = load_networks(detector, restorer, parser, upscaler, inputs)
         cleaner = memory.load_cleaner(cleaner) if background else None
         lines, faces, failed = restore_all(targets, settings, networks, cleaner)
         head = f"{counted(faces, 'face')} restored in {counted(len(targets), 'photograph')}"

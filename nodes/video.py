@@ -21,6 +21,7 @@ from .chain import (
     upscaler_input,
 )
 from .convert import to_comfy, to_core
+from .in_front import keep_in_front_input
 
 
 class RestoreVideo(io.ComfyNode):
@@ -97,6 +98,7 @@ class RestoreVideo(io.ComfyNode):
                 *enlarge_inputs("1"),
                 upscaler_input(),
                 keep_person_input(),
+                keep_in_front_input(False),
             ],
             outputs=[
                 io.Image.Output(
@@ -140,7 +142,7 @@ class RestoreVideo(io.ComfyNode):
             restorer,
             parser,
             upscaler,
-            faces=inputs.batch_size,
+            inputs,
             identity=inputs.keep_person > 0,
         )
         restored, tracks = restore_video(

@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 Faces = tuple[Face, ...]
 
-_NETWORKS = ("detector", "restorer", "parser", "identity", "prior")  # options that name a file
+# Options that name a file.
+_NETWORKS = ("detector", "restorer", "parser", "identity", "occlusion", "prior")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..faces.identity import Identity
+from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
 from ..faces.retinaface import Detector
 from ..files.photos import read_photo, write_photo
@@ -52,6 +53,7 @@ def restore_folder(
     say: Callable[[str], None],
     upscaler: Upscaler | None = None,
     identity: Identity | None = None,
+    occlusion: Occlusion | None = None,
 ) -> list[Entry]:
     """Restores the faces of a clip in image files.
 
@@ -65,6 +67,7 @@ def restore_folder(
         say: takes a line of progress.
         upscaler: a network that enlarges, or None.
         identity: of `load_identity`, which keeps the person, or None.
+        occlusion: of `load_occlusion`, which keeps what lies in front of faces, or None.
 
     Returns:
         What the report says about each frame. A frame without a face is copied byte for byte.
@@ -83,7 +86,9 @@ def restore_folder(
     progress.begin("frames restored", len(clip), (0, 0))
     report: list[Entry] = []
     began = time.monotonic()
-    restored = restore_frames(clip, tracks, restorer, settings, parser, None, upscaler, identity)
+    restored = restore_frames(
+        clip, tracks, restorer, settings, parser, None, upscaler, identity, occlusion
+    )
     for start, part in restored:
         for index, pixels in enumerate(part.split(1), start):
             source, found = sources[index], tuple(faces[index].values())

@@ -74,7 +74,7 @@ def load_restoring(options: argparse.Namespace) -> Work:
         done = restore_file(
             job.source.path, job.target, settings=settings, cleaner=cleaner, **networks
         )
-        return Found(done.faces, done.people.entries())
+        return Found(done.faces, done.entries())
 
     return work
 

@@ -32,6 +32,7 @@ from .report import say
 
 if TYPE_CHECKING:
     from ..faces.identity import Identity
+    from ..faces.occlusion import Occlusion
     from ..faces.parsing import Parser
     from ..faces.retinaface import Detector
     from ..restore.restorer import Restorer
@@ -41,7 +42,9 @@ MASK_WORDS = {"auto": "auto", **{name.removeprefix("soft "): name for name in MA
 COLOUR_WORDS = {name.replace(" ", "-"): name for name in COLOURS}
 
 
-def add_restoring(parser: argparse.ArgumentParser, enlarge: int | str = "auto") -> None:
+def add_restoring(
+    parser: argparse.ArgumentParser, enlarge: int | str = "auto", occlusion: str = EMBEDDED
+) -> None:
     """What ``restore`` and ``video`` have in common."""
     add_photographs(parser)
     add_report(parser)
@@ -76,6 +79,14 @@ def add_restoring(parser: argparse.ArgumentParser, enlarge: int | str = "auto") 
         metavar="NAME|FILE",
         help="the face recognition network that says so: embedded, auraface or another .onnx file "
         "of the ArcFace family, or none (%(default)s)",
+    )
+    add(
+        "--occlusion",
+        default=occlusion,
+        metavar="FILE",
+        help="the network that says what lies in front of a face (hands, microphones, text), which "
+        "is not painted over: embedded, an XSeg .onnx file of DeepFaceLab or FaceFusion, or none "
+        "(%(default)s)",
     )
     add(
         "--colour",
@@ -147,11 +158,13 @@ class Networks(TypedDict):
     parser: Parser | None
     upscaler: Upscaler | None
     identity: Identity | None
+    occlusion: Occlusion | None
 
 
 def load_networks(options: argparse.Namespace) -> Networks:
     """The networks that the options name; None for those that are not wanted."""
     from ..faces.identity import load_identity
+    from ..faces.occlusion import load_occlusion
     from ..faces.parsing import load_parser
     from ..restore.restorer import load_restorer
     from ..restore.upscale import load_upscaler
@@ -163,15 +176,18 @@ def load_networks(options: argparse.Namespace) -> Networks:
     say(f"The restorer {restorer.name} computes in {restorer.computed_in} on {device}.")
     file = find_parser(options.mask, options.parser)
     parser = None if file is None else load_parser(file).to(device)
-    upscaler = identity = None
+    upscaler = identity = occlusion = None
     if options.upscaler is not None:
         upscaler = load_upscaler(options.upscaler).to(device)
     if options.identity != NONE:
         identity = load_identity(find_weights("identity", options.identity)).to(device)
+    if options.occlusion != NONE:
+        occlusion = load_occlusion(find_weights("occlusion", options.occlusion)).to(device)
     return {
         "detector": detector,
         "restorer": restorer,
         "parser": parser,
         "upscaler": upscaler,
         "identity": identity,
+        "occlusion": occlusion,
     }

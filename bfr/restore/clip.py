@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..faces.align import align_faces
 from ..faces.identity import Identity
+from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
 from ..faces.retinaface import Detector
 from ..image.tensors import check_images
@@ -40,6 +41,7 @@ def restore_video(
     on_step: OnStep | None = None,
     upscaler: Upscaler | None = None,
     identity: Identity | None = None,
+    occlusion: Occlusion | None = None,
 ) -> tuple[Tensor, tuple[Track, ...]]:
     """Restores every face of a clip in memory: `find_tracks`, then `restore_frames`.
 
@@ -52,6 +54,7 @@ def restore_video(
         on_step: progress over both passes; the preview is a batch of restored crops.
         upscaler: a network that enlarges; None resamples (`enlarge`).
         identity: of `load_identity`, which keeps the person (`keep_person`); None does not.
+        occlusion: of `load_occlusion`; what it finds in front of faces is not painted over.
 
     Returns:
         B×3×H'×W' frames in [0, 1], enlarged as the settings say and bit-identical where no face
@@ -72,7 +75,7 @@ def restore_video(
     result = frames.new_empty(*frames.shape[:2], *(factor * side for side in frames.shape[2:]))
     pasting = within(on_step, count, 2 * count, 2 * count)
     restored = restore_frames(
-        frames, tracks, restorer, settings, parser, pasting, upscaler, identity
+        frames, tracks, restorer, settings, parser, pasting, upscaler, identity, occlusion
     )
     for start, part in restored:
         result[start : start + len(part)] = part
@@ -116,6 +119,7 @@ def restore_frames(
     on_step: OnStep | None = None,
     upscaler: Upscaler | None = None,
     identity: Identity | None = None,
+    occlusion: Occlusion | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Restores the frames of a clip along the tracks of its faces, chunk after chunk.
 
@@ -128,6 +132,7 @@ def restore_frames(
         on_step: progress in frames; the preview is a batch of restored crops.
         upscaler: a network that enlarges; None resamples (`enlarge`).
         identity: of `load_identity`, which keeps the person (`keep_person`); None does not.
+        occlusion: of `load_occlusion`; what it finds in front of faces is not painted over.
 
     Yields:
         The index of a chunk's first frame, and its n×3×H'×W' frames in [0, 1], enlarged as the
@@ -169,6 +174,7 @@ def restore_frames(
                 before=near[frame].before,
                 grey=find_grey(image),
                 seed=settings.seed + frame,
+                in_front=occlusion,
             )
             pasted.append(result)
             done += 1

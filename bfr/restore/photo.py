@@ -10,6 +10,7 @@ from ..faces.align import align_faces
 from ..faces.detect import detect_faces
 from ..faces.doubt import set_aside
 from ..faces.identity import Identity
+from ..faces.occlusion import Occlusion, covered_shares, find_in_front
 from ..faces.parsing import Parser
 from ..faces.retinaface import Detector
 from ..records import Alignment, FaceSet, OnStep
@@ -41,6 +42,7 @@ class RestoredPhoto:
         factor: by which the photographs were enlarged.
         left: the doubtful faces of each image, which were left alone.
         people: whether the restored faces, in the crops' order, are still the same people.
+        covered: how much of each face lies behind something, 0 to 1 (`covered_shares`).
     """
 
     images: Tensor
@@ -51,6 +53,7 @@ class RestoredPhoto:
     factor: int
     left: FaceSet
     people: KeptPeople
+    covered: tuple[float, ...]
 
 
 def restore_photo(
@@ -64,6 +67,7 @@ def restore_photo(
     identity: Identity | None = None,
     in_place: bool = False,
     cleaner: Upscaler | None = None,
+    occlusion: Occlusion | None = None,
 ) -> RestoredPhoto:
     """Restores every face of a batch of photographs.
 
@@ -79,6 +83,7 @@ def restore_photo(
         in_place: restore the faces in ``images`` itself, where it is not enlarged: it saves the
             memory of a copy of large photographs.
         cleaner: a 1× network for ``settings.background``; None for the embedded one.
+        occlusion: of `load_occlusion`; what it finds in front of faces is not painted over.
 
     Returns:
         The photographs on the device of ``images``. One without a face comes back as it is or
@@ -114,6 +119,7 @@ def restore_photo(
     people = restore_crops(crops, alignment.faces, restorer, settings, identity, stage(1, 6))
     cleaned = restore_background(images, settings.background, cleaner, stage(6, 7))
     large = enlarge(cleaned, factor, upscaler, stage(7, 9))
+    in_front = None if occlusion is None else find_in_front(crops, occlusion)
     grey = find_grey(images)
     pasted, masks = paste_crops(
         large,
@@ -125,9 +131,13 @@ def restore_photo(
         grey=grey,
         seed=settings.seed,
         in_place=in_place or large is not images,
+        in_front=in_front,
     )
     stage(9, 10)(1, 1, None)
-    return RestoredPhoto(pasted, masks, faces, people.crops, alignment, factor, left, people)
+    covered = (0.0,) * len(crops) if in_front is None else covered_shares(in_front)
+    return RestoredPhoto(
+        pasted, masks, faces, people.crops, alignment, factor, left, people, covered
+    )
 
 
 def no_faces(faces: FaceSet) -> FaceSet:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..faces.identity import Identity
+from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
 from ..faces.retinaface import Detector
 from ..files.photos import read_photo, write_photo
@@ -22,10 +23,24 @@ from .upscale import Upscaler
 
 @dataclass(frozen=True, slots=True)
 class RestoredFile:
-    """The faces that were restored in a photograph, and whether they are the same people."""
+    """The faces that were restored in a photograph, and what there is to say of them.
+
+    Attributes:
+        faces: where they are.
+        people: whether they are the same people.
+        covered: how much of each lies behind something, 0 to 1.
+    """
 
     faces: tuple[Face, ...]
     people: KeptPeople
+    covered: tuple[float, ...]
+
+    def entries(self) -> list[dict[str, float | None]]:
+        """What a report says of each face."""
+        return [
+            {**person, "covered_share": round(share, 3)}
+            for person, share in zip(self.people.entries(), self.covered, strict=True)
+        ]
 
 
 def restore_file(
@@ -39,14 +54,15 @@ def restore_file(
     upscaler: Upscaler | None = None,
     identity: Identity | None = None,
     cleaner: Upscaler | None = None,
+    occlusion: Occlusion | None = None,
 ) -> RestoredFile:
     """Restores the faces of a photograph; one of which nothing is changed is copied.
 
     Args:
         source: the photograph, local or remote.
         target: where the result goes, in the format of its suffix; a local folder exists.
-        detector, restorer, settings, parser, on_step, upscaler, identity, cleaner: as of
-            `restore_photo`.
+        detector, restorer, settings, parser, on_step, upscaler, identity, cleaner, occlusion: as
+            of `restore_photo`.
 
     Raises:
         ImageError: if it is no photograph.
@@ -65,8 +81,10 @@ def restore_file(
             identity=identity,
             in_place=True,
             cleaner=cleaner,
+            occlusion=occlusion,
         )
         (faces,), factor, people = restored.faces.faces, restored.factor, restored.people
+        covered = restored.covered
         alpha = None if photo.alpha is None else enlarge_mask(photo.alpha, factor)
         photo = replace(photo, pixels=restored.images, alpha=alpha)
         del restored  # and the original with it: writing a large photograph needs the room
@@ -74,4 +92,4 @@ def restore_file(
             write_photo(target, photo)
         else:
             copy_file(original, target)
-    return RestoredFile(faces, people)
+    return RestoredFile(faces, people, covered)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..faces.identity import Identity
+from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
 from ..faces.paste import paste_faces
 from ..records import Alignment, Face, OnStep
@@ -57,6 +58,7 @@ def paste_crops(
     grey: Tensor,
     seed: int,
     in_place: bool = False,
+    in_front: Tensor | Occlusion | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Pastes restored faces as the settings say; into a grey photograph, grey ones.
 
@@ -70,6 +72,7 @@ def paste_crops(
         grey: B×1×1×1, which photographs have no colour (`find_grey`).
         seed: draws the grain.
         in_place: whether ``images`` itself may be written to.
+        in_front: see `paste_faces`.
 
     Returns:
         The images, and B×1×H×W masks in [0, 1] of what was replaced.
@@ -88,6 +91,7 @@ def paste_crops(
         grain=settings.grain,
         seed=seed,
         in_place=in_place,
+        in_front=in_front,
     )
     return without_tint(grey, pasted, masks), masks
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from ..faces.occlusion import LEAST_SHARE
 from ..records import Face, counted
 from .enlarge import least_factor, needed_factors
 
@@ -17,11 +18,12 @@ def summary(
     factor: int,
     size: tuple[int, int],
     background: float = 0.0,
+    covered: Sequence[float] = (),
 ) -> str:
     """Says what was restored, what would show more of it, and what was left alone.
 
-    As "3 faces restored (2 of 40 px: enlarge 4× to see more); 1 doubtful face left alone (a
-    hand?)".
+    As "3 faces restored (2 of 40 px: enlarge 4× to see more); 2 faces with something in front of
+    them, which stays; 1 doubtful face left alone (a hand?)".
 
     Args:
         faces: the restored ones, in pixels of the photograph as it came.
@@ -30,6 +32,7 @@ def summary(
         factor: by which the photograph was enlarged.
         size: height and width of the result.
         background: how much of the whole photograph's noise was taken, 0 to 1.
+        covered: how much of each face lies behind something, 0 to 1.
     """
     if faces:
         done = f"{counted(len(faces), 'face')} restored{_hint(faces, crop_size, factor)}"
@@ -42,6 +45,10 @@ def summary(
         parts[0] += ", unchanged"
     if background:
         parts.append(f"background cleaned by {100 * background:.0f} %")
+    behind = sum(share >= LEAST_SHARE for share in covered)
+    if behind:
+        them = "it" if behind == 1 else "them"
+        parts.append(f"{counted(behind, 'face')} with something in front of {them}, which stays")
     if left:
         parts.append(f"{counted(len(left), 'doubtful face')} left alone (a hand?)")
     return "; ".join(parts)

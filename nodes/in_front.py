@@ -1,0 +1,54 @@
+"""What lies in front of faces: the switch that keeps it, and the network that finds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+
+from ..bfr.faces.occlusion import Occlusion, load_occlusion
+from . import memory
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ManagedOcclusion(Occlusion):
+    """A network that finds what lies in front, whose memory ComfyUI manages."""
+
+    patcher: ModelPatcher
+
+
+def keep_in_front_input(default: bool) -> io.Boolean.Input:
+    """It came later and is optional: a prompt that does not name it keeps its result."""
+    return io.Boolean.Input(
+        "keep_in_front",
+        display_name="keep what is in front",
+        default=default,
+        optional=True,
+        tooltip="Hands, microphones, text and other things in front of a face stay as they are in "
+        "the photograph. Found by the embedded network, or by an XSeg file from Load Face Parser.",
+    )
+
+
+def manage_occlusion(occlusion: Occlusion) -> ManagedOcclusion:
+    """Hands a network to ComfyUI."""
+    given: dict[str, Any] = {item.name: getattr(occlusion, item.name) for item in fields(Occlusion)}
+    return ManagedOcclusion(**given, patcher=memory.patcher(occlusion.network))
+
+
+def split_parser(parser: Any, keep: bool) -> tuple[Any, ManagedOcclusion | None]:
+    """What is on a parser's socket, as a parser and as what finds things in front.
+
+    Args:
+        parser: a parser, an XSeg network, or None.
+        keep: whether what is in front is kept, with the embedded network if no XSeg is there.
+
+    Returns:
+        The parser or None, and the network or None.
+    """
+    found = parser if isinstance(parser, ManagedOcclusion) else None
+    parser = None if found else parser
+    if not keep:
+        return parser, None
+    return parser, found or manage_occlusion(load_occlusion())
