@@ -25,7 +25,7 @@ NEEDED = {
 # Of these folders everything that git tracks is needed: it runs, or ComfyUI serves it.
 WHOLE = ("bfr", "nodes", "web", "locales", "workflows", "subgraphs")
 FOLDERS = {*WHOLE, "samples", "weights"}
-EMBEDDED = {"background", "detector", "identity", "niqe", "prior", "restorer"}
+EMBEDDED = {"background", "detector", "identity", "niqe", "occlusion", "prior", "restorer"}
 
 
 @pytest.fixture(scope="module")

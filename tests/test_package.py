@@ -166,7 +166,7 @@ def test_no_path_of_one_machine():
     assert not found
 
 
-LIMITS = {"detector": 2, "restorer": 12, "prior": 30, "identity": 12}  # megabytes
+LIMITS = {"detector": 2, "restorer": 12, "prior": 30, "identity": 12, "occlusion": 3}  # megabytes
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from bfr.cli.arguments import pick_device
 from bfr.errors import CorruptWeightsError, DownloadError
 from bfr.faces import detect, parsing, retinaface
 from bfr.faces import identity as faces_identity
+from bfr.faces import occlusion as faces_occlusion
 from bfr.files import downloads, manifest
 from bfr.records import Face, FaceSet
 from bfr.restore import photo as pipeline
@@ -42,6 +43,7 @@ class Stand:
 
     settings: RestoreSettings | None = None
     identity: Any = None
+    occlusion: Any = None
     parser: Any = None
 
 
@@ -56,14 +58,17 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
     def restore_photo(
         images: Tensor, detector: Any, restorer: Any, settings: Any, parser: Any, **more: Any
     ) -> pipeline.RestoredPhoto:
-        stand.settings, stand.parser, stand.identity = settings, parser, more["identity"]
+        stand.settings, stand.parser = settings, parser
+        stand.identity, stand.occlusion = more["identity"], more["occlusion"]
         faces = detect_faces(images, detector)
         pasted = images.clone()
         pasted[..., 40:60, 40:60] = 1 - pasted[..., 40:60, 40:60]
         nothing: Any = None
         none = FaceSet((), faces.image_size)
         people = KeptPeople(nothing, (0.75,) * faces.count, (0.25,) * faces.count)
-        return pipeline.RestoredPhoto(pasted, nothing, faces, nothing, nothing, 1, none, people)
+        return pipeline.RestoredPhoto(
+            pasted, nothing, faces, nothing, nothing, 1, none, people, (0.125,) * faces.count
+        )
 
     monkeypatch.setattr(manifest, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr(retinaface, "load_detector", lambda path: nn.Identity())
@@ -72,6 +77,7 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
         restorer, "load_restorer", lambda path, **_: restorer.Restorer(nn.Identity())
     )
     monkeypatch.setattr(faces_identity, "load_identity", lambda path: nn.Identity())
+    monkeypatch.setattr(faces_occlusion, "load_occlusion", lambda path: nn.Identity())
     monkeypatch.setattr(parsing, "load_parser", lambda path: nn.Identity())
     monkeypatch.setattr(photo_file, "restore_photo", restore_photo)
     return stand
@@ -223,6 +229,17 @@ def test_the_person_is_kept_and_reported(photos: Path, tmp_path: Path, stand: St
     assert stand.identity is None
     assert run(*words, "--existing", "overwrite", "--identity", "absent") == 2
     assert run(*words, "--keep-person", "2") == 2
+
+
+def test_what_is_in_front_is_kept_and_reported(photos: Path, tmp_path: Path, stand: Stand):
+    report = tmp_path / "report.json"
+    words = ("restore", photos, "-o", tmp_path / "out", "--report", report)
+    assert run(*words) == 0 and stand.occlusion is not None
+    (face,) = entries(report)[0]["faces"]
+    assert face["covered_share"] == 0.125
+    assert run(*words, "--existing", "overwrite", "--occlusion", "none") == 0
+    assert stand.occlusion is None
+    assert run(*words, "--existing", "overwrite", "--occlusion", "absent.onnx") == 2
 
 
 def test_an_unexpected_error_fails_alone(

@@ -21,10 +21,10 @@ from recipes.occluders import KINDS, SHARES, draw_occluder, put_on
 def things(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of prepared things: forty patches of one level each, two skins."""
     folder = tmp_path_factory.mktemp("things")
-    levels = np.arange(0, 240, 6, np.uint8)
+    levels = np.arange(0, 240, 6).astype(np.uint8)
     patches = np.broadcast_to(levels[:, None, None, None], (40, SIDE, SIDE, 3))
     np.save(folder / "patches.npy", patches)
-    np.save(folder / "skins.npy", np.float32([[0.8, 0.6, 0.5], [0.4, 0.3, 0.2]]))
+    np.save(folder / "skins.npy", np.array([[0.8, 0.6, 0.5], [0.4, 0.3, 0.2]], np.float32))
     (folder / "patches.json").write_text(json.dumps([f"{number}.jpg" for number in range(40)]))
     return folder
 
@@ -77,7 +77,7 @@ def test_things_cover_what_their_outlines_say(things: Path, kind: str):
 
 def test_skins_are_those_of_the_cheeks():
     faces = np.zeros((2, 100, 100, 3), np.float32)
-    faces[:, 50:70] = np.float32([0.7, 0.5, 0.4])
+    faces[:, 50:70] = np.array([0.7, 0.5, 0.4], np.float32)
     np.testing.assert_allclose(skins_of(faces), [[0.7, 0.5, 0.4]] * 2, atol=1e-6)
 
 
