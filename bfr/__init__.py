@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .faces.align import align_faces
     from .faces.detect import detect_faces
     from .faces.identity import identity_distance, load_identity
+    from .faces.occlusion import load_occlusion
     from .faces.parsing import load_parser
     from .faces.paste import paste_faces
     from .faces.retinaface import load_detector
@@ -49,6 +50,7 @@ _ROOMS = {
     "faces.align": ("align_faces",),
     "faces.detect": ("detect_faces",),
     "faces.identity": ("identity_distance", "load_identity"),
+    "faces.occlusion": ("load_occlusion",),
     "faces.parsing": ("load_parser",),
     "faces.paste": ("paste_faces",),
     "faces.retinaface": ("load_detector",),
@@ -82,6 +84,7 @@ __all__ = [  # noqa: RUF022 (in the order of the work)
     "load_detector",
     "load_parser",
     "load_identity",
+    "load_occlusion",
     "load_restorer",
     "load_prior",
     "detect_faces",
