@@ -37,6 +37,8 @@ def test_a_cleaned_background_is_told():
     text = summary((), (), crop_size=256, factor=1, size=(30, 40), background=0.5)
     assert "background cleaned by 50 %" in text and "unchanged" not in text
     assert "background" not in told()
+
+
 def test_faces_behind_something_are_told():
     told_of = summary(
         (LARGE, LARGE), (), crop_size=256, factor=1, size=(9, 9), covered=(0.002, 0.3)
