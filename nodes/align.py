@@ -137,7 +137,7 @@ class PasteFaces(io.ComfyNode):
                     tooltip="From Load Face Parser; needed by the mask 'parsing' only.",
                 ),
                 schemas.grain_input(0.0),
-                keep_in_front_input(False),
+                keep_in_front_input(),
             ],
             outputs=[
                 io.Image.Output(

@@ -19,15 +19,16 @@ class ManagedOcclusion(Occlusion):
     patcher: ModelPatcher
 
 
-def keep_in_front_input(default: bool) -> io.Boolean.Input:
-    """It came later and is optional: a prompt that does not name it keeps its result."""
+def keep_in_front_input() -> io.Boolean.Input:
+    """The switch, off by default: in old photographs it may take a moustache for a thing."""
     return io.Boolean.Input(
         "keep_in_front",
         display_name="keep what is in front",
-        default=default,
+        default=False,
         optional=True,
         tooltip="Hands, microphones, text and other things in front of a face stay as they are in "
-        "the photograph. Found by the embedded network, or by an XSeg file from Load Face Parser.",
+        "the photograph. Found by the embedded network, or by an XSeg file from Load Face Parser. "
+        "For photographs that have such things: in others, a dark moustache may be kept, too.",
     )
 
 

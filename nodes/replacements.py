@@ -18,8 +18,7 @@ from .loaders import LoadRestorer
 from .restore import RestorePhoto
 from .weights import chosen_file, download_input, name_input
 
-# As other packs give the photograph back, and as saved workflows had it.
-AS_LARGE = {"enlarge": "1", "grain": 0.0, "keep_in_front": False}
+AS_LARGE = {"enlarge": "1", "grain": 0.0}  # as other packs give the photograph back
 
 
 class RestorePhotoWith(io.ComfyNode):

@@ -160,7 +160,7 @@ class RestorePhoto(io.ComfyNode):
                 upscaler_input(),
                 keep_person_input(),
                 *background_inputs(),
-                keep_in_front_input(True),
+                keep_in_front_input(),
             ],
             outputs=[
                 io.Image.Output(

@@ -109,7 +109,7 @@ class RestoreFolder(io.ComfyNode):
                 ),
                 upscaler_input(),
                 *background_inputs(),
-                keep_in_front_input(True),
+                keep_in_front_input(),
             ],
             outputs=[
                 io.String.Output(

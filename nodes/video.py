@@ -98,7 +98,7 @@ class RestoreVideo(io.ComfyNode):
                 *enlarge_inputs("1"),
                 upscaler_input(),
                 keep_person_input(),
-                keep_in_front_input(False),
+                keep_in_front_input(),
             ],
             outputs=[
                 io.Image.Output(

@@ -42,9 +42,7 @@ MASK_WORDS = {"auto": "auto", **{name.removeprefix("soft "): name for name in MA
 COLOUR_WORDS = {name.replace(" ", "-"): name for name in COLOURS}
 
 
-def add_restoring(
-    parser: argparse.ArgumentParser, enlarge: int | str = "auto", occlusion: str = EMBEDDED
-) -> None:
+def add_restoring(parser: argparse.ArgumentParser, enlarge: int | str = "auto") -> None:
     """What ``restore`` and ``video`` have in common."""
     add_photographs(parser)
     add_report(parser)
@@ -82,7 +80,7 @@ def add_restoring(
     )
     add(
         "--occlusion",
-        default=occlusion,
+        default=NONE,
         metavar="FILE",
         help="the network that says what lies in front of a face (hands, microphones, text), which "
         "is not painted over: embedded, an XSeg .onnx file of DeepFaceLab or FaceFusion, or none "

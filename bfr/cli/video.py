@@ -8,14 +8,14 @@ import re
 from ..files.reports import check_report
 from ..files.sources import Source, find_sources, plan_targets
 from ..files.whole import prepare_folders
-from .arguments import NONE, count, refuse_remote
+from .arguments import count, refuse_remote
 from .arguments import number as in_range
 from .report import DONE, say, say_unread, write_report
 from .restoring import add_restoring, load_networks, settings_of
 
 
 def add_video(parser: argparse.ArgumentParser) -> None:
-    add_restoring(parser, enlarge=1, occlusion=NONE)
+    add_restoring(parser, enlarge=1)
     parser.set_defaults(command=video)
     add, frames = parser.add_argument, in_range(0, 1000)
     add(

@@ -234,11 +234,11 @@ def test_the_person_is_kept_and_reported(photos: Path, tmp_path: Path, stand: St
 def test_what_is_in_front_is_kept_and_reported(photos: Path, tmp_path: Path, stand: Stand):
     report = tmp_path / "report.json"
     words = ("restore", photos, "-o", tmp_path / "out", "--report", report)
-    assert run(*words) == 0 and stand.occlusion is not None
+    assert run(*words, "--occlusion", "embedded") == 0 and stand.occlusion is not None
     (face,) = entries(report)[0]["faces"]
     assert face["covered_share"] == 0.125
-    assert run(*words, "--existing", "overwrite", "--occlusion", "none") == 0
-    assert stand.occlusion is None
+    assert run(*words, "--existing", "overwrite") == 0
+    assert stand.occlusion is None, "nothing is kept unless one asks for it"
     assert run(*words, "--existing", "overwrite", "--occlusion", "absent.onnx") == 2
 
 
