@@ -33,7 +33,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bfr.choices import CALLS
+from bfr.choices import CALLS, PRECISIONS
 from bfr.damage.degrade import degrade_faces
 from bfr.faces.align import align_faces
 from bfr.faces.detect import detect_faces
@@ -154,6 +154,7 @@ def tune(damage: str, way: str, args: argparse.Namespace) -> None:
         seed=args.seed,
         steps=args.steps,
         identity=args.identity,
+        precision=args.precision,
         ema=min(quick.ema, 1 - 5 / max(args.steps, 5)),  # the average must follow few steps, too
     )
     tuned = finetune(
@@ -331,6 +332,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--calls", type=int, default=CALLS, help="of the prior, a face")
     parser.add_argument("--clean", type=int, default=96, help="clean faces of other people")
     parser.add_argument("--identity", type=float, default=PRESETS["quick"].identity)
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRESETS["quick"].precision)
     parser.add_argument("--seed", type=int, default=0, help="of the training")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
@@ -348,7 +350,7 @@ def check_same(args: argparse.Namespace) -> None:
     Raises:
         SystemExit: if OUT was begun with something else.
     """
-    names = ("faces", "steps", "evaluated", "calls", "clean", "identity", "seed")
+    names = "faces steps evaluated calls clean identity precision seed".split()
     wanted = {
         **{name: getattr(args, name) for name in names},
         "prior": load_prior(args.prior).sha256,

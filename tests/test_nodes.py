@@ -290,9 +290,9 @@ AS_THE_PRESET = {
         ({}, PRESETS["quick"]),
         ({"preset": "SwinIR (paper)"}, PRESETS["SwinIR (paper)"]),
         ({"steps": 40}, adjusted(PRESETS["quick"], steps=40)),
-        ({"batch": 6}, replace(PRESETS["quick"], batch=6, micro_batch=3)),
-        ({"patch": -1, "adversarial": 0}, replace(PRESETS["quick"], patch=None, adversarial=0)),
-        ({"learning_rate": 2e-4}, replace(PRESETS["quick"], lr=2e-4, lr_end=2e-4 * 1e-5 / 1e-4)),
+        ({"batch": 6}, replace(PRESETS["quick"], batch=6, micro_batch=2)),
+        ({"patch": 96, "adversarial": 0}, replace(PRESETS["quick"], patch=96, adversarial=0)),
+        ({"learning_rate": 2e-4}, replace(PRESETS["quick"], lr=2e-4, lr_end=2e-4 * 3e-5 / 3e-4)),
     ],
 )
 def test_what_is_not_set_is_the_presets(recipe, changes: dict, expected: FinetuneSettings):

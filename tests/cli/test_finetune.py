@@ -125,7 +125,7 @@ def test_a_base_that_nothing_beats_is_not_written_again(
 
 
 def test_settings_of_the_words(pairs: PairSet, base: Path, tmp_path: Path, given: dict[str, Any]):
-    words = "--steps 40 --batch 6 --micro-batch 3 --patch whole --lr .001 --weight-decay .1 "
+    words = "--steps 40 --batch 6 --micro-batch 3 --patch 96 --lr .001 --weight-decay .1 "
     words += "--clip 2 --ema .9 --pixel 2 --perceptual 0 --adversarial .5 --held-back .2 --seed 7 "
     words += "--schedule constant --distance pyramid --no-flips --precision bfloat16 "
     words += "--checkpointing --code .1 --feature .2 --identity 3 --learned .25 "
@@ -135,7 +135,7 @@ def test_settings_of_the_words(pairs: PairSet, base: Path, tmp_path: Path, given
     run(pairs.folder, "-o", out, "--restorer", base, *words.split(), "--clean", clean)
     quick = PRESETS["quick"]
     assert given["settings"] == replace(
-        quick, steps=40, batch=6, micro_batch=3, patch=None, lr=0.001, weight_decay=0.1, clip=2,
+        quick, steps=40, batch=6, micro_batch=3, patch=96, lr=0.001, weight_decay=0.1, clip=2,
         lr_end=quick.lr_end * 0.001 / quick.lr, ema=0.9, pixel=2, perceptual=0, adversarial=0.5,
         held_back=0.2, seed=7, schedule="constant", distance="pyramid", flips=False,
         precision="bfloat16", checkpointing=True, code=0.1, feature=0.2,
@@ -167,6 +167,7 @@ def test_presets(pairs: PairSet, base: Path, tmp_path: Path, given: dict[str, An
     words = [pairs.folder, "-o", tmp_path, "--restorer", base]
     assert settings_of(given, *words) == PRESETS["quick"], "which suits a NAFNet"
     assert given["resume"] is None
+    assert settings_of(given, *words, "--patch", "whole") == PRESETS["quick"]
     for word, name in recipe.RECIPE_WORDS.items():
         assert settings_of(given, *words, "--preset", word) == PRESETS[name]
     longer = settings_of(given, *words, "--preset", "codeformer", "--steps", 400)

@@ -21,7 +21,7 @@ def test_memory_grows_with_what_is_trained():
     restorer, settings = tiny_restorer(), replace(PRESETS["quick"], patch=64)
     whole = training_bytes(restorer, settings)
     weights = sum(parameter.numel() for parameter in restorer.network.parameters())
-    twice = replace(settings, batch=8, micro_batch=8)
+    twice = replace(settings, batch=4, micro_batch=4)
     assert training_bytes(restorer, twice) - 20 * weights == 2 * (whole - 20 * weights) > 0
     for less in ({"adversarial": 0}, {"perceptual": 0}, {"checkpointing": True}, {"patch": 32}):
         assert training_bytes(restorer, replace(settings, **less)) < whole
