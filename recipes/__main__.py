@@ -16,10 +16,7 @@ from tempfile import TemporaryDirectory
 
 from . import aligned, background, detector, niqe, occlusion, prior, restorer
 
-RECIPES = (
-    *("detector", "faces", "restorer", "niqe", "prior"),
-    *("background", "occlusion"),
-)
+RECIPES = ("detector", "faces", "restorer", "niqe", "prior", "background", "occlusion")
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 _SMOKE_FILES = 8  # of each folder
 

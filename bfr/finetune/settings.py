@@ -182,7 +182,7 @@ PRESETS: dict[str, FinetuneSettings] = {
         adversarial=0.4,
         discriminator_channels=32,
         discriminator_lr=1e-3,
-        identity=10.0,
+        identity=2.0,
         ema=0.99,
         clip=1.0,
     ),
