@@ -37,7 +37,7 @@ from bfr.finetune.settings import PRESETS, FinetuneSettings, preset_for
 from bfr.pairs.folder import read_pairs
 from bfr.pairs.writer import PairWriter, write_pair
 from bfr.quality.perceptual import load_distance
-from bfr.restore.restorer import load_restorer
+from bfr.restore.load import load_restorer
 
 _PAIRS = 12
 Figures = tuple[float, float]

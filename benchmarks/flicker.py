@@ -25,7 +25,7 @@ from bfr.files.photos import Photo, read_photo, write_photo
 from bfr.image.geometry import invert
 from bfr.restore.clip import restore_frames
 from bfr.restore.follow import find_tracks
-from bfr.restore.restorer import load_restorer
+from bfr.restore.load import load_restorer
 from bfr.restore.settings import VideoSettings
 from samples.clip import FOLDER, film
 

@@ -50,7 +50,8 @@ from bfr.prior.guidance import Guidance
 from bfr.prior.prior import load_prior
 from bfr.prior.sample import sample_targets
 from bfr.quality.perceptual import load_distance, pyramid_distance
-from bfr.restore.restorer import load_restorer, restore_faces
+from bfr.restore.load import load_restorer
+from bfr.restore.restorer import restore_faces
 from bfr.runtime.processes import Share
 from tests.finetune_sets import write_pairs
 

@@ -36,7 +36,7 @@ from bfr.prior.prior import Prior, load_prior
 from bfr.prior.sample import sample
 from bfr.prior.schedule import Respaced, Schedule, respace, spaced
 from bfr.prior.settings import SampleSettings
-from bfr.restore.restorer import load_restorer
+from bfr.restore.load import load_restorer
 from tests.published_priors import published_unet
 from tests.rule_weights import rule_state
 

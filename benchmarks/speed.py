@@ -26,7 +26,8 @@ from bfr.faces.paste import paste_faces
 from bfr.faces.retinaface import load_detector
 from bfr.image.geometry import face_template
 from bfr.records import Face, FaceSet
-from bfr.restore.restorer import load_restorer, restore_faces
+from bfr.restore.load import load_restorer
+from bfr.restore.restorer import restore_faces
 
 from .measure import in_own_process
 

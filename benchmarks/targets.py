@@ -24,10 +24,12 @@ from bfr.image.sheets import sheet
 from bfr.prior.guidance import Guidance
 from bfr.prior.prior import Prior, load_prior
 from bfr.prior.sample import sample_targets
+from bfr.quality.measure import measure_sets
 from bfr.quality.metrics import Tools, caption
 from bfr.quality.perceptual import load_distance
-from bfr.quality.tables import Table, measure_sets
-from bfr.restore.restorer import load_restorer, restore_faces
+from bfr.quality.tables import Table
+from bfr.restore.load import load_restorer
+from bfr.restore.restorer import restore_faces
 
 from .unseen_damage import DAMAGES, Faces, evaluation_faces, markdown
 

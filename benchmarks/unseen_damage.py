@@ -52,9 +52,11 @@ from bfr.pairs.damage import compare_damage, damage_of
 from bfr.pairs.folder import PairSet, read_image, read_pairs
 from bfr.prior.guidance import Guidance
 from bfr.prior.prior import load_prior
+from bfr.quality.measure import measure_faces
 from bfr.quality.perceptual import load_distance
-from bfr.quality.tables import Column, Table, measure_faces
-from bfr.restore.restorer import Restorer, load_restorer, restore_faces
+from bfr.quality.tables import Column, Table
+from bfr.restore.load import load_restorer
+from bfr.restore.restorer import Restorer, restore_faces
 
 SIZE = 256
 SCANS = "real scans"

@@ -38,10 +38,11 @@ if TYPE_CHECKING:
     from .prior.constraint import Constraint
     from .prior.prior import load_prior
     from .prior.sample import SampleSettings, sample_targets
-    from .quality.tables import measure_faces
+    from .quality.measure import measure_faces
     from .restore.clip import restore_video
+    from .restore.load import load_restorer
     from .restore.photo import restore_photo
-    from .restore.restorer import load_restorer, restore_faces
+    from .restore.restorer import restore_faces
     from .restore.settings import RestoreSettings
 
 _ROOMS = {
@@ -65,10 +66,11 @@ _ROOMS = {
     "prior.constraint": ("Constraint",),
     "prior.prior": ("load_prior",),
     "prior.sample": ("SampleSettings", "sample_targets"),
-    "quality.tables": ("measure_faces",),
+    "quality.measure": ("measure_faces",),
     "restore.clip": ("restore_video",),
+    "restore.load": ("load_restorer",),
     "restore.photo": ("restore_photo",),
-    "restore.restorer": ("load_restorer", "restore_faces"),
+    "restore.restorer": ("restore_faces",),
     "restore.settings": ("RestoreSettings",),
 }
 _PLACES = {name: room for room, names in _ROOMS.items() for name in names}

@@ -16,7 +16,8 @@ from ..bfr.faces.occlusion import Occlusion
 from ..bfr.faces.parsing import Parser
 from ..bfr.faces.retinaface import Detector, load_detector
 from ..bfr.restore.enlarge import FACTORS, check_factor
-from ..bfr.restore.restorer import Restorer, load_restorer
+from ..bfr.restore.load import load_restorer
+from ..bfr.restore.restorer import Restorer
 from ..bfr.restore.settings import RestoreSettings
 from ..bfr.restore.upscale import Upscaler
 from . import memory, schemas

@@ -14,7 +14,7 @@ from ..bfr.errors import InputError
 from ..bfr.files.names import check_portable
 from ..bfr.finetune.loop import finetune
 from ..bfr.finetune.plan import check_memory, training_bytes
-from ..bfr.restore.restorer import load_restorer
+from ..bfr.restore.load import load_restorer
 from . import memory, save, schemas
 from .convert import to_comfy, to_core
 from .folders import stamp, user_folder

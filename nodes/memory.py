@@ -24,7 +24,8 @@ from ..bfr.image.tensors import to_uint8
 from ..bfr.prior.prior import Prior
 from ..bfr.records import OnStep
 from ..bfr.restore.background import BackgroundRestorer, check_cleaner, load_background
-from ..bfr.restore.restorer import Restorer, from_spandrel
+from ..bfr.restore.load import from_spandrel
+from ..bfr.restore.restorer import Restorer
 
 _PREVIEW_SIDE = 512
 _FACE_BYTES = 6 * 64 * 512 * 512 * 4  # six float32 layers of 64 channels at 512 px

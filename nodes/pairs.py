@@ -17,7 +17,7 @@ from ..bfr.files.sources import find_sources, unread_files
 from ..bfr.pairs.build import PairSettings, build_pairs, build_pairs_from_crops
 from ..bfr.prior.guidance import Guidance
 from ..bfr.prior.prior import load_prior
-from ..bfr.restore.restorer import load_restorer
+from ..bfr.restore.load import load_restorer
 from . import memory, schemas
 from .chain import restore_inputs
 from .convert import to_core

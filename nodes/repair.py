@@ -5,8 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..bfr.faces.retinaface import load_detector
+from ..bfr.restore.load import load_restorer
 from ..bfr.restore.repair import repair_scratches
-from ..bfr.restore.restorer import load_restorer
 from . import memory, schemas
 from .convert import mask_to_core, to_comfy, to_core
 

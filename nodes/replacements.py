@@ -10,7 +10,7 @@ from typing import Any
 
 from comfy_api.latest import ComfyAPI, io
 
-from ..bfr.restore.restorer import load_restorer
+from ..bfr.restore.load import load_restorer
 from . import memory, schemas
 from .align import AlignFaces
 from .folders import fingerprint

@@ -7,8 +7,9 @@ from comfy_api.latest import io
 from ..bfr.records import counted
 from ..bfr.restore.enlarge import enlarge_mask
 from ..bfr.restore.keep_person import keep_person as kept
+from ..bfr.restore.load import load_restorer
 from ..bfr.restore.photo import RestoredPhoto, restore_photo
-from ..bfr.restore.restorer import load_restorer, restore_faces
+from ..bfr.restore.restorer import restore_faces
 from ..bfr.restore.settings import RestoreSettings, crop_size_of
 from ..bfr.restore.summary import summary
 from . import memory, schemas

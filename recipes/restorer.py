@@ -241,7 +241,7 @@ def evaluate(data: Path, run: Path | None, detector_file: Path | None, grid: Pat
     Each face of the grid is there as damaged, restored and clean; the six that gain least come
     first.
     """
-    from bfr.restore.restorer import load_restorer
+    from bfr.restore.load import load_restorer
 
     network = load_average(run, build_restorer()) if run is not None else load_restorer().network
     clean, _ = held_out_faces(data, load_detector(detector_file))

@@ -34,9 +34,10 @@ from bfr.prior.sample import sample_targets
 from bfr.prior.settings import SampleSettings, for_prior
 from bfr.records import FaceSet
 from bfr.restore.clip import restore_video
+from bfr.restore.load import load_restorer
 from bfr.restore.photo import restore_photo
 from bfr.restore.repair import repair_scratches
-from bfr.restore.restorer import load_restorer, restore_faces
+from bfr.restore.restorer import restore_faces
 from bfr.restore.settings import RestoreSettings
 from samples.clip import film
 

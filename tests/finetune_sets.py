@@ -15,7 +15,8 @@ from torch import Tensor
 from bfr.finetune.settings import FinetuneSettings
 from bfr.pairs.folder import PairSet, read_pairs
 from bfr.pairs.writer import PairWriter, write_pair
-from bfr.restore.restorer import Restorer, from_spandrel
+from bfr.restore.load import from_spandrel
+from bfr.restore.restorer import Restorer
 
 SIZE = 32
 QUICK = FinetuneSettings(

@@ -22,7 +22,8 @@ from bfr.pairs.build import BuildReport, PairSettings, build_pairs
 from bfr.prior.constraint import Constraint
 from bfr.prior.settings import SampleSettings
 from bfr.records import Face, FaceSet
-from bfr.restore.restorer import Restorer, from_spandrel
+from bfr.restore.load import from_spandrel
+from bfr.restore.restorer import Restorer
 from tests.portraits import face_at
 from tests.priors import tiny_prior
 

@@ -9,7 +9,8 @@ from spandrel.architectures.RestoreFormer import RestoreFormer
 from spandrel.architectures.SwinIR import SwinIR
 from torch import nn
 
-from bfr.restore.restorer import Restorer, from_spandrel
+from bfr.restore.load import from_spandrel
+from bfr.restore.restorer import Restorer
 from tests.pair_sets import Known
 from tests.rule_weights import fill_by_rule
 

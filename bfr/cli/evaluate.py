@@ -110,9 +110,9 @@ def evaluate(options: argparse.Namespace) -> int:
 
     from ..faces.identity import load_identity
     from ..quality.folders import Aligning, measure_folders
+    from ..quality.measure import SHOWN
     from ..quality.metrics import Tools
     from ..quality.perceptual import load_distance
-    from ..quality.tables import SHOWN
     from ..runtime.progress import Progress
 
     device = pick_device(options.device)

@@ -121,7 +121,7 @@ def finetune(options: argparse.Namespace) -> int:
 
     from ..finetune.loop import finetune as run
     from ..finetune.plan import check_memory, training_bytes
-    from ..restore.restorer import load_restorer
+    from ..restore.load import load_restorer
     from ..runtime.processes import launched_share
 
     share = launched_share(cpu=options.device == "cpu")

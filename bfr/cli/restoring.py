@@ -164,7 +164,7 @@ def load_networks(options: argparse.Namespace) -> Networks:
     from ..faces.identity import load_identity
     from ..faces.occlusion import load_occlusion
     from ..faces.parsing import load_parser
-    from ..restore.restorer import load_restorer
+    from ..restore.load import load_restorer
     from ..restore.upscale import load_upscaler
 
     device = pick_device(options.device)

@@ -103,7 +103,7 @@ def targets(options: argparse.Namespace) -> int:
     say_unread(options.paths, options.out)
 
     from ..pairs.build import build_pairs, paper_factor
-    from ..restore.restorer import load_restorer
+    from ..restore.load import load_restorer
     from ..runtime.processes import launched_share
 
     share = launched_share(cpu=options.device == "cpu", patience=_PATIENCE)

@@ -16,8 +16,9 @@ from ..faces.retinaface import Detector
 from ..files.photos import read_photo
 from ..files.sources import find_sources
 from ..records import OnStep
+from .measure import SHOWN, measure_sets
 from .metrics import GIVEN, REFERENCE, Tools
-from .tables import SHOWN, Comparison, Table, compare, join, measure_sets
+from .tables import Comparison, Table, compare, join
 
 _AT_ONCE = 64  # faces that are read and measured together: bounds the memory
 _CALLED = {REFERENCE: "the reference", GIVEN: "the input"}

@@ -15,7 +15,7 @@ from torch import Tensor
 from bfr.cli import main
 from bfr.faces import retinaface
 from bfr.files.photos import Photo, read_photo, write_photo
-from bfr.quality import folders, metrics, perceptual, tables
+from bfr.quality import folders, measure, metrics, perceptual, tables
 from bfr.quality.likeness import psnr
 from bfr.quality.pyiqa_scores import Score
 from bfr.records import FaceSet
@@ -173,7 +173,7 @@ def test_scores_of_pyiqa(sets: Path, monkeypatch: pytest.MonkeyPatch):
     def load_score(name: str, device: Any) -> Score:
         return Score(name, False, False, True, lambda images, _: images.mean()[None])
 
-    monkeypatch.setattr(tables, "load_score", load_score)
+    monkeypatch.setattr(measure, "load_score", load_score)
     words = [sets / "base", "--json", sets / "result.json", "--extra", "fid"]
     assert run(*words) == 0
     assert "pyiqa_fid" in json.loads((sets / "result.json").read_text())["figures"]

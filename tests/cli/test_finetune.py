@@ -29,7 +29,7 @@ from bfr.finetune.save import provenance, save_restorer
 from bfr.finetune.settings import PRESETS, FinetuneSettings, adjusted
 from bfr.pairs.folder import PairSet
 from bfr.records import FaceSet
-from bfr.restore.restorer import load_restorer
+from bfr.restore.load import load_restorer
 from bfr.runtime import processes
 from tests.finetune.test_loop import by_distance
 from tests.finetune_sets import SIZE, faces, pairs_folder, tiny_restorer

@@ -25,9 +25,10 @@ from bfr.faces import identity as faces_identity
 from bfr.faces import occlusion as faces_occlusion
 from bfr.files import downloads, manifest
 from bfr.records import Face, FaceSet
+from bfr.restore import load, photo_file
 from bfr.restore import photo as pipeline
-from bfr.restore import photo_file, restorer
 from bfr.restore.keep_person import KeptPeople
+from bfr.restore.restorer import Restorer
 from bfr.restore.settings import RestoreSettings
 
 FACE = Face(
@@ -73,9 +74,7 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
     monkeypatch.setattr(manifest, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr(retinaface, "load_detector", lambda path: nn.Identity())
     monkeypatch.setattr(detect, "detect_faces", detect_faces)
-    monkeypatch.setattr(
-        restorer, "load_restorer", lambda path, **_: restorer.Restorer(nn.Identity())
-    )
+    monkeypatch.setattr(load, "load_restorer", lambda path, **_: Restorer(nn.Identity()))
     monkeypatch.setattr(faces_identity, "load_identity", lambda path: nn.Identity())
     monkeypatch.setattr(faces_occlusion, "load_occlusion", lambda path: nn.Identity())
     monkeypatch.setattr(parsing, "load_parser", lambda path: nn.Identity())
@@ -333,7 +332,7 @@ def test_weights_that_do_not_load_are_bad_usage(
     def load_restorer(path: Path, **_: object) -> nn.Module:
         raise CorruptWeightsError(f"{path} is truncated. Download it again.")
 
-    monkeypatch.setattr(restorer, "load_restorer", load_restorer)
+    monkeypatch.setattr(load, "load_restorer", load_restorer)
     (tmp_path / "mine.pth").write_bytes(b"")
     words = ["restore", photos, "-o", tmp_path / "out", "--restorer", tmp_path / "mine.pth"]
     assert run(*words) == 2

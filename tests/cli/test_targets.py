@@ -23,7 +23,7 @@ from bfr.prior.guidance import Guidance
 from bfr.prior.prior import save_prior
 from bfr.prior.settings import SampleSettings, for_prior
 from bfr.quality import metrics
-from bfr.restore import restorer
+from bfr.restore import load
 from bfr.runtime import processes
 from tests import pair_sets
 from tests.pair_sets import photograph
@@ -44,7 +44,7 @@ def stand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins for the networks."""
     pair_sets.stand_in(monkeypatch)
     monkeypatch.setattr(retinaface, "load_detector", lambda path: pair_sets.detector())
-    monkeypatch.setattr(restorer, "load_restorer", lambda path, **_: pair_sets.restorer())
+    monkeypatch.setattr(load, "load_restorer", lambda path, **_: pair_sets.restorer())
     monkeypatch.setattr(prior, "load_prior", load_tiny)
     monkeypatch.setattr(metrics, "find_landmarks", lambda images, _: images[:, 0, :5, :2].double())
     monkeypatch.setattr(metrics, "niqe", lambda images: images.double().std((1, 2, 3)))
@@ -147,7 +147,7 @@ def test_the_papers_factor_follows_the_restorer(
     monkeypatch.setattr(build, "build_pairs", build_pairs)
     papers = "--start 150 --stop 90 --sampler ddpm --calls 0".split()
     swinir = pair_sets.restorer(architecture="SwinIR")
-    monkeypatch.setattr(restorer, "load_restorer", lambda path, **_: swinir)
+    monkeypatch.setattr(load, "load_restorer", lambda path, **_: swinir)
     assert run("targets", photos, "-o", tmp_path / "pairs", *papers) == 130
     tiny = given["prior"]
     assert given["settings"].sample == for_prior(SampleSettings(Constraint(factor=16)), tiny)

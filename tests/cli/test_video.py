@@ -16,7 +16,8 @@ from bfr.cli import main
 from bfr.faces import retinaface
 from bfr.files import manifest
 from bfr.records import FaceSet
-from bfr.restore import follow, restorer, stages
+from bfr.restore import follow, load, stages
+from bfr.restore.restorer import Restorer
 from tests.portraits import face_at
 
 NAMES = ("frame 8.png", "frame 9.png", "frame 10.png", "frame 11.png")
@@ -34,8 +35,8 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
 
     monkeypatch.setattr(manifest, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr(retinaface, "load_detector", lambda path: nn.Identity())
-    identity = restorer.Restorer(nn.Identity(), size=64)
-    monkeypatch.setattr(restorer, "load_restorer", lambda path, **_: identity)
+    identity = Restorer(nn.Identity(), size=64)
+    monkeypatch.setattr(load, "load_restorer", lambda path, **_: identity)
     monkeypatch.setattr(follow, "detect_faces", detect_faces)
     monkeypatch.setattr(stages, "restore_faces", lambda crops, restorer, **options: 1 - crops)
     return looked

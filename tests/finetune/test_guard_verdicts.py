@@ -20,7 +20,8 @@ from bfr.faces.retinaface import load_detector
 from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
 from bfr.finetune.guard import compare, judge, look
-from bfr.restore.restorer import load_restorer, restore_faces
+from bfr.restore.load import load_restorer
+from bfr.restore.restorer import restore_faces
 
 CASES = {
     name: case

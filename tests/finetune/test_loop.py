@@ -39,7 +39,8 @@ from bfr.finetune.save import save_restorer
 from bfr.finetune.settings import CODEBOOK, FinetuneSettings
 from bfr.image.plots import curves
 from bfr.pairs.folder import PairSet
-from bfr.restore.restorer import Restorer, load_restorer
+from bfr.restore.load import load_restorer
+from bfr.restore.restorer import Restorer
 from bfr.runtime.processes import Share, launched_share
 from tests.finetune_sets import (
     PLAIN,

@@ -17,13 +17,14 @@ from bfr.errors import InputError
 from bfr.faces.identity import Identity
 from bfr.faces.retinaface import Detector
 from bfr.image.geometry import face_template
-from bfr.quality import metrics, render, tables
+from bfr.quality import measure, metrics, render
 from bfr.quality.likeness import consistency_psnr, psnr, ssim
+from bfr.quality.measure import measure_faces, measure_sets
 from bfr.quality.metrics import HIGHER, LOWER, Tools
 from bfr.quality.niqe import niqe
 from bfr.quality.perceptual import load_distance
 from bfr.quality.pyiqa_scores import Score
-from bfr.quality.tables import Column, Table, compare, measure_faces, measure_sets
+from bfr.quality.tables import Column, Table, compare
 from bfr.quality.texture import sharpness
 
 DETECTOR = Detector(torch.nn.Identity())
@@ -63,7 +64,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("moved")
 def test_every_figure_is_the_cores(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tables, "_AT_ONCE", 2)
+    monkeypatch.setattr(measure, "_AT_ONCE", 2)
     clean = faces(3)
     restored, given = (clean * 0.9 + 0.05), clean.roll(2, 3)
     distance = load_distance("pyramid")
@@ -137,7 +138,7 @@ def test_scores_of_pyiqa_join_the_table(monkeypatch: pytest.MonkeyPatch):
 
         return Score(name, name == "fid", name == "fid", name == "fid", run)
 
-    monkeypatch.setattr(tables, "load_score", load_score)
+    monkeypatch.setattr(measure, "load_score", load_score)
     extra = ["psnr", "fid", "psnr"]
     table = measure_faces(restored, reference=clean, extra=extra)
     assert [column.key for column in table.columns][-2:] == ["pyiqa_psnr", "pyiqa_fid"]

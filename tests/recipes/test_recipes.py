@@ -19,7 +19,7 @@ from bfr.image.geometry import face_template
 from bfr.prior.prior import load_prior, predict
 from bfr.prior.schedule import Schedule, respace
 from bfr.records import Face, FaceSet
-from bfr.restore.restorer import load_restorer
+from bfr.restore.load import load_restorer
 from recipes import __main__ as everything
 from recipes import detector, prior, restorer
 from recipes.aligned import draw_faces, inside

@@ -16,7 +16,8 @@ from torch import Tensor
 from benchmarks.parity import check_folder
 from bfr.errors import CancelledError, InputError, WrongArchitectureError
 from bfr.restore.bfrffusion import BFRffusion, build_bfrffusion, is_bfrffusion, make_scheduler
-from bfr.restore.restorer import load_restorer, restore_faces
+from bfr.restore.load import load_restorer
+from bfr.restore.restorer import restore_faces
 from tests.rule_weights import GOLDEN, rule_state
 
 FIGURES = GOLDEN / "bfrffusion_narrow.safetensors"

@@ -18,8 +18,9 @@ from bfr.records import Face, FaceSet
 from bfr.restore import follow, photo, stages
 from bfr.restore.clip import restore_frames, restore_video
 from bfr.restore.follow import find_tracks
+from bfr.restore.load import load_restorer
 from bfr.restore.photo import restore_photo
-from bfr.restore.restorer import Restorer, load_restorer
+from bfr.restore.restorer import Restorer
 from bfr.restore.settings import RestoreSettings, VideoSettings
 from bfr.restore.steady import fitted, steady_face
 from samples.clip import FOLDER, film

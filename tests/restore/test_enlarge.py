@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from bfr.errors import InputError, OutOfMemoryError, WrongArchitectureError
 from bfr.quality.metrics import psnr
 from bfr.restore.enlarge import auto_factor, check_room, enlarge, resample
-from bfr.restore.restorer import EMBEDDED_RESTORER
+from bfr.restore.load import EMBEDDED_RESTORER
 from bfr.restore.upscale import load_upscaler, run_tiled
 from tests.portraits import astronaut, face_at
 

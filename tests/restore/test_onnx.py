@@ -21,8 +21,9 @@ from bfr.errors import (
     WrongArchitectureError,
 )
 from bfr.files.onnx import providers_for
+from bfr.restore.load import load_restorer
 from bfr.restore.onnx import RANGE, SIGNED, UNSIGNED
-from bfr.restore.restorer import load_restorer, restore_faces
+from bfr.restore.restorer import restore_faces
 from tests.onnx_files import restorer_file, write
 
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from bfr.errors import InputError, OutputError, WrongArchitectureError
+from bfr.restore.load import load_restorer
 from bfr.restore.onnx_export import export_onnx
-from bfr.restore.restorer import Restorer, load_restorer, restore_faces
+from bfr.restore.restorer import Restorer, restore_faces
 from tests.onnx_files import restorer_file
 from tests.trainable import gfpgan, nafnet, restoreformer, swinir
 

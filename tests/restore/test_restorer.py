@@ -37,13 +37,8 @@ from bfr.errors import (
     WrongArchitectureError,
 )
 from bfr.image.lowpass import lowpass
-from bfr.restore.restorer import (
-    EMBEDDED_RESTORER,
-    Restorer,
-    from_spandrel,
-    load_restorer,
-    restore_faces,
-)
+from bfr.restore.load import EMBEDDED_RESTORER, from_spandrel, load_restorer
+from bfr.restore.restorer import Restorer, restore_faces
 from tests.rule_weights import GOLDEN, fill_by_rule, published_format, rule_state
 
 

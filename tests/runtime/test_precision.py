@@ -16,7 +16,8 @@ from bfr.faces.align import align_faces
 from bfr.prior.guidance import Guidance
 from bfr.prior.prior import load_prior
 from bfr.prior.sample import sample_targets
-from bfr.restore.restorer import load_restorer, restore_faces
+from bfr.restore.load import load_restorer
+from bfr.restore.restorer import restore_faces
 from bfr.runtime.precision import chosen_precision, convert, suited_precision
 from tests.portraits import astronaut, only
 
