@@ -70,7 +70,8 @@ def to_face_set(faces: FaceSet | dict[str, Any]) -> FaceSet:
     if not isinstance(faces, dict) or "frames" not in faces or "image_size" not in faces:
         raise InputError(
             "faces must come from Detect Faces (BFR_FACES) or from Detect Face Landmarks "
-            f"(FACE_LANDMARKS), got {type(faces).__name__}."
+            f"(FACE_LANDMARKS), got {type(faces).__name__}. "
+            "Connect one of them."
         )
     height, width = faces["image_size"]
     frames = tuple(tuple(map(_mediapipe_face, frame)) for frame in faces["frames"])

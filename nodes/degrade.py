@@ -51,7 +51,7 @@ def chosen_damage(damage: str, **own: float) -> Degradation:
         InputError: if there is no such kind, or a JPEG quality is none.
     """
     if damage not in DAMAGES:
-        raise InputError(f"damage must be one of {', '.join(DAMAGES)}; got {damage!r}.")
+        raise InputError(f"damage must be one of {', '.join(DAMAGES)}, got {damage!r}.")
     changed: dict[str, tuple[float, float] | None] = {
         name: (value, value) for name, value in own.items() if value >= 0
     }

@@ -25,7 +25,9 @@ def parse_indices(text: str) -> list[int] | None:
     """
     words = text.replace(",", " ").split()
     if not all(word.isdecimal() for word in words):
-        raise InputError(f"numbers must be whole numbers and commas, such as 1, 3, got {text!r}.")
+        raise InputError(
+            f"numbers must be whole numbers and commas, got {text!r}. Write, for example, 1, 3."
+        )
     return [int(word) for word in words] or None
 
 

@@ -101,7 +101,7 @@ class LoadExamplePhoto(io.ComfyNode):
     @classmethod
     def execute(cls, photo, damage, damage_seed) -> io.NodeOutput:
         if photo not in list_photos():
-            raise InputError(f"photo must be one of {', '.join(list_photos())}; got {photo!r}.")
+            raise InputError(f"photo must be one of {', '.join(list_photos())}, got {photo!r}.")
         pixels = read_photo(FOLDER / photo).pixels
         return io.NodeOutput(to_comfy(degrade_faces(pixels, chosen_damage(damage), damage_seed)))
 
@@ -139,5 +139,5 @@ class LoadExampleVideo(io.ComfyNode):
         from comfy_api.latest import InputImpl
 
         if video not in list_videos():
-            raise InputError(f"video must be one of {', '.join(list_videos())}; got {video!r}.")
+            raise InputError(f"video must be one of {', '.join(list_videos())}, got {video!r}.")
         return io.NodeOutput(InputImpl.VideoFromFile(str(FOLDER / video)))

@@ -103,7 +103,9 @@ def place_below(root: str | Path, name: str) -> Path | None:
         InputError: if no file can have the name.
     """
     if "\0" in name or any(len(part.encode(errors="replace")) > 255 for part in Path(name).parts):
-        raise InputError(f"A folder's name must be shorter and plain, got {name[:60]!r}.")
+        raise InputError(
+            f"A folder's name must be shorter and plain, got {name[:60]!r}. Rename it."
+        )
     base = Path(os.path.normpath(Path(root).absolute()))
     path = Path(os.path.normpath(base / name))
     return path if path != base and path.is_relative_to(base) else None

@@ -47,8 +47,8 @@ def result_folder(name: str) -> Path:
     folder = (root / name.strip()).resolve()
     if folder == root or not folder.is_relative_to(root):
         raise InputError(
-            f"Results must go to a folder such as restored or albums/1950s, below {root}, got "
-            f"{name!r}."
+            f"Results must go to a folder below {root}, got {name!r}. Name one such as restored or "
+            "albums/1950s."
         )
     return folder
 
@@ -150,7 +150,9 @@ class RestoreFolder(io.ComfyNode):
     ) -> io.NodeOutput:
         photographs, out = user_folder(folder), result_folder(result_name)
         if photographs is None:
-            raise InputError("Fill in folder: where the damaged photographs are.")
+            raise InputError(
+                "folder must name where the damaged photographs are, got nothing. Fill it in."
+            )
         if existing not in EXISTING:
             raise InputError(f"existing must be one of {', '.join(EXISTING)}, got {existing!r}.")
         targets = plan_targets(find_sources([photographs], out), out, existing)

@@ -62,8 +62,8 @@ def result_file(name: str, overwrite: bool, about: Mapping[str, str]) -> Path:
         numbered = f"{stem}_{number}.safetensors"
     if "base_sha256" not in found:
         raise InputError(
-            f"Only a fine-tuned restorer may be overwritten, got {path}, which is something else. "
-            "Choose another name, or turn overwrite off."
+            f"What is overwritten must be a fine-tuned restorer, got {path}, which is something "
+            "else. Choose another name, or turn overwrite off."
         )
     return path
 

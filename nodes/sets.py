@@ -33,8 +33,8 @@ def set_folder(name: str) -> Path:
     inside = [folder for folder in folders if folder is not None]
     if len(inside) < len(folders):
         raise InputError(
-            f"A set of pairs must have a name such as family_album or albums/1950s, for a folder "
-            f"below {roots[0]}, got {name!r}."
+            f"A set of pairs must have the name of a folder below {roots[0]}, got {name!r}. "
+            "Choose one such as family_album or albums/1950s."
         )
     return next((folder for folder in inside if folder.is_dir()), inside[0])
 

@@ -168,7 +168,7 @@ def _check_onnx(path: Path) -> None:
     from ..restore.onnx_export import check_replaceable
 
     if path.suffix != ".onnx":
-        raise InputError(f"--onnx must name a file that ends in .onnx, got {path}.")
+        raise InputError(f"--onnx must name a file that ends in .onnx, got {path}. Rename it.")
     check_replaceable(path)
 
 

@@ -72,8 +72,8 @@ def camera_noise(images: Tensor, iso: float, rng: np.random.Generator) -> Tensor
     check_images(images)
     if min(images.shape[-2:]) < 4:
         raise InputError(
-            "A camera's picture must be at least 4 pixels high and wide, and "
-            f"{images.shape[-1]}×{images.shape[-2]} came."
+            "A camera's picture must be at least 4 pixels high and wide, got "
+            f"{images.shape[-1]}×{images.shape[-2]}. Enlarge it."
         )
     to_raw = _draw_camera(rng)
     linear = _linear(images.float())
@@ -99,7 +99,9 @@ def noise_levels(iso: float) -> tuple[float, float]:
         InputError: if ``iso`` is not a positive number.
     """
     if not 0 < iso < math.inf:
-        raise InputError(f"An ISO sensitivity must be above 0, and {iso} came.")
+        raise InputError(
+            f"An ISO sensitivity must be above 0, got {iso}. Take 100 for little noise."
+        )
     shot = _SHOT_PER_ISO * iso
     return shot, math.exp(2.18 * math.log(shot) + 1.20)
 

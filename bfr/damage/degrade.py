@@ -102,7 +102,9 @@ def degrade_faces(
     check_images(images)
     if isinstance(preset, str):
         if preset not in PRESETS:
-            raise InputError(f"There is no damage preset {preset!r}; choose of {list(PRESETS)}.")
+            raise InputError(
+                f"preset must be one of {', '.join(PRESETS)}, got {preset!r}. Choose one."
+            )
         preset = PRESETS[preset]
     draw = draw_damage if isinstance(preset, LearnedDamage) else _degrade
     damaged = [draw(images[i], preset, seed + i) for i in range(len(images))]  # pyright: ignore[reportArgumentType]

@@ -36,7 +36,9 @@ def halftone(images: Tensor, pitch: float, angle: float = 45.0) -> Tensor:
     """
     check_images(images)
     if not 0 < pitch < math.inf:
-        raise InputError(f"The pitch of a screen must be above 0 pixels, and {pitch} came.")
+        raise InputError(
+            f"The pitch of a screen must be above 0 pixels, got {pitch}. Take 3 or more."
+        )
     finer = min(math.ceil(_DOT / pitch), _FINEST)
     tone = F.interpolate(luma(images), scale_factor=finer, mode="bilinear")
     levels = _screen(tone.shape[-2], tone.shape[-1], pitch * finer, angle).to(images)

@@ -36,7 +36,7 @@ def align_faces(images: Tensor, faces: FaceSet, size: int = 512) -> tuple[Tensor
     check_images(images)
     image_count, image_size = images.shape[0], (images.shape[2], images.shape[3])
     if size < 16:
-        raise InputError(f"The crop size must be at least 16 pixels, not {size}.")
+        raise InputError(f"The crop size must be at least 16 pixels, got {size}. 512 suits most.")
     if len(faces.faces) != image_count or faces.image_size != image_size:
         raise InputError(
             f"faces must belong to these {image_count} images of {size_in_words(*image_size)}, got "

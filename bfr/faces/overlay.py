@@ -34,8 +34,8 @@ def draw_faces(images: Tensor, faces: FaceSet) -> Tensor:
     size = (images.shape[2], images.shape[3])
     if len(faces.faces) != len(images) or faces.image_size != size:
         raise InputError(
-            f"The faces belong to {len(faces.faces)} images of {faces.image_size} (height, "
-            f"width), but {len(images)} images of {size} came; detect the faces on these images."
+            f"faces must belong to these {len(images)} images of {size} (height, width), got those "
+            f"of {len(faces.faces)} images of {faces.image_size}. Detect the faces on these images."
         )
     drawn = [
         _drawn(image, found) if found else image

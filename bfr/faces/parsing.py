@@ -103,7 +103,9 @@ def parse_faces(crops: Tensor, parser: Parser) -> Tensor:
         InputError: if ``parser`` is no face parser.
     """
     if not isinstance(parser, Parser):
-        raise InputError(f"parser must be a Parser of load_parser, got a {type(parser).__name__}.")
+        raise InputError(
+            f"parser must be a Parser, got a {type(parser).__name__}. Use that of load_parser."
+        )
     size, own = crops.shape[-1], parser.size or crops.shape[-1]
     masks = crops.new_empty(len(crops), 1, size, size, dtype=torch.float32)
     kernel = 2 * int(3 * _SOFTNESS * size) + 1

@@ -67,13 +67,19 @@ def select_faces(
             negative limit, or a mask of another size or count than the images.
     """
     if sort not in SORTS:
-        raise InputError(f"Faces can be sorted by {_listed(SORTS)}, not by {sort!r}.")
+        raise InputError(f"sort must be one of {_listed(SORTS)}, got {sort!r}. Choose one.")
     if max_size is not None and max_size < min_size:
-        raise InputError(f"No size lies between {min_size:g} and {max_size:g} pixels.")
+        raise InputError(
+            f"The largest size must be at least the smallest, {min_size:g} pixels, got "
+            f"{max_size:g}. Raise it."
+        )
     if max_score < min_score:
-        raise InputError(f"No score lies between {min_score:g} and {max_score:g}.")
+        raise InputError(
+            f"The highest score must be at least the lowest, {min_score:g}, got {max_score:g}. "
+            "Raise it."
+        )
     if limit is not None and limit < 0:
-        raise InputError(f"The limit must be 0 or more faces, not {limit}.")
+        raise InputError(f"limit must be 0 or more faces, got {limit}. None takes all.")
     if indices is not None:
         _check_indices(faces, indices)
     if mask is not None and not bool((mask >= 0.5).any()):
@@ -114,8 +120,8 @@ def _check_indices(faces: FaceSet, indices: Sequence[int]) -> None:
     counts = ", ".join(str(len(found)) for found in faces.faces)
     exist = f"faces 1 to {most} exist" if most else "no image has a face"
     raise InputError(
-        f"There is no face {_listed(wrong)}: {exist} (faces in each image: {counts}). "
-        "The numbers stand in the numbered picture of the detected faces."
+        f"Numbers must be those of detected faces, got no face {_listed(wrong)}: {exist} (faces in "
+        f"each image: {counts}). Read them from the numbered picture of the detected faces."
     )
 
 

@@ -127,7 +127,9 @@ def write_photo(path: str | Path, photo: Photo) -> None:
     _prepare(path)
     check_images(photo.pixels, "photo.pixels")
     if len(photo.pixels) != 1:
-        raise InputError(f"A photo must hold one image, got {len(photo.pixels)}.")
+        raise InputError(
+            f"A photo must hold one image, got {len(photo.pixels)}. Write them one by one."
+        )
     depth = photo.depth if image_format in ("PNG", "TIFF") else 8
     keep_alpha = photo.alpha is not None and image_format not in ("JPEG", "BMP")
     array = _quantise(photo.pixels, depth)
@@ -159,7 +161,9 @@ def memory_limit() -> float:
     try:
         return float(text or _MEMORY) * 1e9
     except ValueError as error:
-        raise InputError(f"{MEMORY_VARIABLE} must be a number of GB, got {text!r}.") from error
+        raise InputError(
+            f"{MEMORY_VARIABLE} must be a number of GB, got {text!r}. Set it to, for example, 8."
+        ) from error
 
 
 def _check_size(image: Image.Image, path: Path) -> None:

@@ -40,7 +40,10 @@ def to_path(place: str | Path) -> Path:
             "docs/scale.md lists: pip install ray universal-pathlib s3fs"
         ) from error
     except ValueError as error:
-        raise InputError(f"{text} must be a path or a URL that fsspec knows: {error}.") from error
+        raise InputError(
+            f"A place must be a path or a URL that fsspec knows, got {text}: {error}. Check its "
+            "beginning."
+        ) from error
     if "file" in ([scheme] if isinstance(scheme, str) else scheme):
         return Path(path.path)
     return cast(Path, path)
@@ -71,7 +74,9 @@ def files_below(folder: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except Exception as error:  # each file system has errors of its own
-        raise InputError(f"{folder} cannot be listed ({error}). Check name and rights.") from error
+        raise InputError(
+            f"{folder} must be a folder that can be listed, got: {error}. Check name and rights."
+        ) from error
     below = sorted(name[len(start) :].strip("/").split("/") for name in names)
     return [folder.joinpath(*parts) for parts in below]
 

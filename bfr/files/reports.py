@@ -44,7 +44,7 @@ def check_report(path: Path, inputs: Iterable[Path] = ()) -> None:
     _check_place(path, inputs)
     if path.exists() and not _is_text(path):
         raise InputError(
-            f"A report replaces only text, got {path}, which holds something else. Choose "
+            f"A report must replace only text, got {path}, which holds something else. Choose "
             "another name."
         )
 
@@ -65,7 +65,7 @@ def check_drawing(path: Path, inputs: Iterable[Path] = ()) -> None:
     _check_place(path, inputs)
     if path.exists() and not _is_drawing(path):
         raise InputError(
-            f"A drawing replaces only an earlier drawing, got {path}, which is another file. "
+            f"A drawing must replace only an earlier drawing, got {path}, which is another file. "
             "Choose another name, or delete it."
         )
 
@@ -109,7 +109,9 @@ def write_drawing(path: Path, picture: Tensor, inputs: Iterable[Path] = ()) -> N
 def _check_place(path: Path, inputs: Iterable[Path]) -> None:
     if is_remote(path):
         if str(path) in map(str, inputs):
-            raise InputError(f"{path} is read and cannot be replaced. Choose another name.")
+            raise InputError(
+                f"A result must not replace what is read, got {path}. Choose another name."
+            )
         return
     if not path.parent.is_dir():
         raise OutputError(f"Cannot write {path}: there is no folder {path.parent}. Make it first.")
@@ -118,7 +120,9 @@ def _check_place(path: Path, inputs: Iterable[Path]) -> None:
     if path.exists() and any(
         not is_remote(each) and each.exists() and path.samefile(each) for each in inputs
     ):
-        raise InputError(f"{path} is read and cannot be replaced. Choose another name.")
+        raise InputError(
+            f"A result must not replace what is read, got {path}. Choose another name."
+        )
 
 
 def _is_picture_name(path: Path) -> bool:

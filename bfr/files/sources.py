@@ -37,7 +37,9 @@ def find_sources(paths: Sequence[Path], out: Path | None = None) -> list[Source]
         elif path.is_file():
             found = [Source(path, Path(path.name))]
         elif path.exists():
-            raise InputError(f"{path} must be a file or a folder, got a pipe or a device.")
+            raise InputError(
+                f"{path} must be a file or a folder, got a pipe or a device. Choose another."
+            )
         else:
             raise InputError(f"{path} must be a file or a folder, got none. Check the name.")
         sources.update({(source.path.resolve(), source.name): source for source in found})
@@ -48,7 +50,8 @@ def _search(folder: Path, out: Path | None) -> list[Source]:
     """The images of a folder and its sub-folders, sorted; hidden files are none."""
     if out is not None and lies_in(out, folder) and lies_in(folder, out):
         raise InputError(
-            f"Results must go to another folder than the originals, got {folder} for both."
+            f"Results must go to another folder than the originals, got {folder} for both. "
+            "Choose another one."
         )
     found = [
         Source(file, Path(*file.relative_to(folder).parts))

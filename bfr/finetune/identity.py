@@ -94,7 +94,7 @@ def check_same(
     ]
     if differing:
         raise InputError(
-            f"{folder} holds another run, which cannot be resumed like this: "
+            f"{folder} must hold the run that is resumed, got another: "
             f"{'; '.join(differing)}. Repeat what it was begun with, or choose a new folder."
         )
 

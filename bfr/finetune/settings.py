@@ -111,19 +111,22 @@ class FinetuneSettings:
                 raise InputError(f"{name} must be in [{low:g}, {high:g}], got {value}.")
         if self.batch % self.micro_batch:
             raise InputError(
-                f"micro_batch must divide batch, got {self.micro_batch} for {self.batch}."
+                f"micro_batch must divide batch, got {self.micro_batch} for {self.batch}. "
+                "Choose a divisor."
             )
         if list(self.milestones) != sorted(set(self.milestones)):
-            raise InputError(f"milestones must increase, got {list(self.milestones)}.")
+            raise InputError(f"milestones must increase, got {list(self.milestones)}. Sort them.")
         if self.objective == REGRESSION and not self.pixel + self.perceptual + self.adversarial:
-            raise InputError("One of pixel, perceptual and adversarial must be above 0, got none.")
+            raise InputError(
+                "One of pixel, perceptual and adversarial must be above 0, got none. Raise one."
+            )
         if self.discriminator == DETAIL and self.adversarial and not self.pixel + self.perceptual:
             raise InputError(
                 "pixel or perceptual must be above 0 for the detail discriminator, which pulls at "
                 "a share of them; got neither. Raise one, or choose the unet."
             )
         if self.objective == CODEBOOK and not self.code + self.feature:
-            raise InputError("One of code and feature must be above 0, got neither.")
+            raise InputError("One of code and feature must be above 0, got neither. Raise one.")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

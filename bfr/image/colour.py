@@ -47,11 +47,11 @@ def match_colour(
         InputError: an unknown method, or tensors whose shapes differ.
     """
     if method not in COLOURS:
-        raise InputError(f"Colours are matched by one of {', '.join(COLOURS)}, not {method!r}.")
+        raise InputError(f"method must be one of {', '.join(COLOURS)}, got {method!r}. Choose one.")
     if crops.shape != reference.shape:
         raise InputError(
-            f"Crops of shape {tuple(crops.shape)} cannot be matched to references of shape "
-            f"{tuple(reference.shape)}; give one reference of the same size for each crop."
+            f"reference must be {tuple(crops.shape)} like crops, got {tuple(reference.shape)}. "
+            "Give one reference of the same size for each crop."
         )
     if method == "none" or not len(crops):
         return crops

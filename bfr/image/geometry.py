@@ -96,13 +96,15 @@ def fit_similarity(source: Tensor, target: Tensor) -> Tensor:
     """
     source, target = source.double(), target.double().expand(source.shape)
     if not (torch.isfinite(source).all() and torch.isfinite(target).all()):
-        raise InputError("Landmarks must be finite numbers; detect the faces again.")
+        raise InputError("Landmarks must be finite numbers, got NaN or ∞. Detect the faces again.")
     source_mean, target_mean = source.mean(-2), target.mean(-2)
     z = torch.view_as_complex((source - source_mean[..., None, :]).contiguous())
     w = torch.view_as_complex((target - target_mean[..., None, :]).contiguous())
     spread = z.abs().square().sum(-1)
     if (spread <= 1e-12).any():
-        raise InputError("All landmarks of a face coincide; it has no scale or direction.")
+        raise InputError(
+            "Landmarks of a face must not coincide, got all in one point. Detect the faces again."
+        )
     a = (z.conj() * w).sum(-1) / spread
     rotation = torch.stack(
         [torch.stack([a.real, -a.imag], -1), torch.stack([a.imag, a.real], -1)], -2

@@ -55,11 +55,13 @@ def lowpass_matrix(size: int, factor: int) -> Tensor:
 def _down_and_up(size: int, factor: int) -> tuple[Tensor, Tensor]:
     """φ's two halves along an axis, shared between calls: size/N×size and size×size/N."""
     if not isinstance(factor, int) or factor < 1:
-        raise InputError(f"The low-pass factor must be a whole number from 1, and {factor} came.")
+        raise InputError(
+            f"The low-pass factor must be a whole number from 1, got {factor}. 16 suits most."
+        )
     if size % factor:
         raise InputError(
-            f"The low-pass factor must divide the image's size, and {factor} does not divide "
-            f"{size}. Choose {_nearest_divisor(size, factor)}, or another crop size."
+            f"The low-pass factor must divide the image's size, {size}, got {factor}. "
+            f"Choose {_nearest_divisor(size, factor)}, or another crop size."
         )
     small = size // factor
     return resize_weights(size, small), resize_weights(small, size)

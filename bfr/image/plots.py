@@ -44,15 +44,15 @@ def curves(series: Mapping[str, Curve], title: str = "", *, log: bool = False) -
         InputError: if there is no curve, or one has not as many steps as values.
     """
     if not series:
-        raise InputError("A plot needs at least one curve, and none came.")
+        raise InputError("A plot must have at least one curve, got none. Give a series.")
     figure = _figure(_SIZE)
     axes = figure.add_subplot()
     _dress(axes)
     for number, (name, (steps, values)) in enumerate(series.items()):
         if len(steps) != len(values):
             raise InputError(
-                f"The curve {name!r} has {len(steps)} steps and {len(values)} values. Give as "
-                "many of the one as of the other."
+                f"The curve {name!r} must have as many values as steps, got {len(steps)} steps and "
+                f"{len(values)} values. Give as many of the one as of the other."
             )
         x, y = np.asarray(steps, float), np.asarray(values, float)
         shown = np.isfinite(y) & (y > 0 if log else True)
@@ -93,10 +93,11 @@ def bars(panels: Mapping[str, Mapping[str, Sequence[float]]], title: str = "") -
     """
     names = list(next(iter(panels.values()), {}))
     if not names:
-        raise InputError("A plot needs at least one panel with a bar, and none came.")
+        raise InputError("A plot must have at least one panel with a bar, got none. Give a panel.")
     if other := next((panel for panel in panels if list(panels[panel]) != names), None):
         raise InputError(
-            f"All panels must have the bars {names}, and {other!r} has {list(panels[other])}."
+            f"All panels must have the bars {names}, got {list(panels[other])} in {other!r}. Give "
+            "all of them the same."
         )
     rows = -(-len(panels) // 4)
     columns = -(-len(panels) // rows)

@@ -89,7 +89,7 @@ def lay_out(
     for index, picture in enumerate(pictures):
         check_images(picture[None] if isinstance(picture, Tensor) else picture, f"picture {index}")
     if not pictures:
-        raise InputError("A sheet needs at least one picture, got none.")
+        raise InputError("A sheet must have at least one picture, got none. Give one.")
     if columns is None:
         columns = len(column_labels) or _pleasant_columns(len(pictures))
     if cell_size is None:
@@ -246,13 +246,16 @@ def _check_sizes(columns: int, height: int, width: int, gap: int, least_gap: int
     if columns < 1 or min(height, width) < 16 or gap < least_gap:
         raise InputError(
             f"A sheet must have at least 1 column, cells of 16 pixels and a gap of {least_gap}, "
-            f"got {columns} columns, cells of {width}×{height} pixels and a gap of {gap}."
+            f"got {columns} columns, cells of {width}×{height} pixels and a gap of {gap}. "
+            "Raise what is less."
         )
 
 
 def _check_count(name: str, given: Sequence[object], needed: int) -> None:
     if given and len(given) != needed:
-        raise InputError(f"This sheet takes {needed} {name} or none, got {len(given)}.")
+        raise InputError(
+            f"This sheet must have {needed} {name} or none, got {len(given)}. Give one for each."
+        )
 
 
 def _rgb(colour: str) -> tuple[int, ...]:
@@ -260,7 +263,7 @@ def _rgb(colour: str) -> tuple[int, ...]:
         return ImageColor.getrgb(colour)
     except ValueError as error:
         raise InputError(
-            f"{colour!r} is no colour; write a name such as 'red', or '#rrggbb'."
+            f"A colour must be a name or '#rrggbb', got {colour!r}. Write, for example, 'red'."
         ) from error
 
 

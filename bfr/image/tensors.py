@@ -26,12 +26,12 @@ def check_images(images: Tensor, name: str = "images") -> None:
         InputError: if it is anything else.
     """
     if not isinstance(images, Tensor):
-        raise InputError(f"{name} must be a tensor, got a {type(images).__name__}.")
+        raise InputError(f"{name} must be a tensor, got a {type(images).__name__}. Convert it.")
     shape = "×".join(map(str, images.shape))
     if images.ndim != 4 or images.shape[1] != 3:
-        raise InputError(f"{name} must be B×3×H×W (RGB), got {shape}.")
+        raise InputError(f"{name} must be B×3×H×W (RGB), got {shape}. Convert it.")
     if images.shape[2] == 0 or images.shape[3] == 0:
-        raise InputError(f"{name} must have at least one pixel, got {shape}.")
+        raise InputError(f"{name} must have at least one pixel, got {shape}. Leave it out.")
     if not images.is_floating_point():
         raise InputError(
             f"{name} must be floating point in [0, 1], got {images.dtype}. Divide by 255."

@@ -243,7 +243,9 @@ def _check_crops(crops: Tensor, names: Sequence[str], **others: Tensor | None) -
     if crops.shape[2] != crops.shape[3]:
         raise InputError(f"Face crops must be square, got {tuple(crops.shape)}. Align them first.")
     if len(names) != len(crops):
-        raise InputError(f"{len(crops)} crops must have as many names, got {len(names)}.")
+        raise InputError(
+            f"{len(crops)} crops must have as many names, got {len(names)}. Name each of them."
+        )
     for what, images in others.items():
         if images is None:
             continue

@@ -235,7 +235,10 @@ def take_crops(
             found = detect_faces(crop, detector, score=score, try_rotations=False).faces[0]
             run.report.searched += 1
             if not found:
-                run.fail(name, InputError("It shows no face; leave it out, or align it again."))
+                run.fail(
+                    name,
+                    InputError("It must show a face, got none. Leave it out, or align it again."),
+                )
                 continue
             landmarks, confidence = torch.tensor(found[0].landmarks), found[0].score
         pair = Pair(

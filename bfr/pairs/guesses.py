@@ -118,14 +118,15 @@ def cut_guess(
     if not whole:
         if height != width:
             raise InputError(
-                f"An aligned guess must be square, got {width}×{height} pixels for {pair.name}."
+                f"An aligned guess must be square, got {width}×{height} pixels for {pair.name}. "
+                "Align it, or give guesses of whole photographs."
             )
         return resize_square(pixels, size).clamp(0, 1)
     if abs(height * source_size[1] / (width * source_size[0]) - 1) > _OUT_OF_PROPORTION:
         raise InputError(
-            f"The guess of {pair.source} has {width}×{height} pixels, and its source "
-            f"{source_size[1]}×{source_size[0]}: it was cropped or turned. Restore the whole "
-            "photograph, at any scale."
+            f"The guess of {pair.source} must have its proportions, {source_size[1]}×"
+            f"{source_size[0]} pixels, got {width}×{height}: it was cropped or turned. Restore the "
+            "whole photograph, at any scale."
         )
     to_crop = torch.tensor(pair.image_to_crop, dtype=torch.float64)
     matrix = compose(resize_matrix((height, width), (source_size[0], source_size[1])), to_crop)

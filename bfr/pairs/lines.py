@@ -112,10 +112,10 @@ def check_line(line: Mapping[str, Any], fields: Mapping[str, Kind], where: str) 
         except RecursionError:
             good = False
         if not good:
-            known = f"must have {name} as {fields[name].words}" if name in fields else "is unknown"
+            known = f"{name} as {fields[name].words}" if name in fields else "known names"
             raise InputError(
-                f"{where} {known}, got {name} = {_shown(value)}. It was changed by hand or "
-                "written by another version: mend or delete the line."
+                f"{where} must have {known}, got {name} = {_shown(value)}. It was changed by hand "
+                "or written by another version: mend or delete the line."
             )
 
 

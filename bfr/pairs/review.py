@@ -252,7 +252,7 @@ def choose_pairs(pairs: PairSet, words: Iterable[str]) -> list[Pair]:
         if not 1 <= first <= last <= count:
             raise InputError(
                 f"A pair must be given by its name or by its number on the contact sheet, 1 to "
-                f"{count}, got {word!r}."
+                f"{count}, got {word!r}. Look it up there."
             )
         chosen += pairs.pairs[first - 1 : last]
     return chosen

@@ -275,7 +275,7 @@ def _refuse_changes(path: Path, preset: str, names: Any) -> None:
     if names or preset != "auto":
         given = next(iter(names), "preset")
         raise InputError(
-            f"{path} already describes its prior, got {given} as well. Remove {given}."
+            f"{path} must not be described twice, got {given} as well. Remove {given}."
         )
 
 

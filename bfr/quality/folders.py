@@ -107,7 +107,10 @@ def measure_folders(
         if on_step is not None:
             on_step(done, len(names), None)
     if not any(tables.values()):
-        raise InputError("No face could be measured; every file was left out. See the reasons.")
+        raise InputError(
+            "At least one face must be measurable, got none: every file was left out. See the "
+            "reasons above."
+        )
     if extra and len(next(iter(tables.values()))) > 1:
         raise InputError(
             f"{', '.join(extra)} must have faces of one size, got several. Make them equally "
@@ -171,7 +174,7 @@ def _read(files: Files, aligning: Aligning | None) -> _Sets:
     anchor = next(label for label in (REFERENCE, GIVEN, *files) if label in files)
     found = detect_faces(pixels[anchor], aligning.detector)
     if not found.count:
-        raise InputError(f"{_called(anchor)} shows no face.")
+        raise InputError(f"{_called(anchor)} must show a face, got none. Leave it out.")
     return {label: align_faces(image, found, aligning.size)[0] for label, image in pixels.items()}
 
 

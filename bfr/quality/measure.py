@@ -125,7 +125,7 @@ def measure_sets(
         _check(name, faces, first)
     names = tuple(names) or tuple(str(number) for number in range(1, len(first) + 1))
     if len(names) != len(first):
-        raise InputError(f"{len(first)} faces need as many names, got {len(names)}.")
+        raise InputError(f"{len(first)} faces need as many names, got {len(names)}. Name each.")
     tools, device = tools or Tools(), torch.device(device or first.device)
     metrics = possible_metrics(shown, tools, others)
     scores = _load_scores(extra, device, reference)
@@ -196,8 +196,8 @@ def _load_scores(
     for score in scores:
         if score.needs_reference and reference is None:
             raise InputError(
-                f"{score.name} compares with clean faces, got none. Give a reference, or leave "
-                "it out."
+                f"{score.name} needs clean faces to compare with, got none. Give a "
+                "reference, or leave it out."
             )
     return scores
 

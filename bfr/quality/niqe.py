@@ -67,15 +67,15 @@ def load_statistics(path: str | Path | None = None) -> Statistics:
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if shapes != {"mean": (FEATURES,), "covariance": (FEATURES, FEATURES)}:
         raise WrongArchitectureError(
-            f"{path} holds no NIQE statistics: a mean of 36 and a covariance of 36×36 were "
-            f"expected, and {shapes} came. Choose a file that recipes/niqe.py wrote."
+            f"{path} must hold NIQE statistics, a mean of 36 and a covariance of 36×36, got "
+            f"{shapes}. Choose a file that recipes/niqe.py wrote."
         )
     named = [metadata.get(name, "nothing") for name in ("size", "patch")]
     size, patch = (int(word) if word.isdecimal() else 0 for word in named)
     if patch < 16 or patch % 2 or size < patch or size % patch:
         raise WrongArchitectureError(
-            f"{path} names no size and patch that fit NIQE: size {named[0]}, patch {named[1]}. "
-            "Choose a file that recipes/niqe.py wrote."
+            f"{path} must name a size and an even patch of 16 pixels or more that divides it, got "
+            f"size {named[0]} and patch {named[1]}. Choose a file that recipes/niqe.py wrote."
         )
     return Statistics(state["mean"].double(), state["covariance"].double(), size, patch)
 

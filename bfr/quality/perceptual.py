@@ -86,13 +86,13 @@ def pyramid_distance(images: Tensor, reference: Tensor) -> Tensor:
     """
     if images.shape != reference.shape or images.ndim != 4 or images.shape[1] != 3:
         raise InputError(
-            f"Images to compare must have one shape B×3×H×W, and are {tuple(images.shape)} and "
-            f"{tuple(reference.shape)}."
+            f"Images to compare must have one shape B×3×H×W, got {tuple(images.shape)} and "
+            f"{tuple(reference.shape)}. Resize one."
         )
     if min(images.shape[-2:]) < 4 * _SMALLEST:
         raise InputError(
-            f"Images to compare must be at least {4 * _SMALLEST} pixels high and wide, and "
-            f"{images.shape[-1]}×{images.shape[-2]} came."
+            f"Images to compare must be at least {4 * _SMALLEST} pixels high and wide, got "
+            f"{images.shape[-1]}×{images.shape[-2]}. Use larger ones."
         )
     with torch.autocast(images.device.type, enabled=False):
         pair = _normalized_bands(images), _normalized_bands(reference)
@@ -128,7 +128,7 @@ def load_distance(name: str = "auto", device: torch.device | str = "cpu") -> Dis
     """
     if name not in DISTANCES:
         raise InputError(
-            f"The perceptual distance must be auto, lpips or pyramid, and {name!r} came."
+            f"The perceptual distance must be auto, lpips or pyramid, got {name!r}. Choose one."
         )
     if name == "pyramid" or (name == "auto" and not lpips_available()):
         return Distance(PYRAMID_NAME, pyramid_distance)

@@ -68,8 +68,8 @@ def load_score(name: str, device: torch.device | str = "cpu") -> Score:
     if name not in known:
         near = get_close_matches(name, known, 5, 0.4) or _EXAMPLES
         raise InputError(
-            f"pyiqa has no score {name!r}. Choose one such as {', '.join(near)}; its list_models() "
-            "names all."
+            f"A score must be one of pyiqa's, got {name!r}. Choose one such as {', '.join(near)}; "
+            "pyiqa.list_models() names all."
         )
     log.warning(
         "%s comes from pyiqa, which downloads its weights if they are not here. %s.", name, LICENCE
@@ -78,8 +78,8 @@ def load_score(name: str, device: torch.device | str = "cpu") -> Score:
         network = pyiqa.create_metric(name, device=torch.device(device))
     except Exception as error:  # of a download, a file, a package: pyiqa has no errors of its own
         raise InputError(
-            f"pyiqa cannot load {name} ({type(error).__name__}: {error}). Check the network, or "
-            "leave this score out."
+            f"pyiqa must load the score {name}, got {type(error).__name__}: {error}. Check the "
+            "network, or leave this score out."
         ) from error
     whole = "fid" in name
     compares = whole or network.metric_mode == "FR"

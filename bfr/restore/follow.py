@@ -64,8 +64,8 @@ def find_tracks(
         )
         if index and size != faces.image_size:
             raise InputError(
-                f"The frames of a clip must have one size, {size_in_words(*size)} like the first; "
-                f"frame {index} has {size_in_words(*faces.image_size)}. Resize it."
+                f"The frames of a clip must have one size, {size_in_words(*size)} like the first, "
+                f"got {size_in_words(*faces.image_size)} in frame {index}. Resize it."
             )
         size = faces.image_size
         found += faces.faces

@@ -122,7 +122,7 @@ def check_replaceable(path: Path) -> Any:
         exported = False
     if not exported:
         raise InputError(
-            f"Only an exported restorer may be replaced, got {path}, which is something else. "
+            f"What is replaced must be an exported restorer, got {path}, which is something else. "
             "Choose another name."
         )
     return onnx

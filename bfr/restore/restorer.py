@@ -163,7 +163,10 @@ def restore_faces(
     """
     check_images(crops, "crops")
     if not isinstance(restorer, Restorer):
-        raise InputError(f"restorer must be a Restorer, got a {type(restorer).__name__}.")
+        raise InputError(
+            f"restorer must be a Restorer, got a {type(restorer).__name__}. Use "
+            "that of load_restorer."
+        )
     for name, value in (("fidelity", fidelity), ("strength", strength), ("lock", lock)):
         if not 0 <= value <= 1:
             raise InputError(f"{name} must be in [0, 1], got {value}.")

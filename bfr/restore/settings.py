@@ -89,7 +89,9 @@ def chosen_mask(settings: RestoreSettings, parser: Parser | None) -> str:
     if settings.mask == "auto":
         return "soft oval" if parser is None else "parsing"
     if settings.mask == "parsing" and parser is None:
-        raise InputError('mask "parsing" needs a parser; load one, or choose another mask.')
+        raise InputError(
+            'mask "parsing" needs a parser, got none. Load one, or choose another mask.'
+        )
     return settings.mask
 
 

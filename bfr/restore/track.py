@@ -86,7 +86,7 @@ def link_faces(
         InputError: if max_gap is negative.
     """
     if max_gap < 0:
-        raise InputError(f"max_gap must be at least 0 frames, and {max_gap} came.")
+        raise InputError(f"max_gap must be at least 0 frames, got {max_gap}. 0 bridges none.")
     paths: list[_Path] = []
     live: list[_Path] = []
     for frame, found in enumerate(faces.faces):
@@ -131,7 +131,9 @@ def smooth_track(track: Track, spread: float) -> Track:
         InputError: if the spread is negative.
     """
     if not spread >= 0:
-        raise InputError(f"The smoothing must be at least 0 frames, and {spread} came.")
+        raise InputError(
+            f"The smoothing must be at least 0 frames, got {spread}. 0 smooths nothing."
+        )
     if spread == 0 or len(track) < 3:
         return track
     raw = torch.tensor([_values(face) for face in track.faces], dtype=torch.float64)

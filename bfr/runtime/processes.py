@@ -77,8 +77,9 @@ def launched_share(cpu: bool = False, patience: float = 60.0) -> Share:
     state = PartialState(cpu=cpu, timeout=limit)
     if state.num_processes != count:
         raise InputError(
-            f"{count} processes were started, and accelerate joins {state.num_processes}. Start "
-            "them with: accelerate launch --multi_gpu --num_processes N"
+            f"accelerate must join the {count} processes that were started, got "
+            f"{state.num_processes}. Start them with: "
+            "accelerate launch --multi_gpu --num_processes N"
         )
     roll_call: Any = torch.distributed.new_group(backend="gloo", timeout=limit)
 
@@ -100,7 +101,10 @@ def _patience(minutes: float) -> timedelta:
             return timedelta(minutes=minutes)
     except ValueError:
         pass
-    raise InputError(f"{PATIENCE_VARIABLE} must be a number of minutes above 0, got {text!r}.")
+    raise InputError(
+        f"{PATIENCE_VARIABLE} must be a number of minutes above 0, got {text!r}. Correct or "
+        "unset it."
+    )
 
 
 @contextmanager

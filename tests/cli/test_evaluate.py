@@ -163,7 +163,7 @@ def test_whole_photographs(
     assert "choose --align" in capsys.readouterr().err
     assert run(*words, "--align", "--size", "48") == 1
     told = capsys.readouterr().err
-    assert "b: left out: the reference shows no face" in told
+    assert "b: left out: the reference must show a face" in told
     assert torch.equal(searched[0], read_photo(sets / "clean" / "a.png").pixels)
     found = json.loads((sets / "result.json").read_text())["folders"]["base"]["faces"]
     assert list(found) == ["a#1", "a#2", "more/c"]

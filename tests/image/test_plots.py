@@ -65,12 +65,12 @@ def test_many_panels_fill_several_rows():
 
 
 def test_what_cannot_be_drawn_is_refused():
-    with pytest.raises(InputError, match="none came"):
+    with pytest.raises(InputError, match="got none"):
         curves({})
     with pytest.raises(InputError, match="2 steps and 1 values"):
         curves({"loss": ([0, 1], [1.0])})
     for nothing in ({}, {"a": {}}):
-        with pytest.raises(InputError, match="none came"):
+        with pytest.raises(InputError, match="got none"):
             bars(nothing)
     with pytest.raises(InputError, match="'b' has"):
         bars({"a": {"x": [1.0]}, "b": {"y": [1.0]}})

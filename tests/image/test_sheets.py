@@ -146,7 +146,7 @@ def test_any_count_is_laid_out(count: int):
         ({"columns": 3, "row_labels": ["a"]}, "2 row labels"),
         ({"columns": 3, "column_labels": ["a"]}, "3 column labels"),
         ({"frames": ["red"]}, "6 frames"),
-        ({"frames": ["redish", *[None] * 5]}, "'redish' is no colour"),
+        ({"frames": ["redish", *[None] * 5]}, "got 'redish'"),
         ({"frames": ["red"] * 6, "gap": 2}, "a gap of 6"),
         ({"columns": 0}, "0 columns"),
         ({"cell_size": 4}, "4×4"),

@@ -214,7 +214,7 @@ def test_statistics_files(tmp_path: Path):
         load_statistics(tmp_path / "none.safetensors")
     path = tmp_path / "niqe.safetensors"
     save_file({"weight": torch.zeros(3)}, path)
-    with pytest.raises(WrongArchitectureError, match="no NIQE statistics"):
+    with pytest.raises(WrongArchitectureError, match="must hold NIQE statistics"):
         load_statistics(path)
     state = {"mean": torch.zeros(36), "covariance": torch.eye(36)}
     save_file(state, path, {"size": "256", "patch": "33"})
