@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from bfr.restore.background import load_background
-from bfr.restore.restorer import load_restorer
+from bfr.restore.load import load_restorer
 from recipes import background
 from recipes.background import (
     FOLDERS,
