@@ -23,7 +23,7 @@ from bfr.restore.background import (
     load_cleaner,
     restore_background,
 )
-from bfr.restore.restorer import EMBEDDED_RESTORER, load_restorer
+from bfr.restore.load import EMBEDDED_RESTORER, load_restorer
 from bfr.restore.settings import VideoSettings, check_settings
 from bfr.restore.upscale import load_upscaler, run_tiled
 from tests.portraits import astronaut
