@@ -47,8 +47,9 @@ def text_of(node: ast.expr) -> str:
 def raised(tree: ast.AST) -> Iterator[tuple[str, int, str]]:
     """The class, line and message of every error of ours that is made in a file."""
     for node in ast.walk(tree):
-        made = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args
-        if made and node.func.id in ERRORS:
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
+            continue
+        if node.func.id in ERRORS:
             yield node.func.id, node.lineno, text_of(node.args[0])
 
 
