@@ -112,7 +112,7 @@ def check_line(line: Mapping[str, Any], fields: Mapping[str, Kind], where: str) 
         except RecursionError:
             good = False
         if not good:
-            known = f"{name} as {fields[name].words}" if name in fields else "known names"
+            known = f"{name} as {fields[name].words}" if name in fields else "no unknown names"
             raise InputError(
                 f"{where} must have {known}, got {name} = {_shown(value)}. It was changed by hand "
                 "or written by another version: mend or delete the line."

@@ -104,5 +104,5 @@ def test_frames_of_another_size_stop_the_clip(
 ):
     Image.new("RGB", (64, 64)).save(folder / NAMES[2])
     assert run("video", folder, "-o", tmp_path / "out") == 2
-    assert "frame 2 has 64×64 pixels" in capsys.readouterr().err
+    assert "got 64×64 pixels in frame 2" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())

@@ -153,7 +153,7 @@ def test_drawing_outside_and_tiny(x: float):
 
 def test_drawing_refuses_other_images():
     faces = FaceSet(((WIDE,),), (100, 120))
-    with pytest.raises(InputError, match="detect the faces"):
+    with pytest.raises(InputError, match="Detect the faces"):
         draw_faces(torch.zeros(1, 3, 120, 100), faces)
     with pytest.raises(InputError, match="2 images"):
         draw_faces(torch.zeros(2, 3, 100, 120), faces)

@@ -72,5 +72,5 @@ def test_what_cannot_be_drawn_is_refused():
     for nothing in ({}, {"a": {}}):
         with pytest.raises(InputError, match="got none"):
             bars(nothing)
-    with pytest.raises(InputError, match="'b' has"):
+    with pytest.raises(InputError, match="in 'b'"):
         bars({"a": {"x": [1.0]}, "b": {"y": [1.0]}})

@@ -651,7 +651,7 @@ def test_crops_without_a_face_are_named(out: Path):
     images[:, 0, 0, 0] = torch.tensor([1, 0, 1]) / 255
     report = from_crops(images, out, detector=detector())
     ((where, problem),) = report.problems
-    assert where == "crop 0002" and "no face" in problem
+    assert where == "crop 0002" and "must show a face, got none" in problem
     assert len(report.pairs.kept) == 2
 
 

@@ -91,7 +91,7 @@ def test_values_that_cannot_be(values, message: str):
 @pytest.mark.parametrize(
     ("constraint", "message"),
     [
-        (Constraint(factor=12), "does not divide 256. Choose 8"),
+        (Constraint(factor=12), "size, 256, got 12. Choose 8"),
         (Constraint(factor=512), "Choose 256"),
         (Constraint(start=251), "at most 250"),
     ],

@@ -416,8 +416,8 @@ def test_settings_that_cannot_be(values, message: str):
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (SampleSettings(Constraint(factor=5)), "does not divide 32. Choose 4"),
-        (SampleSettings(Constraint(factor=64)), "does not divide 32. Choose 32"),
+        (SampleSettings(Constraint(factor=5)), "size, 32, got 5. Choose 4"),
+        (SampleSettings(Constraint(factor=64)), "size, 32, got 64. Choose 32"),
         (SampleSettings(Constraint(start=200)), "Lower start to 160"),
         (SampleSettings(Constraint(start=60, stop=20), steps=50), "at most 50"),
         (SampleSettings(steps=1001), "1001"),

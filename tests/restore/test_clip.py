@@ -239,7 +239,7 @@ def test_frames_of_several_sizes_are_refused(chain: dict[str, Any]):
             return torch.cat(super().__getitem__(part))
 
     clip = Folder([torch.rand(1, 3, 96, 160), torch.rand(1, 3, 96, 128)])
-    with pytest.raises(InputError, match=r"160.*frame 1 has 128×96"):
+    with pytest.raises(InputError, match=r"160.*128×96 pixels in frame 1"):
         find_tracks(cast(Any, clip), NETWORK)
 
 
