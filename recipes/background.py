@@ -30,7 +30,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 from bfr.damage.degrade import NO_DAMAGE, Degradation, degrade_faces
 from bfr.damage.prints import age_print
@@ -39,7 +39,15 @@ from bfr.files.whole import atomic_path
 from bfr.image.tensors import luma
 from bfr.quality.likeness import psnr, ssim
 
-from .frame import Commands, load_average, load_state, pick_device, train_for, write_weights
+from .frame import (
+    Commands,
+    load_average,
+    load_batches,
+    pick_device,
+    resume,
+    train_for,
+    write_weights,
+)
 from .grids import worst_first, write_versions
 from .restorer import restoration_loss
 
@@ -221,22 +229,13 @@ def damage(clean: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
 
 def train(squares: Path, run: Path, args: argparse.Namespace) -> None:
     """Trains until the run's minutes are over, following a cosine over exactly that time."""
-    run.mkdir(parents=True, exist_ok=True)
     device = pick_device()
     network, average = build_background().to(device), build_background().to(device)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.9), weight_decay=0)
     parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
-    state = load_state(run, parts)
-    step, spent = state.get("step", 0), state.get("spent", 0.0)
-    if not state:
-        average.load_state_dict(network.state_dict())
-    loader = DataLoader(
-        Pairs(squares, args.patch, step),
-        args.batch,
-        num_workers=args.workers,
-        worker_init_fn=lambda _: torch.set_num_threads(1),
-    )
+    step, spent = resume(run, parts)
+    loader = load_batches(Pairs(squares, args.patch, step), args.batch, args.workers)
 
     def loss_of(batch: list[Tensor]) -> Tensor:
         damaged, clean = (images.to(device) for images in batch)
@@ -300,8 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made = commands.add("prepare", "data", "squares")
     training = commands.add_training("train", "squares", "run", minutes=30, batch=8, lr=1e-3)
     training.add_argument("--patch", type=int, default=128)
-    training.add_argument("--workers", type=int, default=1)
-    training.add_argument("--bfloat16", action="store_true", help="faster where in hardware")
+    commands.add_speed(training)
     judged = commands.add("evaluate", "data", "run?")
     judged.add_argument("--grid", type=Path)
     for one in (made, judged):

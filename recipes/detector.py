@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 from torchvision.ops import box_iou
 
 from bfr.faces.retinaface import anchors, build_detector, encode, normalise
@@ -36,7 +36,15 @@ from .detector_samples import (
     make_look,
     mirrored,
 )
-from .frame import Commands, load_average, load_state, pick_device, train_for, write_weights
+from .frame import (
+    Commands,
+    load_average,
+    load_batches,
+    pick_device,
+    resume,
+    train_for,
+    write_weights,
+)
 from .groups import repeats
 
 log = logging.getLogger(__name__)
@@ -120,7 +128,6 @@ def detection_loss(outputs, labels: Tensor, boxes: Tensor, points: Tensor) -> Te
 
 def train(data: Path, run: Path, labels: Path | None, start: Path | None, minutes: float, args):
     """Trains until the minutes are over, following a cosine over exactly that time."""
-    run.mkdir(parents=True, exist_ok=True)
     sources = [load_source(each) for each in read_labels(data, labels, train=True)]
     log.info("%d training images", len(sources))
     times = repeats(torch.cat([first_face(source) for source in sources])).tolist()
@@ -132,19 +139,11 @@ def train(data: Path, run: Path, labels: Path | None, start: Path | None, minute
         nn.init.constant_(network.get_parameter(f"ClassHead.{level}.conv1x1.bias")[1::2], -4.0)
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, weight_decay=5e-4)
     parts = {"network": network, "average": average, "optimizer": optimizer}
-    state = load_state(run, parts)
-    step, spent = state.get("step", 0), state.get("spent", 0.0)
-    if not state:
-        if start is not None:
-            network.load_state_dict(load_average(start, build_detector("mobile0.25")).state_dict())
-        average.load_state_dict(network.state_dict())
+    fresh = build_detector("mobile0.25")
+    first = None if start is None else lambda: load_average(start, fresh).state_dict()
+    step, spent = resume(run, parts, first)
     network.train().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    loader = DataLoader(
-        Canvases(sources, step, args.batch),
-        batch_size=None,
-        num_workers=args.workers,
-        worker_init_fn=lambda _: torch.set_num_threads(1),
-    )
+    loader = load_batches(Canvases(sources, step, args.batch), None, args.workers)
     forward = torch.compile(network, dynamic=False) if args.compile else network
 
     def loss_of(batch: list[Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
 from bfr.files.checksums import file_sha256
 from bfr.files.manifest import EMBEDDED_DIR
@@ -57,6 +58,12 @@ class Commands:
         command.add_argument("--batch", type=int, default=int(defaults["batch"]))
         return command
 
+    @staticmethod
+    def add_speed(training: argparse.ArgumentParser) -> None:
+        """Adds the options of a training whose samples are drawn by processes of their own."""
+        training.add_argument("--workers", type=int, default=1)
+        training.add_argument("--bfloat16", action="store_true", help="faster where in hardware")
+
     def parse(self, arguments: Iterable[str] | None) -> argparse.Namespace:
         """Parses the arguments, and turns logging on."""
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -88,6 +95,40 @@ def load_state(run: Path, parts: dict[str, Any]) -> dict[str, Any]:
     for name, part in parts.items():
         part.load_state_dict(state[name])
     return state
+
+
+def resume(
+    run: Path,
+    parts: dict[str, Any],
+    start: Callable[[], Mapping[str, Tensor]] | None = None,
+) -> tuple[int, float]:
+    """Resumes a run, or begins one, whose average starts as its network.
+
+    Args:
+        run: its folder, made if it is not there.
+        parts: of `train_for`.
+        start: gives the weights to begin with; None leaves the network's own.
+
+    Returns:
+        The steps done before, and the seconds spent on them.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    state = load_state(run, parts)
+    if not state:
+        if start is not None:
+            parts["network"].load_state_dict(start())
+        parts["average"].load_state_dict(parts["network"].state_dict())
+    return state.get("step", 0), state.get("spent", 0.0)
+
+
+def load_batches(samples: IterableDataset, batch: int | None, workers: int) -> DataLoader:
+    """Batches of endless samples, drawn by processes of one thread; None if they are batches."""
+    return DataLoader(
+        samples,
+        batch,
+        num_workers=workers,
+        worker_init_fn=lambda _: torch.set_num_threads(1),
+    )
 
 
 def load_average(run: Path, network: nn.Module) -> Any:

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 from bfr.damage.degrade import NO_DAMAGE, degrade_faces
 from bfr.faces.occlusion import (
@@ -42,7 +42,15 @@ from bfr.faces.shapes import mask_shape
 from bfr.image.tensors import resize_square
 
 from .aligned import draw_faces
-from .frame import Commands, load_average, load_state, pick_device, train_for, write_weights
+from .frame import (
+    Commands,
+    load_average,
+    load_batches,
+    pick_device,
+    resume,
+    train_for,
+    write_weights,
+)
 from .grids import worst_first, write_versions
 from .groups import by_group
 from .occluder_sources import Sources, load_sources, prepare, skins_of
@@ -131,25 +139,15 @@ def face_region() -> Tensor:
 
 def train(faces: Path, things: Path, run: Path, args: argparse.Namespace) -> None:
     """Trains until the run's minutes are over, following a cosine over exactly that time."""
-    run.mkdir(parents=True, exist_ok=True)
     device = pick_device()
     network, average = OcclusionNetwork().to(device), OcclusionNetwork().to(device)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, weight_decay=0.01)
     parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
-    state = load_state(run, parts)
-    step, spent = state.get("step", 0), state.get("spent", 0.0)
-    if not state:
-        if args.start is not None:
-            network.load_state_dict(_average_of(args.start).state_dict())
-        average.load_state_dict(network.state_dict())
+    start = None if args.start is None else lambda: _average_of(args.start).state_dict()
+    step, spent = resume(run, parts, start)
     average.eval()
-    loader = DataLoader(
-        Covered(faces, things, step),
-        args.batch,
-        num_workers=args.workers,
-        worker_init_fn=lambda _: torch.set_num_threads(1),
-    )
+    loader = load_batches(Covered(faces, things, step), args.batch, args.workers)
 
     def loss_of(batch: list[Tensor]) -> Tensor:
         covered, outline = (images.to(device) for images in batch)
@@ -241,8 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     paths = ("faces", "things", "run")
     one = commands.add_training("train", *paths, minutes=50, batch=16, lr=2e-3)
     one.add_argument("--start", type=Path, help="a run to go on from")
-    one.add_argument("--workers", type=int, default=1)
-    one.add_argument("--bfloat16", action="store_true", help="faster where in hardware")
+    commands.add_speed(one)
     one = commands.add("evaluate", "data", "things", "run?")
     one.add_argument("--grid", type=Path)
     commands.add("export", "run", "file")

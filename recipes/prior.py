@@ -37,9 +37,9 @@ from .aligned import SIZE, draw_faces
 from .frame import (
     Commands,
     load_average,
-    load_state,
     pick_device,
     record_checksums,
+    resume,
     train_for,
 )
 from .grids import worst_first, write_versions
@@ -119,15 +119,11 @@ def denoising_loss(network: nn.Module, faces: Tensor, kept: Tensor) -> Tensor:
 
 def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     """Trains until the run's minutes are over, following a cosine over exactly that time."""
-    run.mkdir(parents=True, exist_ok=True)
     device = pick_device()
     network, average = build_prior().to(device), build_prior().to(device)
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.99), weight_decay=0)
     parts = {"network": network, "average": average, "optimizer": optimizer}
-    state = load_state(run, parts)
-    step, spent = state.get("step", 0), state.get("spent", 0.0)
-    if not state:
-        average.load_state_dict(network.state_dict())
+    step, spent = resume(run, parts)
     torch.manual_seed(step)
     loader = DataLoader(Faces(faces, step), args.batch)
     kept = Schedule().alphas_cumprod.float().to(device)

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 from bfr.damage.degrade import PRESETS, Degradation, degrade_faces
 from bfr.faces.detect import detect_faces
@@ -47,7 +47,15 @@ from bfr.quality.perceptual import pyramid_distance
 from bfr.quality.texture import sharpness
 
 from .aligned import SIZE, draw_faces
-from .frame import Commands, load_average, load_state, pick_device, train_for, write_weights
+from .frame import (
+    Commands,
+    load_average,
+    load_batches,
+    pick_device,
+    resume,
+    train_for,
+    write_weights,
+)
 from .grids import worst_first, write_versions
 from .groups import by_group
 
@@ -162,7 +170,6 @@ def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = Fa
         args: of the command line.
         adversary: whether a critic learns, too, and asks for crispness.
     """
-    run.mkdir(parents=True, exist_ok=True)
     device = pick_device()
     network, average = build_restorer().to(device), build_restorer().to(device)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -172,18 +179,9 @@ def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = Fa
         critic = DetailDiscriminator().to(device)
         critic_optimizer = torch.optim.Adam(critic.parameters(), args.critic_lr, (0.0, 0.99))
         parts |= {"critic": critic, "critic_optimizer": critic_optimizer}
-    state = load_state(run, parts)
-    step, spent = state.get("step", 0), state.get("spent", 0.0)
-    if not state:
-        if args.start is not None:
-            network.load_state_dict(load_start(args.start))
-        average.load_state_dict(network.state_dict())
-    loader = DataLoader(
-        Pairs(faces, args.patch, step),
-        args.batch,
-        num_workers=args.workers,
-        worker_init_fn=lambda _: torch.set_num_threads(1),
-    )
+    start = None if args.start is None else lambda: load_start(args.start)
+    step, spent = resume(run, parts, start)
+    loader = load_batches(Pairs(faces, args.patch, step), args.batch, args.workers)
     forward = torch.compile(network, dynamic=False) if args.compile else network
     identity = load_identity() if args.patch == SIZE else None
     if identity is not None:
@@ -293,9 +291,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train_command.add_argument("--start", type=Path, help="a run or weights file to go on from")
     for one, patch in ((train_command, 128), (finish, 256)):
         one.add_argument("--patch", type=int, default=patch)
-        one.add_argument("--workers", type=int, default=1)
+        commands.add_speed(one)
         one.add_argument("--compile", action="store_true", help="faster after some minutes")
-        one.add_argument("--bfloat16", action="store_true", help="faster where in hardware")
     one = commands.add("evaluate", "data", "run?")
     one.add_argument("--detector", type=Path)
     one.add_argument("--grid", type=Path)
