@@ -1,22 +1,13 @@
-"""What lies in front of faces: the switch that keeps it, and the network that finds it."""
+"""What lies in front of faces: the switch that keeps it, and the network for it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import Any
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..bfr.faces.occlusion import Occlusion, load_occlusion
+from ..bfr.faces.occlusion import load_occlusion
 from . import memory
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ManagedOcclusion(Occlusion):
-    """A network that finds what lies in front, whose memory ComfyUI manages."""
-
-    patcher: ModelPatcher
 
 
 def keep_in_front_input() -> io.Boolean.Input:
@@ -32,13 +23,7 @@ def keep_in_front_input() -> io.Boolean.Input:
     )
 
 
-def manage_occlusion(occlusion: Occlusion) -> ManagedOcclusion:
-    """Hands a network to ComfyUI."""
-    given: dict[str, Any] = {item.name: getattr(occlusion, item.name) for item in fields(Occlusion)}
-    return ManagedOcclusion(**given, patcher=memory.patcher(occlusion.network))
-
-
-def split_parser(parser: Any, keep: bool) -> tuple[Any, ManagedOcclusion | None]:
+def split_parser(parser: Any, keep: bool) -> tuple[Any, memory.ManagedOcclusion | None]:
     """What is on a parser's socket, as a parser and as what finds things in front.
 
     Args:
@@ -48,8 +33,8 @@ def split_parser(parser: Any, keep: bool) -> tuple[Any, ManagedOcclusion | None]
     Returns:
         The parser or None, and the network or None.
     """
-    found = parser if isinstance(parser, ManagedOcclusion) else None
+    found = parser if isinstance(parser, memory.ManagedOcclusion) else None
     parser = None if found else parser
     if not keep:
         return parser, None
-    return parser, found or manage_occlusion(load_occlusion())
+    return parser, found or memory.manage_occlusion(load_occlusion())

@@ -17,7 +17,6 @@ from ..bfr.restore.load import load_restorer
 from ..bfr.runtime.precision import chosen_precision, convert
 from . import memory, schemas
 from .folders import fingerprint, get_file
-from .in_front import manage_occlusion
 from .weights import chosen_file, download_input, name_input
 
 
@@ -144,7 +143,7 @@ class LoadFaceParser(io.ComfyNode):
     def execute(cls, parser_name, download) -> io.NodeOutput:
         path = get_file("parser", parser_name, download)
         if path.suffix.lower() == ".onnx":
-            return io.NodeOutput(manage_occlusion(load_occlusion(path)))
+            return io.NodeOutput(memory.manage_occlusion(load_occlusion(path)))
         return io.NodeOutput(memory.manage_parser(load_parser(path)))
 
 

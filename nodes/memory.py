@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..bfr.errors import CancelledError
 from ..bfr.faces.identity import Identity
 from ..bfr.faces.identity import load_identity as read_identity
+from ..bfr.faces.occlusion import Occlusion
 from ..bfr.faces.parsing import Parser
 from ..bfr.faces.retinaface import Detector
 from ..bfr.files.handles import NetworkHandle
@@ -80,6 +81,18 @@ def manage_detector(detector: Detector) -> ManagedDetector:
 def manage_parser(parser: Parser) -> ManagedParser:
     """Hands a parser's network to ComfyUI."""
     return ManagedParser(**_fields(parser, Parser), patcher=patcher(parser.network))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ManagedOcclusion(Occlusion):
+    """A network that finds what lies in front of faces, which ComfyUI manages."""
+
+    patcher: ModelPatcher
+
+
+def manage_occlusion(occlusion: Occlusion) -> ManagedOcclusion:
+    """Hands to ComfyUI a network that finds what lies in front of faces."""
+    return ManagedOcclusion(**_fields(occlusion, Occlusion), patcher=patcher(occlusion.network))
 
 
 def manage_restorer(

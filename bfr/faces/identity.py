@@ -28,9 +28,8 @@ from ..errors import (
     WrongArchitectureError,
 )
 from ..files.checksums import file_sha256
-from ..files.handles import NetworkHandle
+from ..files.handles import NetworkHandle, load_into
 from ..files.manifest import EMBEDDED_DIR, where_from
-from ..files.weights import read_state_dict
 from ..image.geometry import face_template
 from ..image.tensors import check_images
 from .recognition import CHIP, empty_network
@@ -115,17 +114,9 @@ def load_identity(path: str | Path | None = None) -> Identity:
     path = Path(path) if path is not None else EMBEDDED_IDENTITY
     if path.suffix.lower() == ".onnx":
         return _load_onnx(path)
-    state, metadata = read_state_dict(path)
     network = empty_network()
-    wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    if {name: tensor.shape for name, tensor in state.items()} != wanted:
-        raise WrongArchitectureError(
-            f"{path.name} must hold a FaceResNet of recipes/identity.py or be an .onnx file of "
-            f"the ArcFace family, got {metadata.get('architecture', 'another network')}. Choose "
-            "another file, or leave it out for the embedded network."
-        )
-    floats = {name: tensor.float() for name, tensor in state.items()}
-    network.load_state_dict(floats, assign=True)
+    recipe = "hold a FaceResNet of recipes/identity.py or be an .onnx file of the ArcFace family"
+    load_into(network, path, recipe)
     network = network.requires_grad_(False).eval()
     return Identity(network, path.stem, CHIP)
 

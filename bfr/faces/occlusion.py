@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError, WrongArchitectureError
-from ..files.handles import NetworkHandle
+from ..files.handles import NetworkHandle, load_into
 from ..files.manifest import EMBEDDED_DIR
 from ..files.onnx import OnnxModule
-from ..files.weights import read_state_dict
 from ..image.tensors import check_images, resize_square
 from .occlusion_network import SIDE, OcclusionNetwork, empty_network
 from .shapes import mask_shape
@@ -87,20 +86,9 @@ def load_occlusion(path: str | Path | None = None) -> Occlusion:
     path = Path(path) if path is not None else EMBEDDED_OCCLUSION
     if path.suffix.lower() == ".onnx":
         return _load_xseg(path)
-    state, metadata = read_state_dict(path)
     network = empty_network()
-    wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    if {name: tensor.shape for name, tensor in state.items()} != wanted:
-        raise WrongArchitectureError(
-            f"{path.name} must hold an OcclusionNetwork of recipes/occlusion.py or be an XSeg "
-            f".onnx file, got {metadata.get('architecture', 'another network')}. Choose another "
-            "file, or leave it out for the embedded network."
-        )
-    floats = {
-        name: tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in state.items()
-    }
-    network.load_state_dict(floats, assign=True)
+    recipe = "hold an OcclusionNetwork of recipes/occlusion.py or be an XSeg .onnx file"
+    load_into(network, path, recipe)
     return as_occlusion(network, path.stem)
 
 

@@ -6,12 +6,15 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 from typing import Self
 
 import torch
 from torch import nn
 
+from ..errors import WrongArchitectureError
 from .checksums import network_sha256
+from .weights import read_state_dict
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,3 +64,28 @@ class NetworkHandle:
     def _first_tensor(self) -> torch.Tensor | None:
         found = chain(self.network.parameters(), self.network.buffers())
         return next((tensor for tensor in found if tensor.is_floating_point()), None)
+
+
+def load_into(network: nn.Module, path: Path, wanted: str) -> None:
+    """Fills a network with the weights of a file that holds its tensors and no others, in float32.
+
+    Args:
+        network: with any weights, or none yet.
+        path: the file.
+        wanted: what the file must do, for the message: "hold a …".
+
+    Raises:
+        WeightsError: if the file is missing, corrupt, or of another network.
+    """
+    state, metadata = read_state_dict(path)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    if {name: tensor.shape for name, tensor in state.items()} != shapes:
+        raise WrongArchitectureError(
+            f"{path.name} must {wanted}, got {metadata.get('architecture', 'another network')}. "
+            "Choose another file, or leave it out for the embedded network."
+        )
+    floats = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+    }
+    network.load_state_dict(floats, assign=True)
