@@ -23,6 +23,8 @@ Nothing here grows with the photograph but the copy that is pasted into.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -38,10 +40,9 @@ from .detail import kept_share
 from .grain import draw_grain, measure_grain
 from .occlusion import Occlusion, find_in_front
 from .parsing import Parser, parse_faces
-from .place import Box, Place
+from .place import Place
 from .shapes import mask_shape
-
-_SHARPNESS = 2  # the higher, the narrower the blend between overlapping faces
+from .shares import share_of
 
 
 def paste_faces(
@@ -98,33 +99,23 @@ def paste_faces(
     check_images(images)
     check_images(crops, "crops")
     _check_fit(images, crops, alignment)
-    if before is not None and before.shape != crops.shape:
-        raise InputError(
-            f"before must be {tuple(crops.shape)} like crops, got {tuple(before.shape)}."
-        )
     _check_options(mask, parser, feather, strength, grain)
-    _check_in_front(in_front, crops)
+    _check_like_crops(crops, before, in_front)
     size, photo_size = crops.shape[-1], (images.shape[2], images.shape[3])
     image_to_crop = compose(
         resize_matrix(photo_size, alignment.image_size), alignment.image_to_crop
     )
     places = [Place(matrix, size, photo_size) for matrix in image_to_crop]
+    if before is None or photo_size != alignment.image_size:  # or cut from another picture
+        before = _cut(images, image_to_crop, alignment.image_index, crops)
     masks = mask_shape(mask, size, feather).to(images).expand(len(crops), 1, size, size)
     if mask == "parsing" and parser is not None:
         masks = masks * parse_faces(crops, parser).to(images)
-    if photo_size != alignment.image_size:
-        before = None  # they were cut from another picture
-
-    if before is None:
-        cut = [
-            _cut(images, matrix, image, size)
-            for matrix, image in zip(image_to_crop, alignment.image_index, strict=True)
-        ]
-        before = torch.cat(cut) if cut else crops
     if isinstance(in_front, Occlusion):
         in_front = find_in_front(before, in_front)
     if in_front is not None:
         masks = masks * (1 - in_front.to(images))
+
     regions = [
         (image, slice(None), slice(place.box[1], place.box[3]), slice(place.box[0], place.box[2]))
         for place, image in zip(places, alignment.image_index, strict=True)
@@ -138,50 +129,53 @@ def paste_faces(
     for i, (place, image) in enumerate(zip(places, alignment.image_index, strict=True)):
         if place.empty:
             continue
-        shares = strength * _share(i, masks, places, alignment.image_index)
-        inside = shares.flatten().nonzero()[:, 0]
-        share = shares.flatten()[inside]
-        given = before[i : i + 1].to(images)
-        restored = match_colour(crops[i : i + 1].to(images), given, colour, masks[i : i + 1])
-        x0, y0, x1, y1 = place.box
-        region = regions[i]
-        photo, now = photos[i].flatten(1)[:, inside], pasted[region].flatten(1).clone()
-        change = _change(photo, given, restored, place, inside)
-        now[:, inside] = now[:, inside].addcmul_(share, change).clamp_(0, 1)
-        face = now.view(1, 3, y1 - y0, x1 - x0)
-        wanted = measure_grain(photos[i][None]) if grain else None
-        if wanted is not None:
-            drawn = draw_grain(face, shares[None, None], wanted, generators[image], grain)
-            face = torch.where(shares > 0, (face + drawn).clamp(0, 1), face)
-        pasted[region] = face[0]
-        weights[region] += shares
+        shares = strength * share_of(i, masks, places, alignment.image_index)
+        given, crop = (x[i : i + 1].to(images) for x in (before, crops))
+        restored = match_colour(crop, given, colour, masks[i : i + 1])
+        face = _blended(pasted[regions[i]], photos[i], given, restored, place, shares)
+        if grain:
+            face = _with_grain(face, photos[i], shares, generators[image], grain)
+        pasted[regions[i]] = face
+        weights[regions[i]] += shares
     return pasted, weights
 
 
-def _cut(images: Tensor, image_to_crop: Tensor, image: int, size: int) -> Tensor:
-    return cut_crops(images, image_to_crop[None], (image,), size)
+def _cut(images: Tensor, image_to_crop: Tensor, image_index: Sequence[int], like: Tensor) -> Tensor:
+    """The crops of the photographs, N×3×S×S; as ``like`` where there are none."""
+    cut = [
+        cut_crops(images, matrix[None], (image,), like.shape[-1])
+        for matrix, image in zip(image_to_crop, image_index, strict=True)
+    ]
+    return torch.cat(cut) if cut else like
 
 
-def _share(i: int, masks: Tensor, places: list[Place], image_index: tuple[int, ...]) -> Tensor:
-    """h×w: how much of each pixel in its box face ``i`` has, next to its neighbours."""
-    place = places[i]
-    share = _mask_in(masks[i : i + 1], place, place.box)
-    mine, total = share**_SHARPNESS, None
-    for j, other in enumerate(places):
-        shared = place.shared(other)
-        if j == i or image_index[j] != image_index[i] or shared is None:
-            continue
-        total = mine.clone() if total is None else total
-        x0, y0 = place.box[:2]
-        rows, columns = slice(shared[1] - y0, shared[3] - y0), slice(shared[0] - x0, shared[2] - x0)
-        total[rows, columns] += _mask_in(masks[j : j + 1], other, shared) ** _SHARPNESS
-    return share if total is None else share * torch.where(mine > 0, mine / total, mine)
+def _blended(
+    now: Tensor, photo: Tensor, before: Tensor, restored: Tensor, place: Place, shares: Tensor
+) -> Tensor:
+    """A face's box with the face in it, 3×h×w.
+
+    Args:
+        now: 3×h×w, the box with the faces that were pasted before.
+        photo: 3×h×w, the box of the photograph.
+        before, restored: 1×3×S×S crops.
+        shares: h×w, the face's share of each pixel, strength included.
+    """
+    inside = shares.flatten().nonzero()[:, 0]
+    change = _change(photo.flatten(1)[:, inside], before, restored, place, inside)
+    face = now.flatten(1).clone()
+    face[:, inside] = face[:, inside].addcmul_(shares.flatten()[inside], change).clamp_(0, 1)
+    return face.view(now.shape)
 
 
-def _mask_in(mask: Tensor, place: Place, box: Box) -> Tensor:
-    """A 1×1×S×S mask in a box of the photograph, h×w."""
-    grid = place.grid(mask.shape[-1], box, mask.device)
-    return sample(mask, grid, "bilinear", "zeros")[0, 0]
+def _with_grain(
+    face: Tensor, photo: Tensor, shares: Tensor, random: torch.Generator, amount: float
+) -> Tensor:
+    """A pasted box with the grain of the photograph's, 3×h×w."""
+    wanted = measure_grain(photo[None])
+    if wanted is None:
+        return face
+    drawn = draw_grain(face[None], shares[None, None], wanted, random, amount)[0]
+    return torch.where(shares > 0, (face + drawn).clamp(0, 1), face)
 
 
 def _change(
@@ -201,18 +195,18 @@ def _change(
 def _check_fit(images: Tensor, crops: Tensor, alignment: Alignment) -> None:
     if len(images) != alignment.image_count:
         raise InputError(
-            f"The alignment belongs to {alignment.image_count} images, but {len(images)} came; "
-            "paste onto the images that were aligned."
+            f"images must be the {alignment.image_count} that were aligned, got {len(images)}. "
+            "Paste onto all of them."
         )
     if len(crops) != len(alignment):
         raise InputError(
-            f"The alignment holds {len(alignment)} faces, but {len(crops)} crops came; "
-            "paste one crop for each aligned face, in the same order."
+            f"crops must be one for each of the {len(alignment)} aligned faces, got {len(crops)}. "
+            "Paste them all, in the same order."
         )
     if tuple(crops.shape[2:]) != alignment.crop_size:
         raise InputError(
-            f"The faces were aligned at {size_in_words(*alignment.crop_size)}, but the crops are "
-            f"{size_in_words(*crops.shape[2:])}; resize them to the alignment's size."
+            f"crops must be {size_in_words(*alignment.crop_size)}, as they were aligned, got "
+            f"{size_in_words(*crops.shape[2:])}. Resize them."
         )
     size, aligned = images.shape[2:], alignment.image_size
     scale = max(size) / max(aligned)
@@ -223,23 +217,30 @@ def _check_fit(images: Tensor, crops: Tensor, alignment: Alignment) -> None:
         )
 
 
-def _check_in_front(in_front: Tensor | Occlusion | None, crops: Tensor) -> None:
-    if isinstance(in_front, Tensor):
-        wanted = (len(crops), 1, *crops.shape[2:])
-        if in_front.shape != wanted:
-            raise InputError(f"in_front must be {wanted}, got {tuple(in_front.shape)}.")
+def _check_like_crops(
+    crops: Tensor, before: Tensor | None, in_front: Tensor | Occlusion | None
+) -> None:
+    for name, given, channels in (("before", before, 3), ("in_front", in_front, 1)):
+        wanted = (len(crops), channels, *crops.shape[2:])
+        if isinstance(given, Tensor) and given.shape != wanted:
+            raise InputError(
+                f"{name} must be {wanted}, got {tuple(given.shape)}. Give one for each crop."
+            )
 
 
 def _check_options(
     mask: str, parser: Parser | None, feather: float, strength: float, grain: float
 ) -> None:
     if mask not in MASKS:
-        raise InputError(f"The mask must be one of {', '.join(MASKS)}, not {mask!r}.")
+        raise InputError(f"The mask must be one of {', '.join(MASKS)}, got {mask!r}.")
     if mask == "parsing" and parser is None:
-        raise InputError('The mask "parsing" needs a parser; load one, or choose another mask.')
-    if not 0 <= feather <= 0.5:
-        raise InputError(f"The feather must be between 0 and 0.5 of the crop, not {feather:g}.")
-    if not 0 <= strength <= 1:
-        raise InputError(f"The strength must be between 0 and 1, not {strength:g}.")
-    if not 0 <= grain <= 1:
-        raise InputError(f"The grain must be between 0 and 1, got {grain:g}.")
+        raise InputError(
+            'The mask "parsing" needs a parser, got none. Load one, or choose another mask.'
+        )
+    for name, value, most in (
+        ("feather", feather, 0.5),
+        ("strength", strength, 1),
+        ("grain", grain, 1),
+    ):
+        if not 0 <= value <= most:
+            raise InputError(f"The {name} must be in [0, {most}], got {value:g}.")

@@ -281,13 +281,13 @@ def test_wrong_input_is_refused():
     crops, alignment = align_faces(images, faces, 64)
     for crop, match in (
         (crops * float("nan"), "crops must be finite"),
-        (crops[:2], "holds 3 faces, but 2 crops"),
+        (crops[:2], "3 aligned faces, got 2"),
         (crops[..., :32, :32], r"64×64 .*32×32"),
         (crops[:, :1], "crops must be"),
     ):
         with pytest.raises(InputError, match=match):
             paste_faces(images, crop, alignment)
-    with pytest.raises(InputError, match="belongs to 3 images, but 1"):
+    with pytest.raises(InputError, match="the 3 that were aligned, got 1"):
         paste_faces(images[:1], crops, alignment)
     with pytest.raises(InputError, match=r"250×200 .*250×190"):
         paste_faces(images[:, :, :190], crops, alignment)
@@ -296,8 +296,8 @@ def test_wrong_input_is_refused():
     options: list[tuple[dict[str, Any], str]] = [
         ({"mask": "round"}, "'round'"),
         ({"mask": "parsing"}, "needs a parser"),
-        ({"feather": 0.6}, "not 0.6"),
-        ({"strength": 1.5}, "not 1.5"),
+        ({"feather": 0.6}, "got 0.6"),
+        ({"strength": 1.5}, "got 1.5"),
         ({"colour": "wavelet"}, "'wavelet'"),
     ]
     for wrong, match in options:
