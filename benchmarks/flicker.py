@@ -70,7 +70,7 @@ def main() -> None:
         for name, settings in CASES.items():
             tracks = find_tracks(damaged, detector, settings)
             parts = restore_frames(damaged, tracks, restorer, settings)
-            results[name] = torch.cat([part for _, part in parts])
+            results[name] = torch.cat([part.frames for part in parts])
         true = on_the_photograph(clean, photo_to_frame, size)[..., mask]
         print(f"{'':24}{'flicker':>9}{'error':>9}")
         for name, frames in results.items():

@@ -11,7 +11,7 @@ from typing import Any, TypedDict, TypeVar
 from comfy_api.latest import io
 
 from ..bfr.choices import MASKS
-from ..bfr.faces.identity import Identity
+from ..bfr.faces.identity import LIMIT, Identity
 from ..bfr.faces.occlusion import Occlusion
 from ..bfr.faces.parsing import Parser
 from ..bfr.faces.retinaface import Detector, load_detector
@@ -34,7 +34,7 @@ Settings = TypeVar("Settings", bound=RestoreSettings)
 class ChainInputs:
     """What a node of the whole chain is set to, by the ids of its inputs.
 
-    The last four came later. Their defaults are for prompts that do not name them, which keep
+    The last five came later. Their defaults are for prompts that do not name them, which keep
     their results; a new node starts with the defaults of its schema.
     """
 
@@ -52,6 +52,7 @@ class ChainInputs:
     grain: float = 0.0
     keep_person: float = 0.0
     keep_in_front: bool = False
+    recognizer: Any = None
 
     def settings(self, kind: type[Settings], **own: Any) -> Settings:
         """The core's settings.
@@ -89,7 +90,7 @@ class Networks(TypedDict):
     restorer: Restorer
     parser: Parser | None
     upscaler: Upscaler | None
-    identity: Identity | None
+    identity: Identity
     occlusion: Occlusion | None
 
 
@@ -99,15 +100,12 @@ def load_networks(
     parser: Any,
     upscaler: Any,
     inputs: ChainInputs,
-    *,
-    identity: bool = True,
 ) -> Networks:
     """What is connected, and the embedded default for what is not, on the computing device.
 
     Args:
         detector, restorer, parser, upscaler: from their sockets; None where nothing is connected.
         inputs: what the node is set to.
-        identity: whether to load the network that compares persons.
     """
     detector = detector or memory.manage_detector(load_detector())
     restorer = memory.manage_restorer(restorer or load_restorer())
@@ -120,7 +118,7 @@ def load_networks(
         "restorer": restorer,
         "parser": parser,
         "upscaler": upscaler,
-        "identity": memory.load_identity() if identity else None,
+        "identity": memory.load_recognizer(inputs.recognizer),
         "occlusion": occlusion,
     }
 
@@ -149,6 +147,33 @@ def restore_inputs() -> list[io.Input]:
             "Keeps the input's own colours, light and coarse shapes, their faults included. 0 "
             "trusts the restorer, 1 locks them fully.",
             advanced=True,
+        ),
+    ]
+
+
+def recognizer_input() -> io.Input:
+    return schemas.recognizer_input("says for keep person whether a face is still the same person.")
+
+
+def person_inputs(who: str) -> list[io.Input]:
+    """Photographs of a wanted person, and how unlike them a face may be; they came later."""
+    return [
+        io.Image.Input(
+            "person",
+            display_name="person",
+            optional=True,
+            tooltip=f"One or more photographs of a person: only {who} that look like the largest "
+            "face of one of them. Not connected: all.",
+        ),
+        schemas.slider(
+            "person_limit",
+            "person limit",
+            LIMIT,
+            "How unlike the person a face may be. 0.6 suits clear faces: two people lie at 0.84 on "
+            "average. Higher for damaged ones, and surer to keep strangers.",
+            high=1.2,
+            advanced=True,
+            optional=True,
         ),
     ]
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..bfr.errors import InputError
 from ..bfr.faces.detect import detect_faces
 from ..bfr.faces.drawn import add_drawn_faces
+from ..bfr.faces.identity import LIMIT, Identity
 from ..bfr.faces.overlay import draw_faces
 from ..bfr.faces.person import distances_to, embed_person
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.faces.select import SORTS, select_faces
 from ..bfr.records import FaceSet, counted
+from ..bfr.restore.people import along_tracks
+from ..bfr.restore.track import find_cuts, thumbnails
 from . import memory, schemas
+from .chain import person_inputs
 from .convert import from_bounding_boxes, mask_to_core, to_bounding_boxes, to_comfy, to_core
 
 
@@ -31,10 +37,31 @@ def parse_indices(text: str) -> list[int] | None:
     return [int(word) for word in words] or None
 
 
+def load_person(
+    photographs: Tensor,
+    identity: Identity,
+    detector: Any = None,
+) -> Tensor:
+    """The K×D embeddings of the person of some photographs, B×H×W×C.
+
+    Raises:
+        InputError: if one shows no face.
+    """
+    detector = detector or memory.manage_detector(load_detector())
+    memory.load(detector)
+    pixels = to_core(photographs, "person")[0]
+    return embed_person(pixels, detect_faces(pixels, detector), identity)
+
+
 def person_distances(
-    faces: FaceSet, person: Tensor, image: Tensor | None, detector: memory.ManagedDetector | None
+    faces: FaceSet,
+    person: Tensor,
+    image: Tensor | None,
+    detector: memory.ManagedDetector | None,
+    recognizer: memory.ManagedIdentity | None,
+    clip: bool,
 ) -> list[list[float]]:
-    """How far faces are from the person of some photographs, B×H×W×C.
+    """How far faces are from the person of some photographs, B×H×W×C, alone or through a clip.
 
     Raises:
         InputError: if there is no image to compare, or no face of the person.
@@ -44,12 +71,12 @@ def person_distances(
             "person needs the image that the faces were detected in, got none. Connect the image, "
             "too."
         )
-    detector = detector or memory.manage_detector(load_detector())
-    identity = memory.load_identity()
-    memory.load(detector)
-    photographs, pixels = to_core(person, "person")[0], to_core(image)[0]
-    found = detect_faces(photographs, detector)
-    return distances_to(pixels, faces, embed_person(photographs, found, identity), identity)
+    identity, pixels = memory.load_recognizer(recognizer), to_core(image)[0]
+    wanted = load_person(person, identity, detector)
+    distances = distances_to(pixels, faces, wanted, identity)
+    if not clip:
+        return distances
+    return along_tracks(faces, distances, find_cuts(thumbnails(pixels)))
 
 
 class DetectFaces(io.ComfyNode):
@@ -128,6 +155,7 @@ class DetectFaces(io.ComfyNode):
 class SelectFaces(io.ComfyNode):
     @classmethod
     def define_schema(cls):
+        person, person_limit = person_inputs("faces are kept, of the image,")
         return io.Schema(
             node_id="BFR_SelectFaces",
             display_name="Select Faces",
@@ -193,13 +221,7 @@ class SelectFaces(io.ComfyNode):
                     tooltip="Keep only faces of which at least a tenth is painted. An unpainted "
                     "mask keeps all.",
                 ),
-                io.Image.Input(
-                    "person",
-                    display_name="person",
-                    optional=True,
-                    tooltip="One or more photographs of a person: only faces that look like the "
-                    "largest face of one of them are kept. Needs the image.",
-                ),
+                person,
                 io.Image.Input(
                     "image",
                     display_name="image",
@@ -207,22 +229,24 @@ class SelectFaces(io.ComfyNode):
                     tooltip="The photographs that the faces were detected in, to compare them with "
                     "the person.",
                 ),
-                schemas.slider(
-                    "person_limit",
-                    "person limit",
-                    0.6,
-                    "How unlike the person a face may be. 0.6 suits clear faces: two people lie at "
-                    "0.84 on average. Higher for damaged ones, and surer to keep strangers.",
-                    high=1.2,
-                    advanced=True,
-                    optional=True,
-                ),
+                person_limit,
                 schemas.Detector.Input(
                     "detector",
                     display_name="detector",
                     optional=True,
                     tooltip="Finds the face in the photographs of the person. Not connected: the "
                     "embedded default.",
+                ),
+                schemas.recognizer_input("says which faces are the person's."),
+                io.Boolean.Input(
+                    "clip",
+                    display_name="frames of a clip",
+                    default=False,
+                    optional=True,
+                    tooltip="On: the images are the frames of one clip, and a face is the person's "
+                    "or not in all frames that it is followed through, by the median of them. Off: "
+                    "each image is judged by itself.",
+                    advanced=True,
                 ),
             ],
             outputs=[
@@ -248,9 +272,14 @@ class SelectFaces(io.ComfyNode):
         mask=None,
         person=None,
         image=None,
-        person_limit=0.6,
+        person_limit=LIMIT,
         detector=None,
+        recognizer=None,
+        clip=False,
     ) -> io.NodeOutput:
+        distances = None
+        if person is not None:
+            distances = person_distances(faces, person, image, detector, recognizer, clip)
         selected = select_faces(
             faces,
             sort=sort,
@@ -259,7 +288,7 @@ class SelectFaces(io.ComfyNode):
             max_size=max_size or None,
             min_score=min_score,
             mask=None if mask is None else mask_to_core(mask),
-            distances=None if person is None else person_distances(faces, person, image, detector),
+            distances=distances,
             max_distance=person_limit,
             limit=limit or None,
         )

@@ -68,4 +68,5 @@ class FaceRestorationExtension(ComfyExtension):
             restore_folder.RestoreFolder,
             repair.RepairScratches,
             degrade.LearnDamage,
+            loaders.LoadFaceRecognizer,
         ]

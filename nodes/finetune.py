@@ -147,6 +147,10 @@ class FinetuneRestorer(io.ComfyNode):
                     tooltip="From Learn Damage: it is put on the clean faces, which are then "
                     "trained with too, besides the pairs. Needs clean faces.",
                 ),
+                schemas.recognizer_input(
+                    "judges whether faces stay the same people. Training itself goes by the "
+                    "embedded one."
+                ),
             ],
             outputs=[
                 io.UpscaleModel.Output(
@@ -193,6 +197,7 @@ class FinetuneRestorer(io.ComfyNode):
         restorer=None,
         evaluation=None,
         damage=None,
+        recognizer=None,
         **recipe,
     ) -> io.NodeOutput:
         if existing_run not in (CONTINUE, ANEW):
@@ -220,6 +225,7 @@ class FinetuneRestorer(io.ComfyNode):
                 save_every=save_every,
                 say=log.info,
                 on_step=memory.saving_progress(),
+                judge=None if recognizer is None else memory.load_recognizer(recognizer),
             )
         if not tuned.finished:
             _stopped[run_name.strip()] += 1

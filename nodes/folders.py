@@ -37,6 +37,10 @@ _OWN_FOLDERS = {
 _ELSEWHERE = {"ultralytics_bbox": "ultralytics/bbox"}  # where other packs keep them
 
 
+# How the files of models/insightface begin that find faces, swap them or guess ages.
+_NO_RECOGNIZERS = ("1k3d68", "2d106det", "det_", "genderage", "scrfd_", "inswapper", "reswapper")
+
+
 def register_folders() -> None:
     """Adds the model folders that ComfyUI does not know, to what other packs registered."""
     for key, endings in _OWN_FOLDERS.items():
@@ -59,6 +63,8 @@ def list_names(kind: str) -> list[str]:
         if not folders.keys() & {parent.as_posix() for parent in Path(name).parents}
     ]
     names += folders
+    if kind == "identity":
+        names = [name for name in names if not Path(name).name.startswith(_NO_RECOGNIZERS)]
     names += [entry.file for entry in manifest.published() if entry.kind == kind]
     return list(dict.fromkeys(names))
 

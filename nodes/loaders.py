@@ -9,6 +9,7 @@ from comfy import model_management
 from comfy_api.latest import io
 
 from ..bfr.choices import AUTO, PRECISIONS, PRIOR_PRESETS
+from ..bfr.faces.identity import load_identity
 from ..bfr.faces.occlusion import load_occlusion
 from ..bfr.faces.parsing import load_parser
 from ..bfr.faces.retinaface import load_detector
@@ -145,6 +146,50 @@ class LoadFaceParser(io.ComfyNode):
         if path.suffix.lower() == ".onnx":
             return io.NodeOutput(memory.manage_occlusion(load_occlusion(path)))
         return io.NodeOutput(memory.manage_parser(load_parser(path)))
+
+
+class LoadFaceRecognizer(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_LoadFaceRecognizer",
+            display_name="Load Face Recognizer",
+            category=schemas.RESTORE,
+            description="Loads the network that says whether two faces are one person: the "
+            "embedded one (dlib's), or one of the ArcFace family, such as AuraFace. Optional: "
+            "without it, every node takes the embedded one. Distances come out on one scale: "
+            "below 0.6, two faces count as one person.",
+            search_aliases=[
+                "face recognition",
+                "arcface",
+                "insightface",
+                "auraface",
+                "antelopev2",
+                "buffalo_l",
+                "face identity",
+                "face embedding",
+            ],
+            inputs=[
+                name_input("recognizer_name", "recognizer", "identity", embedded=True),
+                download_input(),
+            ],
+            outputs=[
+                schemas.Recognizer.Output(
+                    "recognizer",
+                    display_name="recognizer",
+                    tooltip="For the nodes that restore, select, measure and fine-tune faces.",
+                )
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, recognizer_name, download):
+        return fingerprint("identity", recognizer_name)
+
+    @classmethod
+    def execute(cls, recognizer_name, download) -> io.NodeOutput:
+        path = chosen_file("identity", recognizer_name, download)
+        return io.NodeOutput(memory.manage_identity(load_identity(path)))
 
 
 class LoadPrior(io.ComfyNode):

@@ -85,6 +85,7 @@ class MeasureFaces(io.ComfyNode):
                     tooltip="From Load Face Detector: finds the eyes, noses and mouths to compare. "
                     "Not connected: the embedded one.",
                 ),
+                schemas.recognizer_input("says whether a face is still the same person."),
             ],
             outputs=[
                 io.String.Output(
@@ -108,6 +109,7 @@ class MeasureFaces(io.ComfyNode):
         reference=None,
         given=None,
         detector=None,
+        recognizer=None,
     ) -> io.NodeOutput:
         sets = {name: restored}
         if compared is not None:
@@ -121,7 +123,8 @@ class MeasureFaces(io.ComfyNode):
         if reference is not None or given is not None:
             detector = detector or memory.manage_detector(load_detector())
             memory.load(detector)
-            tools = replace(tools, detector=detector, identity=memory.load_identity())
+            identity = memory.load_recognizer(recognizer)
+            tools = replace(tools, detector=detector, identity=identity)
         tables = measure_sets(
             {called: to_core(faces, called)[0] for called, faces in sets.items()},
             reference=None if reference is None else to_core(reference, "reference")[0],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, Protocol
 
 import comfy.model_management as model_management
@@ -15,8 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..bfr.errors import CancelledError
-from ..bfr.faces.identity import Identity
-from ..bfr.faces.identity import load_identity as read_identity
+from ..bfr.faces.identity import Identity, load_identity
 from ..bfr.faces.occlusion import Occlusion
 from ..bfr.faces.parsing import Parser
 from ..bfr.faces.retinaface import Detector
@@ -187,17 +185,21 @@ class Managed(Protocol):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ManagedIdentity(Identity):
-    """A face recognition network that ComfyUI manages."""
+    """A face recognition network that ComfyUI manages; the ``BFR_RECOGNIZER`` socket."""
 
     patcher: ModelPatcher
 
 
-def load_identity(path: Path | None = None) -> ManagedIdentity:
-    """The embedded face recognition network, or that of a file, on the computing device."""
-    identity = read_identity(path)
-    managed = ManagedIdentity(**_fields(identity, Identity), patcher=patcher(identity.network))
-    load(managed)
-    return managed
+def manage_identity(identity: Identity) -> ManagedIdentity:
+    """Hands a face recognition network to ComfyUI."""
+    return ManagedIdentity(**_fields(identity, Identity), patcher=patcher(identity.network))
+
+
+def load_recognizer(recognizer: ManagedIdentity | None = None) -> ManagedIdentity:
+    """The network on a recognizer's socket, or the embedded one, on the computing device."""
+    recognizer = recognizer or manage_identity(load_identity())
+    load(recognizer)
+    return recognizer
 
 
 def load(*managed: Managed | None, faces: int = 0, needed: int = 0) -> None:

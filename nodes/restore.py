@@ -23,6 +23,7 @@ from .chain import (
     load_networks,
     network_inputs,
     paste_inputs,
+    recognizer_input,
     restore_inputs,
     upscaler_input,
 )
@@ -75,6 +76,7 @@ class RestoreFaces(io.ComfyNode):
                 ),
                 batch_size_input(),
                 keep_person_input(),
+                recognizer_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -96,6 +98,7 @@ class RestoreFaces(io.ComfyNode):
         batch_size,
         restorer=None,
         keep_person=0.0,
+        recognizer=None,
     ) -> io.NodeOutput:
         faces, _ = to_core(crops, "crops")
         restorer = memory.manage_restorer(restorer or load_restorer())
@@ -112,7 +115,7 @@ class RestoreFaces(io.ComfyNode):
             on_step=memory.progress(),
         )
         if keep_person and len(faces):
-            identity = memory.load_identity()
+            identity = memory.load_recognizer(recognizer)
             restored = kept(faces, restored, None, identity, keep_person).crops
         return io.NodeOutput(to_comfy(restored))
 
@@ -162,6 +165,7 @@ class RestorePhoto(io.ComfyNode):
                 keep_person_input(),
                 *background_inputs(),
                 keep_in_front_input(),
+                recognizer_input(),
             ],
             outputs=[
                 io.Image.Output(

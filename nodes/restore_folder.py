@@ -27,6 +27,7 @@ from .chain import (
     load_networks,
     network_inputs,
     paste_inputs,
+    recognizer_input,
     restore_inputs,
     upscaler_input,
 )
@@ -110,6 +111,7 @@ class RestoreFolder(io.ComfyNode):
                 upscaler_input(),
                 *background_inputs(),
                 keep_in_front_input(),
+                recognizer_input(),
             ],
             outputs=[
                 io.String.Output(

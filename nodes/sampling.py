@@ -237,7 +237,7 @@ class SweepGuidance(io.ComfyNode):
         )
         if detector is not None:
             memory.load(detector)
-        figures = sweep.measure(guess, faces, prior.prior, detector, memory.load_identity())
+        figures = sweep.measure(guess, faces, prior.prior, detector, memory.load_recognizer())
         title = sweep.shared(columns, rows, guidance)
         grid = sweep.draw(faces, cells, figures, columns, rows, title)
         return io.NodeOutput(

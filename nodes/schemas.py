@@ -14,6 +14,7 @@ MEASURE, EXAMPLES = f"{CATEGORY}/measure", f"{CATEGORY}/examples"
 
 Detector = io.Custom("BFR_DETECTOR")
 Parser = io.Custom("BFR_PARSER")
+Recognizer = io.Custom("BFR_RECOGNIZER")
 Faces = io.Custom("BFR_FACES")
 Alignment = io.Custom("BFR_ALIGNMENT")
 Prior = io.Custom("BFR_PRIOR")
@@ -118,6 +119,16 @@ def grain_input(default: float) -> io.Float.Input:
         "Gives the restored faces the grain of the photograph around them, so that they are not "
         "smooth in a grainy print. 0: none, 1: as much as around them.",
         optional=True,
+    )
+
+
+def recognizer_input(use: str) -> io.Input:
+    """The network that tells persons apart, optional and last: it came later."""
+    return Recognizer.Input(
+        "recognizer",
+        display_name="recognizer",
+        optional=True,
+        tooltip=f"From Load Face Recognizer: {use} Not connected: the embedded default.",
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from comfy_api.latest import io
 
+from ..bfr.faces.identity import LIMIT
 from ..bfr.records import counted
 from ..bfr.restore.clip import restore_video
 from ..bfr.restore.enlarge import enlarge_mask
+from ..bfr.restore.keep_person import describe_many
 from ..bfr.restore.settings import VideoSettings
 from ..bfr.restore.track import Track
 from . import memory, schemas
@@ -17,10 +21,13 @@ from .chain import (
     load_networks,
     network_inputs,
     paste_inputs,
+    person_inputs,
+    recognizer_input,
     restore_inputs,
     upscaler_input,
 )
 from .convert import to_comfy, to_core
+from .detect import load_person
 from .in_front import keep_in_front_input
 
 
@@ -99,6 +106,8 @@ class RestoreVideo(io.ComfyNode):
                 upscaler_input(),
                 keep_person_input(),
                 keep_in_front_input(),
+                recognizer_input(),
+                *person_inputs("faces are restored"),
             ],
             outputs=[
                 io.Image.Output(
@@ -126,6 +135,8 @@ class RestoreVideo(io.ComfyNode):
         detector=None,
         parser=None,
         upscaler=None,
+        person=None,
+        person_limit=LIMIT,
         **chain,
     ) -> io.NodeOutput:
         frames, alpha = to_core(images, "images")
@@ -137,16 +148,17 @@ class RestoreVideo(io.ComfyNode):
             max_gap=max_gap,
             chunk=chunk,
         )
-        networks = load_networks(
-            detector,
-            restorer,
-            parser,
-            upscaler,
-            inputs,
-            identity=inputs.keep_person > 0,
-        )
+        networks = load_networks(detector, restorer, parser, upscaler, inputs)
+        wanted = None
+        if person is not None:
+            wanted = load_person(person, networks["identity"], networks["detector"])
         restored, tracks = restore_video(
-            frames, settings=settings, on_step=memory.progress(), **networks
+            frames,
+            settings=settings,
+            on_step=memory.progress(),
+            person=wanted,
+            person_limit=person_limit,
+            **networks,
         )
         if alpha is not None:
             alpha = enlarge_mask(alpha, restored.shape[-1] // frames.shape[-1])
@@ -154,16 +166,22 @@ class RestoreVideo(io.ComfyNode):
 
 
 def report(tracks: tuple[Track, ...], frames: int) -> str:
-    """One line for the clip and one for each track, both counted from 1."""
+    """One line for the clip and one for each person, both counted from 1."""
+    people = defaultdict[int, list[Track]](list)
+    for track in tracks:
+        people[track.person].append(track)
     shown = {track.start + i for track in tracks for i in range(len(track))}
-    faces = counted(len(tracks), "face")
-    lines = [f"{faces} followed; {len(shown)} of {frames} frames restored, the others unchanged"]
-    for number, track in enumerate(tracks, 1):
-        sizes = sorted(face.size for face in track.faces)
-        missed = len(track) - sum(track.seen)
+    head = f"{counted(len(people), 'face')} followed; {len(shown)} of {frames} frames restored"
+    lines = [f"{head}, the others unchanged"]
+    for number, own in enumerate(people.values(), 1):
+        spans = [f"{track.start + 1} to {track.start + len(track)}" for track in own]
+        sizes = sorted(face.size for track in own for face in track.faces)
+        missed = sum(len(track) - sum(track.seen) for track in own)
         bridged = f", {missed} of them bridged" if missed else ""
+        shares = [share for track in own for share in track.shares]
+        distances = [distance for track in own for distance in track.distances]
         lines.append(
-            f"face {number}: frames {track.start + 1} to {track.start + len(track)}{bridged}, "
-            f"{sizes[len(sizes) // 2]:.0f} px"
+            f"face {number}: frames {' and '.join(spans)}{bridged}, "
+            f"{sizes[len(sizes) // 2]:.0f} px, {describe_many(shares, distances)}"
         )
     return "\n".join(lines)

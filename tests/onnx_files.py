@@ -76,6 +76,18 @@ def table_file(
     return write(path, nodes, inputs, [output], constants, metadata)
 
 
+def arcface_file(path: Path, *, size: int = 112, batch: int | str = "faces") -> Path:
+    """An ArcFace-like network: a face's mean colours, plus 2, as its embedding."""
+    inputs = [helper.make_tensor_value_info("data", TensorProto.FLOAT, [batch, 3, size, size])]
+    output = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, 3])
+    nodes = [
+        helper.make_node("ReduceMean", ["data"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("Add", ["mean", "two"], ["embedding"]),
+    ]
+    constants = [helper.make_tensor("two", TensorProto.FLOAT, [], [2.0])]
+    return write(path, nodes, inputs, [output], constants)
+
+
 def mask_file(path: Path, *, size: int = 256, batch: int | str = "faces") -> Path:
     """An XSeg of DeepFaceLab's shapes that gives the first of its three channels as the mask."""
     sides = [batch, size, size]

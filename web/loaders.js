@@ -8,6 +8,7 @@ const WIDGETS = {
   BFR_LoadFaceDetector: "detector_name",
   BFR_LoadRestorer: "restorer_name",
   BFR_LoadFaceParser: "parser_name",
+  BFR_LoadFaceRecognizer: "recognizer_name",
   BFR_LoadPrior: "prior_name",
   BFR_RestorePhotoWith: "restorer_name",
 };

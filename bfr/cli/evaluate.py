@@ -76,7 +76,9 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         "(landmarks)",
     )
     add(
+        "--recognizer",
         "--identity",
+        dest="identity",
         default=EMBEDDED,
         metavar="NAME|FILE",
         help="the face recognition network that says how far a face is from being the reference's, "

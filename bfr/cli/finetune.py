@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..damage.learned import LearnedDamage
+    from ..faces.identity import Identity
     from ..finetune.loop import Finetuned
     from ..finetune.settings import FinetuneSettings
     from ..pairs.folder import PairSet
@@ -103,6 +104,13 @@ def add_finetune(parser: argparse.ArgumentParser) -> None:
             metavar="STEPS",
             help=f"how often it is {what} (%(default)s)",
         )
+    add(
+        "--recognizer",
+        default=EMBEDDED,
+        metavar="NAME|FILE",
+        help="the face recognition network that judges whether faces stay the same people: "
+        "embedded, auraface or another .onnx file of the ArcFace family (%(default)s)",
+    )
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard")
     add_recipe(parser)
     add_detector(parser)
@@ -152,6 +160,7 @@ def finetune(options: argparse.Namespace) -> int:
             share=share,
             say=say if share.rank == 0 else None,
             tensorboard=options.tensorboard,
+            judge=_judge(options, device),
         )
     except KeyboardInterrupt:
         if share.rank == 0:
@@ -161,6 +170,15 @@ def finetune(options: argparse.Namespace) -> int:
     if share.rank == 0:
         _write(options, tuned, accepted)
     return DONE if accepted and tuned.finished else SOME_FAILED
+
+
+def _judge(options: argparse.Namespace, device: torch.device) -> Identity | None:
+    """The network that says whether faces stay the same people; None for the embedded one."""
+    if options.recognizer == EMBEDDED:
+        return None
+    from ..faces.identity import load_identity
+
+    return load_identity(find_weights("identity", options.recognizer)).to(device)
 
 
 def _check_onnx(path: Path) -> None:

@@ -21,6 +21,7 @@ from ..records import counted
 from ..restore.clip import restore_frames
 from ..restore.enlarge import enlarge_mask
 from ..restore.follow import find_tracks
+from ..restore.people import follow_people
 from ..restore.restorer import Restorer
 from ..restore.settings import VideoSettings, check_settings
 from ..restore.track import faces_by_frame
@@ -54,6 +55,7 @@ def restore_folder(
     upscaler: Upscaler | None = None,
     identity: Identity | None = None,
     occlusion: Occlusion | None = None,
+    person: Tensor | None = None,
 ) -> list[Entry]:
     """Restores the faces of a clip in image files.
 
@@ -68,6 +70,7 @@ def restore_folder(
         upscaler: a network that enlarges, or None.
         identity: of `load_identity`, which keeps the person, or None.
         occlusion: of `load_occlusion`, which keeps what lies in front of faces, or None.
+        person: K×D of `embed_person`, whose faces alone are restored; None for all.
 
     Returns:
         What the report says about each frame. A frame without a face is copied byte for byte.
@@ -81,7 +84,9 @@ def restore_folder(
     clip, progress = Frames([source.path for source in sources]), Progress(say, None)
     progress.begin("frames searched", len(clip), (0, 0))
     tracks = find_tracks(clip, detector, settings, lambda done, *_: progress.tell(done))
-    say(f"{counted(len(tracks), 'face')} followed")
+    tracks = follow_people(clip, tracks, identity, person)
+    persons = len({track.person for track in tracks})
+    say(f"{counted(persons, 'face')} followed in {counted(len(tracks), 'track')}")
     faces = faces_by_frame(tracks, len(clip))
     progress.begin("frames restored", len(clip), (0, 0))
     report: list[Entry] = []
@@ -89,8 +94,9 @@ def restore_folder(
     restored = restore_frames(
         clip, tracks, restorer, settings, parser, None, upscaler, identity, occlusion
     )
-    for start, part in restored:
-        for index, pixels in enumerate(part.split(1), start):
+    for part in restored:
+        pieces = zip(part.frames.split(1), part.people, strict=True)
+        for index, (pixels, people) in enumerate(pieces, part.start):
             source, found = sources[index], tuple(faces[index].values())
             if source in targets:
                 photo = read_photo(source.path)
@@ -102,6 +108,11 @@ def restore_folder(
                     copy_file(source.path, targets[source])
             seconds = time.monotonic() - began
             began += seconds
-            report.append(report_entry(source.path, found, seconds, None))
+            entry = report_entry(source.path, found, seconds, None)
+            for face, own, number in zip(
+                entry["faces"], people.entries(), faces[index], strict=True
+            ):
+                face |= {"person": tracks[number].person + 1, **own}
+            report.append(entry)
             progress.tell(index + 1)
     return report

@@ -72,7 +72,9 @@ def add_restoring(parser: argparse.ArgumentParser, enlarge: int | str = "auto") 
         "(%(default)s)",
     )
     add(
+        "--recognizer",
         "--identity",
+        dest="identity",
         default=EMBEDDED,
         metavar="NAME|FILE",
         help="the face recognition network that says so: embedded, auraface or another .onnx file "

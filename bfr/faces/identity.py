@@ -5,6 +5,8 @@ person that the user gives. It is not made to find out who somebody is.
 
 An embedding says something only about a face that can be seen: not too small, not turned too
 far, and a face at all. Where it says nothing, the distance is NaN, never 0.
+
+Every network's distances come out on dlib's scale, so that one limit holds for all (`LIMIT`).
 """
 
 from __future__ import annotations
@@ -20,21 +22,18 @@ import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
 
-from ..errors import (
-    CorruptWeightsError,
-    InputError,
-    MissingPackageError,
-    MissingWeightsError,
-    WrongArchitectureError,
-)
-from ..files.checksums import file_sha256
+from ..errors import InputError, WrongArchitectureError
 from ..files.handles import NetworkHandle, load_into
-from ..files.manifest import EMBEDDED_DIR, where_from
+from ..files.manifest import EMBEDDED_DIR
+from ..files.onnx import OnnxModule
 from ..image.geometry import face_template
 from ..image.tensors import check_images
 from .recognition import CHIP, empty_network
 
 EMBEDDED_IDENTITY = EMBEDDED_DIR / "identity.safetensors"
+
+LIMIT = 0.6
+"""Two faces that are closer than this count as one person."""
 
 LEAST_EYES = 8.0
 """Distance of the eyes in pixels below which a face is too small to say who it is."""
@@ -53,9 +52,10 @@ _ARCFACE = (
     (41.5493, 92.3655),
     (70.7299, 92.2041),
 )
-_DLIB_LIMIT = 0.6
 _ARCFACE_SIZE = 112
-_ARCFACE_LIMIT = 1.2  # of unit vectors; a cosine of 0.28
+# The distances of unit vectors on dlib's scale: one person ends at a cosine of 0.28, as is usual
+# for this family, where `LIMIT` is; two people are at right angles, which is at 0.71.
+_ARCFACE_SCALE = LIMIT / math.sqrt(2 - 2 * 0.28)
 _FACES_AT_ONCE = 32  # bounds the memory of one pass
 
 
@@ -65,12 +65,12 @@ class Identity(NetworkHandle):
 
     Attributes:
         template: where it expects the five landmarks in them, (x, y) in pixels.
-        limit: two faces that are closer than this count as one person.
+        scale: what its embeddings are multiplied by, so that `LIMIT` is the limit of its distances.
         differentiable: whether gradients flow through it to the images.
     """
 
     template: tuple[tuple[float, float], ...] = _DLIB
-    limit: float = _DLIB_LIMIT
+    scale: float = 1.0
     differentiable: bool = True
 
     def embed(self, crops: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class Identity(NetworkHandle):
             crops: B×3×S×S RGB in [0, 1], aligned by `align_faces` at any size.
 
         Returns:
-            B×D on the network's device, whose Euclidean distances count.
+            B×D on the network's device, whose Euclidean distances count, on dlib's scale.
 
         Raises:
             InputError: if the crops are no square images.
@@ -97,7 +97,7 @@ class Identity(NetworkHandle):
             self.network(rows @ part.to(self.device, torch.float32) @ columns.mT)
             for part in crops.split(_FACES_AT_ONCE)
         ]
-        return torch.cat(parts)
+        return self.scale * torch.cat(parts)
 
 
 def load_identity(path: str | Path | None = None) -> Identity:
@@ -105,7 +105,7 @@ def load_identity(path: str | Path | None = None) -> Identity:
 
     Args:
         path: None for the embedded one (dlib's); an ``.onnx`` file for one of the ArcFace family,
-            which sees 112×112 faces and runs through onnxruntime on the CPU.
+            which sees 112×112 faces and runs through onnxruntime.
 
     Raises:
         WeightsError: if the file is missing, corrupt, or another network.
@@ -138,8 +138,8 @@ def identity_distance(
         readable: B booleans, which of them can be compared (`readable`); None for all.
 
     Returns:
-        B float64 distances from 0 on the CPU; below `Identity.limit` for one person, NaN where
-        a face is not readable.
+        B float64 distances from 0 on the CPU; below `LIMIT` for one person, NaN where a face is not
+        readable.
 
     Raises:
         InputError: if there are not as many faces as references, or they are no square images.
@@ -244,53 +244,33 @@ def _resampling(size: int, chip: int, scale: float, shift: float) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-class _OnnxNetwork(nn.Module):
-    """An ArcFace-family network in onnxruntime: B×3×112×112 RGB in [0, 1] to unit vectors."""
+class _ArcFace(nn.Module):
+    """A network of the ArcFace family: B×3×112×112 RGB in [0, 1] to unit vectors."""
 
-    def __init__(self, path: Path):
+    def __init__(self, file: OnnxModule):
         super().__init__()
-        try:
-            import onnxruntime  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise MissingPackageError(
-                f"{path.name} needs onnxruntime: pip install onnxruntime. Or leave it out for the "
-                "embedded network, which needs nothing."
-            ) from error
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime has no error class of its own
-            raise CorruptWeightsError(
-                f"{path} must be an ONNX network, got {type(error).__name__} from onnxruntime. "
-                "Get the file again."
-            ) from error
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        shape = [] if not inputs else inputs[0].shape
-        if len(inputs) != 1 or len(outputs) != 1 or list(shape[1:]) != [3, 112, 112]:
-            raise WrongArchitectureError(
-                f"{path.name} must take one N×3×112×112 picture of a face and give one embedding, "
-                f"got {[item.shape for item in inputs]} to {[item.shape for item in outputs]}. "
-                "Choose a recognition network of the ArcFace family."
-            )
-        self._name, self._singly = inputs[0].name, shape[0] == 1
-        # The weights are onnxruntime's; the handle's checksum is that of its tensors.
-        checksum = bytearray.fromhex(file_sha256(path))
-        self.register_buffer("checksum", torch.frombuffer(checksum, dtype=torch.uint8))
+        self.file = file
 
     def forward(self, chips: Tensor) -> Tensor:
-        values = (chips.detach().cpu().float() * 2 - 1).numpy()
-        batches = [values[i : i + 1] for i in range(len(values))] if self._singly else [values]
-        found = [
-            torch.from_numpy(self._session.run(None, {self._name: batch})[0]) for batch in batches
-        ]
-        return F.normalize(torch.cat(found).flatten(1))
+        (slot,), (given,) = self.file.inputs, self.file.outputs
+        if not len(chips):
+            return chips.new_empty(0, given.shape[-1])
+        batches = chips.split(slot.shape[0] or len(chips))
+        return F.normalize(
+            torch.cat([self.file({slot.name: 2 * batch - 1})[0].flatten(1) for batch in batches])
+        )
 
 
 def _load_onnx(path: Path) -> Identity:
-    if not path.is_file():
-        raise MissingWeightsError(f"There is no weights file {path}. {where_from(path.name)}")
-    network = _OnnxNetwork(path)
+    file = OnnxModule(path)
+    taken = [slot.shape[1:] for slot in file.inputs]
+    if taken != [(3, _ARCFACE_SIZE, _ARCFACE_SIZE)] or len(file.outputs) != 1:
+        raise WrongArchitectureError(
+            f"{path.name} must take one N×3×112×112 picture of a face and give one embedding, "
+            f"got {', '.join(map(str, file.inputs))} to {', '.join(map(str, file.outputs))}. "
+            "Choose a recognition network of the ArcFace family."
+        )
+    network = _ArcFace(file).eval()
     return Identity(
-        network, path.stem, _ARCFACE_SIZE, _ARCFACE, _ARCFACE_LIMIT, differentiable=False
+        network, path.stem, _ARCFACE_SIZE, _ARCFACE, _ARCFACE_SCALE, differentiable=False
     )

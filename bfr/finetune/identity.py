@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import InputError
+from ..faces.identity import Identity
 from ..restore.restorer import Restorer
 from .batches import TrainingSet
 from .save import pairs_sha256
@@ -39,7 +40,11 @@ def as_begun(settings: FinetuneSettings, state: Mapping[str, Any] | None) -> Fin
 
 
 def identify(
-    restorer: Restorer, data: TrainingSet, evaluation: Tensor | None, distance: str
+    restorer: Restorer,
+    data: TrainingSet,
+    evaluation: Tensor | None,
+    distance: str,
+    judge: Identity | None = None,
 ) -> dict[str, Any]:
     """All that the numbers of a run depend on, except for rounding.
 
@@ -48,6 +53,7 @@ def identify(
         data: pairs, settings and clean faces.
         evaluation: N×3×S×S faces that are scored, or None.
         distance: the name of the perceptual distance.
+        judge: the network that tells persons apart; None for the embedded one.
     """
     settings = data.settings.as_dict()
     clean = "".join(f"{path.name} {path.stat().st_size}\n" for path in data.clean)
@@ -61,6 +67,7 @@ def identify(
         "clean faces": _sha256(clean.encode()) if clean else None,
         "damage": None if data.damage is None else data.damage.sha256,
         "evaluation": None if shown is None else _sha256(shown.numpy().tobytes()),
+        "recognizer": None if judge is None else judge.sha256,
     }
 
 

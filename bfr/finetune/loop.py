@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..damage.learned import LearnedDamage
 from ..errors import CancelledError, LossError, OutOfMemoryError, OutputError
+from ..faces.identity import Identity
 from ..pairs.folder import PairSet
 from ..records import OnStep
 from ..restore.restorer import Restorer
@@ -75,6 +76,7 @@ def finetune(
     say: Callable[[str], None] | None = None,
     on_step: OnStep | None = None,
     tensorboard: bool = False,
+    judge: Identity | None = None,
 ) -> Finetuned:
     """Tunes a copy of a restorer to pairs of degraded faces and pseudo targets.
 
@@ -102,6 +104,8 @@ def finetune(
         on_step: progress in steps, with the strip at validations. Raising `CancelledError`
             saves, and returns the best so far; any other error saves and is passed on.
         tensorboard: also write the log for TensorBoard.
+        judge: of `load_identity`, which says whether faces stay the same people; None for the
+            embedded one, which also gives the identity term its gradients.
 
     Returns:
         The result. A run whose loss stops being finite also returns what it had found; it may be
@@ -130,6 +134,7 @@ def finetune(
             resume,
             share,
             tensorboard,
+            judge,
         )
         stopped = _follow(course, share, say, on_step, validate_every, save_every)
         return _result(course, restorer, keep_worse, stopped)

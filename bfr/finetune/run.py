@@ -191,6 +191,7 @@ def prepare(
     resume: bool | None,
     share: Share,
     tensorboard: bool,
+    judge: Identity | None,
 ) -> Run:
     """Checks everything that a run needs, and begins or resumes it; arguments as of `finetune`."""
     device = torch.device(device or share.device or restorer.device)
@@ -205,7 +206,7 @@ def prepare(
         )
     panel = make_panel(pairs, data.held, data.train, evaluation, MOST_HELD)
     distance = load_distance(settings.distance, device)
-    identity = identify(restorer, data, evaluation, distance.name)
+    identity = identify(restorer, data, evaluation, distance.name, judge)
     learner = make_learner(restorer, settings, distance, device)
     diverged = ""
     if (state := place.open(identity, resume, share.wait)) is not None:
@@ -217,8 +218,9 @@ def prepare(
     batches = data.batches(steps, micros)
     board = _board(place, learner.step) if tensorboard and place.writes else None
     finished = state is not None and not state["modules"]
+    judge = judge or load_identity()
     run = Run(
-        *(restorer, data, panel, identity, place, learner, load_identity(), micros, batches),
+        *(restorer, data, panel, identity, place, learner, judge, micros, batches),
         board=board,
         diverged=diverged,
         finished=finished,

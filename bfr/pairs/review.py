@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..faces.identity import Identity, load_identity
+from ..faces.identity import LIMIT, Identity, load_identity
 from ..faces.retinaface import Detector
 from ..image.tensors import resize_square
 from ..quality.metrics import METRICS, FaceBatch, Tools
@@ -69,7 +69,7 @@ class Rule:
 
 
 RULES = (
-    Rule("identity", "somebody else", 1, 0.1, 0.6),  # first, for nothing is worse
+    Rule("identity", "somebody else", 1, 0.1, LIMIT),  # first, for nothing is worse
     Rule("likeness", "drifted likeness", -1, 3.0),
     Rule("landmarks", "moved features", 1, 3.0),
     Rule("niqe", "unnatural texture", 1, 1.0),
@@ -94,8 +94,7 @@ def check_pairs(
     Args:
         folder: a pairs folder.
         detector: of `load_detector`.
-        identity: of `load_identity`, whose distances have dlib's scale; None for the
-            embedded one, on the detector's device.
+        identity: of `load_identity`; None for the embedded one, on the detector's device.
         on_step: progress in pairs; the preview is the target. Raising from it keeps what is done.
 
     Raises:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..faces.identity import Identity
+from ..faces.identity import LIMIT, Identity
 from ..faces.retinaface import Detector
 from ..records import OnStep
 from .metrics import (
@@ -205,7 +205,7 @@ def _load_scores(
 def _column_of(metric: Metric, tools: Tools, original: str) -> Column:
     limit = None
     if metric.key == IDENTITY and tools.identity is not None:
-        limit = tools.identity.limit
+        limit = LIMIT
     title = metric.titled(tools, original)
     return Column(metric.key, title, metric.better, metric.digits, limit=limit)
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..faces.align import align_faces
-from ..faces.identity import Identity
+from ..faces.identity import LIMIT, Identity
 from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
 from ..faces.retinaface import Detector
@@ -24,6 +25,8 @@ from ..runtime.progress import within
 from .enlarge import check_room, chosen_factor, enlarge
 from .follow import Clip, find_tracks
 from .grey import find_grey
+from .keep_person import KeptPeople
+from .people import follow_people, with_figures
 from .restorer import Restorer
 from .settings import VideoSettings, check_settings, crop_size_of
 from .stages import paste_crops, restore_crops
@@ -42,8 +45,10 @@ def restore_video(
     upscaler: Upscaler | None = None,
     identity: Identity | None = None,
     occlusion: Occlusion | None = None,
+    person: Tensor | None = None,
+    person_limit: float = LIMIT,
 ) -> tuple[Tensor, tuple[Track, ...]]:
-    """Restores every face of a clip in memory: `find_tracks`, then `restore_frames`.
+    """Restores the faces of a clip in memory: `find_tracks`, then `restore_frames`.
 
     Args:
         frames: B×3×H×W float32 RGB in [0, 1].
@@ -53,15 +58,19 @@ def restore_video(
         parser: of `load_parser`, for a mask that follows the face's outline.
         on_step: progress over both passes; the preview is a batch of restored crops.
         upscaler: a network that enlarges; None resamples (`enlarge`).
-        identity: of `load_identity`, which keeps the person (`keep_person`); None does not.
+        identity: of `load_identity`, which keeps the person (`keep_person`) and says which tracks
+            are one; None does neither.
         occlusion: of `load_occlusion`; what it finds in front of faces is not painted over.
+        person: K×D of `embed_person`: only this person's faces are restored; None for all.
+        person_limit: how far a face may be from the person's photographs (`tracks_of`).
 
     Returns:
         B×3×H'×W' frames in [0, 1], enlarged as the settings say and bit-identical where no face
         was restored, and the tracks, in pixels of the input.
 
     Raises:
-        InputError: frames that are no finite B×3×H×W batch, or a setting out of its range.
+        InputError: frames that are no finite B×3×H×W batch, a setting out of its range, or a
+            person without an identity network.
         OutOfMemoryError: if the enlarged clip would not fit into memory.
     """
     check_images(frames, "frames")
@@ -70,6 +79,7 @@ def restore_video(
 
     count = len(frames)
     tracks = find_tracks(frames, detector, settings, within(on_step, 0, count, 2 * count))
+    tracks = follow_people(frames, tracks, identity, person, person_limit)
     factor = clip_factor(tracks, settings, restorer, (frames.shape[2], frames.shape[3]))
     check_room(frames.shape, factor, frames.device)
     result = frames.new_empty(*frames.shape[:2], *(factor * side for side in frames.shape[2:]))
@@ -77,9 +87,11 @@ def restore_video(
     restored = restore_frames(
         frames, tracks, restorer, settings, parser, pasting, upscaler, identity, occlusion
     )
-    for start, part in restored:
-        result[start : start + len(part)] = part
-    return result, tracks
+    people: list[KeptPeople] = []
+    for part in restored:
+        result[part.start : part.start + len(part.frames)] = part.frames
+        people += part.people
+    return result, with_figures(tracks, people)
 
 
 def clip_factor(
@@ -101,13 +113,30 @@ class _Restored:
         image: 1×3×H×W, as it came.
         alignment: of its N faces.
         before: N×3×S×S, the faces as they were cut.
-        crops: the N restored faces, each 1×3×S×S, by the number of their track.
+        people: the N restored faces.
+        crops: the same, each 1×3×S×S, by the number of their track.
     """
 
     image: Tensor
     alignment: Alignment
     before: Tensor
+    people: KeptPeople
     crops: dict[int, Tensor]
+
+
+class RestoredFrames(NamedTuple):
+    """A few frames of a clip, restored.
+
+    Attributes:
+        start: index of the first of them.
+        frames: n×3×H'×W' in [0, 1], enlarged as the settings say. One without a face comes back
+            as it is or only enlarged.
+        people: for each the faces that were restored, in the order of their tracks.
+    """
+
+    start: int
+    frames: Tensor
+    people: tuple[KeptPeople, ...]
 
 
 def restore_frames(
@@ -120,7 +149,7 @@ def restore_frames(
     upscaler: Upscaler | None = None,
     identity: Identity | None = None,
     occlusion: Occlusion | None = None,
-) -> Iterator[tuple[int, Tensor]]:
+) -> Iterator[RestoredFrames]:
     """Restores the frames of a clip along the tracks of its faces, chunk after chunk.
 
     Args:
@@ -135,8 +164,7 @@ def restore_frames(
         occlusion: of `load_occlusion`; what it finds in front of faces is not painted over.
 
     Yields:
-        The index of a chunk's first frame, and its n×3×H'×W' frames in [0, 1], enlarged as the
-        settings say. A frame without a face comes back as it is or only enlarged.
+        Chunk after chunk of the frames.
 
     Raises:
         InputError: a setting out of its range.
@@ -179,7 +207,8 @@ def restore_frames(
             pasted.append(result)
             done += 1
             tell(0, 0, None)
-        yield start, torch.cat(pasted)
+        people = tuple(near[frame].people for frame in range(start, stop))
+        yield RestoredFrames(start, torch.cat(pasted), people)
         near = {frame: item for frame, item in near.items() if frame >= stop - reach}
 
 
@@ -202,11 +231,10 @@ def _restore(
     crops = torch.cat([crops for crops, _ in aligned])
     placed = [face for found in faces for face in found.values()]
     people = restore_crops(crops, placed, restorer, settings, identity, on_step)
-    restored = people.crops.split([len(found) for found in faces])
     return [
-        _Restored(image, alignment, before, dict(zip(found, crops.split(1), strict=False)))
-        for image, (before, alignment), found, crops in zip(
-            frames, aligned, faces, restored, strict=True
+        _Restored(image, alignment, before, own, dict(zip(found, own.crops.split(1), strict=False)))
+        for image, (before, alignment), found, own in zip(
+            frames, aligned, faces, people.split([len(found) for found in faces]), strict=True
         )
     ]
 

@@ -6,7 +6,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..errors import InputError
 from ..faces.detect import SURE, detect_faces
@@ -14,9 +13,8 @@ from ..faces.retinaface import Detector
 from ..image.tensors import size_in_words
 from ..records import Face, FaceSet, OnStep
 from .settings import VideoSettings
-from .track import Track, find_cuts, link_faces, smooth_track
+from .track import Track, find_cuts, link_faces, smooth_track, thumbnails
 
-_THUMBNAIL = 16  # pixels a side, in which scenes are told apart
 _LEAST_SEEN = 3  # frames of a track that is not sure: a false alarm flashes up and is gone
 _FAINT = 0.7  # the share of the asked score that a face needs in a track that reaches it
 
@@ -55,7 +53,7 @@ def find_tracks(
     """
     settings = settings or VideoSettings()
     found: list[tuple[Face, ...]] = []
-    thumbnails: list[Tensor] = []
+    small: list[Tensor] = []
     size = (0, 0)
     for index in range(len(clip)):
         frame = clip[index : index + 1]
@@ -69,10 +67,10 @@ def find_tracks(
             )
         size = faces.image_size
         found += faces.faces
-        thumbnails.append(F.adaptive_avg_pool2d(frame, _THUMBNAIL))
+        small.append(thumbnails(frame))
         if on_step is not None:
             on_step(index + 1, len(clip), None)
-    cuts = find_cuts(torch.cat(thumbnails)) if thumbnails else ()
+    cuts = find_cuts(torch.cat(small)) if small else ()
     return tuple(
         smooth_track(track, settings.smoothing)
         for track in link_faces(FaceSet(tuple(found), size), cuts=cuts, max_gap=settings.max_gap)

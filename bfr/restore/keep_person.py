@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -38,6 +39,14 @@ class KeptPeople:
     shares: tuple[float, ...]
     distances: tuple[float, ...]
 
+    def split(self, counts: Sequence[int]) -> list[KeptPeople]:
+        """The faces of several pictures, which have so many each."""
+        ends = list(accumulate(counts, initial=0))
+        return [
+            KeptPeople(self.crops[i:j], self.shares[i:j], self.distances[i:j])
+            for i, j in pairwise(ends)
+        ]
+
     def describe(self, index: int) -> str:
         """A face's share and distance in words, for reports."""
         distance, share = self.distances[index], self.shares[index]
@@ -53,6 +62,19 @@ class KeptPeople:
             }
             for share, distance in zip(self.shares, self.distances, strict=True)
         ]
+
+
+def describe_many(shares: Sequence[float], distances: Sequence[float]) -> str:
+    """A face's shares and distances through a clip in words, for reports; NaN is left out."""
+    known = sorted(distance for distance in distances if not math.isnan(distance))
+    words = "identity unknown"
+    if known:
+        words = f"identity {known[len(known) // 2]:.2f}, at most {known[-1]:.2f}"
+    taken = [share for share in shares if not math.isnan(share)]
+    if not taken or min(taken) == 1:
+        return words
+    mean = sum(taken) / len(taken)
+    return f"{words}, {mean:.0%} restored to keep the person, at least {min(taken):.0%}"
 
 
 @torch.no_grad()
@@ -102,7 +124,6 @@ def keep_person(
     limit = torch.full((count,), math.inf, device=own.device)
     if amount:
         limit = calibrated_limit(distance_of(identity.embed(crops.flip(3)), own), amount)
-        limit = limit * identity.limit / 0.6
     share = torch.ones(count, device=own.device)
     apart = distance_of(identity.embed(restored), own)
     changed = (known & (apart > limit)).nonzero()[:, 0]
@@ -135,7 +156,7 @@ def calibrated_limit(unsteadiness: Tensor, amount: float) -> Tensor:
         amount: in (0, 1].
 
     Returns:
-        Distances on the scale of dlib's network.
+        Distances, on the scale of all networks (`bfr.faces.identity`).
     """
     return (0.25 + unsteadiness) * (1.5 - amount)
 

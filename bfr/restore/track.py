@@ -16,6 +16,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import InputError
 from ..records import Face, FaceSet
@@ -24,6 +25,7 @@ _APART = 1.0  # the cost at which two faces are no longer one; about half a face
 _PACE_FRAMES = 4  # over which the pace of a face is measured
 _HIDDEN = 0.3  # of a bridged face's box that a seen face covers: then it is behind that one
 _LEAST_SPREAD = 0.7  # in frames; below it a frame is fitted to itself alone
+_THUMBNAIL = 16  # pixels a side, in which scenes are told apart
 _CUT = 0.12  # mean change between two frames of a scene's end, of the range of the pixels
 
 
@@ -35,11 +37,19 @@ class Track:
         start: index of the first of these frames.
         faces: the face in each of them.
         seen: whether it was detected; where it was not, it was put between its neighbours.
+        person: number of the person, from 0; tracks of one person have the same one, once they
+            were compared (`bfr.restore.people.join_tracks`).
+        shares: how much of the restoration was taken in each frame (`keep_person`); empty before.
+        distances: how far the restored face is from the damaged one's person; NaN where it is
+            hidden or cannot be read.
     """
 
     start: int
     faces: tuple[Face, ...]
     seen: tuple[bool, ...]
+    person: int = 0
+    shares: tuple[float, ...] = ()
+    distances: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -110,7 +120,7 @@ def link_faces(
             else:
                 paths.append(_Path([frame], [face]))
                 live.append(paths[-1])
-    return tuple(_bridged(path) for path in paths)
+    return tuple(_bridged(path, person) for person, path in enumerate(paths))
 
 
 def smooth_track(track: Track, spread: float) -> Track:
@@ -174,6 +184,11 @@ def faces_by_frame(tracks: Sequence[Track], frames: int) -> list[dict[int, Face]
     return [dict(sorted(faces.items())) for faces in seen]
 
 
+def thumbnails(frames: Tensor) -> Tensor:
+    """B×3×H×W frames reduced to the few pixels in which scenes are told apart (`find_cuts`)."""
+    return F.adaptive_avg_pool2d(frames, _THUMBNAIL)
+
+
 def find_cuts(thumbnails: Tensor) -> tuple[int, ...]:
     """The frames that begin a new scene.
 
@@ -190,7 +205,7 @@ def find_cuts(thumbnails: Tensor) -> tuple[int, ...]:
     return tuple(i + 1 for i, value in enumerate(change.tolist()) if value > _CUT)
 
 
-def _bridged(path: _Path) -> Track:
+def _bridged(path: _Path, person: int) -> Track:
     """The track of a path, its gaps filled in straight lines."""
     found = zip(path.frames, path.faces, strict=True)
     faces, seen = [path.faces[0]], [True]
@@ -200,7 +215,7 @@ def _bridged(path: _Path) -> Track:
             seen.append(False)
         faces.append(new)
         seen.append(True)
-    return Track(path.frames[0], tuple(faces), tuple(seen))
+    return Track(path.frames[0], tuple(faces), tuple(seen), person)
 
 
 def _fit(raw: Tensor, spread: float) -> tuple[Tensor, Tensor]:

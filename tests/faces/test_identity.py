@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -22,6 +20,7 @@ from bfr.errors import (
 from bfr.faces.align import align_faces
 from bfr.faces.detect import detect_faces
 from bfr.faces.identity import (
+    LIMIT,
     Identity,
     identity_distance,
     identity_loss,
@@ -32,6 +31,7 @@ from bfr.faces.retinaface import EMBEDDED_DETECTOR, load_detector
 from bfr.files.photos import read_photo
 from bfr.image.geometry import face_template
 from bfr.image.tensors import resize_square
+from tests.onnx_files import arcface_file
 from tests.portraits import astronaut, only
 
 
@@ -55,7 +55,7 @@ def faces(root: Path) -> Tensor:
 
 def test_one_person_is_close_and_another_is_not(identity: Identity, faces: Tensor):
     same, other = identity_distance(faces[[2, 1]], faces[[0, 0]], identity).tolist()
-    assert same < identity.limit < other
+    assert same < LIMIT < other
     assert identity_distance(faces, faces, identity).tolist() == pytest.approx([0, 0, 0], abs=1e-3)
 
 
@@ -134,59 +134,31 @@ def test_other_networks_are_refused(tmp_path: Path):
             load_identity(tmp_path / name)
 
 
-class Session:
-    """Stands in for onnxruntime's session: the mean colours of a face as its embedding."""
-
-    shape: tuple[object, ...] = ("batch", 3, 112, 112)
-
-    def __init__(self, path: str, providers: list[str]):
-        if Path(path).read_bytes() == b"broken":
-            raise RuntimeError("no model")
-
-    def get_inputs(self) -> list[SimpleNamespace]:
-        return [SimpleNamespace(name="data", shape=list(self.shape))]
-
-    def get_outputs(self) -> list[SimpleNamespace]:
-        return [SimpleNamespace(shape=["batch", 3])]
-
-    def run(self, _: None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        assert feeds["data"].shape[1:] == (3, 112, 112) and abs(feeds["data"]).max() <= 1
-        assert self.shape[0] != 1 or len(feeds["data"]) == 1
-        return [feeds["data"].mean((2, 3)) + 2]
-
-
-@pytest.fixture
-def onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    module = ModuleType("onnxruntime")
-    module.InferenceSession = Session  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "onnxruntime", module)
-    path = tmp_path / "glintr100.onnx"
-    path.write_bytes(b"onnx")
-    return path
-
-
-@pytest.mark.parametrize("first", ["batch", 1])
-def test_an_arcface_network_compares_too(
-    onnx: Path, faces: Tensor, first: object, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("batch", ["faces", 1])
+def test_an_arcface_network_compares_on_the_same_scale(
+    tmp_path: Path, faces: Tensor, batch: int | str
 ):
-    monkeypatch.setattr(Session, "shape", (first, 3, 112, 112))
-    arcface = load_identity(onnx)
-    embeddings = arcface.embed(faces)
-    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
+    arcface = load_identity(arcface_file(tmp_path / "glintr100.onnx", batch=batch))
+    chips, embeddings = torch.rand(3, 3, 112, 112), arcface.embed(faces)
+    seen = 2 * chips.mean((2, 3)) - 1 + 2
+    torch.testing.assert_close(arcface.network(chips), seen / seen.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.full((3,), arcface.scale))
+    usual = torch.tensor([[1.0, 0.0], [0.28, math.sqrt(1 - 0.28**2)]])  # the cosine of the limit
+    assert (usual[1] - usual[0]).norm() * arcface.scale == pytest.approx(LIMIT)
     assert identity_distance(faces, faces, arcface).max() < 1e-3
-    assert arcface.limit > 1 and arcface.name == "glintr100" and len(arcface.sha256) == 64
+    assert arcface.embed(faces[:0]).shape == (0, 3)
+    assert arcface.name == "glintr100" and len(arcface.sha256) == 64
     assert arcface.to("cpu").device.type == "cpu"
     with pytest.raises(InputError, match="glintr100"):
         identity_loss(faces, faces, arcface)
 
 
-def test_bad_onnx_files_are_refused(onnx: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Session, "shape", (1, 3, 640, 640))
+def test_bad_onnx_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(WrongArchitectureError, match="640"):
-        load_identity(onnx)
-    onnx.write_bytes(b"broken")
-    with pytest.raises(CorruptWeightsError):
-        load_identity(onnx)
+        load_identity(arcface_file(tmp_path / "det_10g.onnx", size=640))
+    (tmp_path / "broken.onnx").write_bytes(b"broken")
+    with pytest.raises(CorruptWeightsError, match=r"broken\.onnx"):
+        load_identity(tmp_path / "broken.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingPackageError, match="onnxruntime"):
-        load_identity(onnx)
+        load_identity(arcface_file(tmp_path / "glintr100.onnx"))

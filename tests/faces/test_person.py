@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bfr.errors import InputError
 from bfr.faces.detect import detect_faces
-from bfr.faces.identity import Identity, load_identity
+from bfr.faces.identity import LIMIT, Identity, load_identity
 from bfr.faces.person import distances_to, embed_person
 from bfr.faces.retinaface import load_detector
 from bfr.faces.select import select_faces
@@ -42,7 +42,7 @@ def test_the_person_is_told_from_others(
             distances_to(darker, faces, people[index], identity)[0][0]
             for index in (number, 1 - number)
         )
-        assert own < 0.4 < identity.limit < other
+        assert own < 0.4 < LIMIT < other
         both = distances_to(darker, faces, torch.cat(people), identity)[0][0]
         assert both == pytest.approx(own), "the nearest photograph counts"
         for person, count in ((people[number], 1), (people[1 - number], 0)):

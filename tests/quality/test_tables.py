@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bfr.errors import InputError
-from bfr.faces.identity import Identity
+from bfr.faces.identity import LIMIT, Identity
 from bfr.faces.retinaface import Detector
 from bfr.image.geometry import face_template
 from bfr.quality import measure, metrics, render
@@ -194,16 +194,16 @@ class Mean(torch.nn.Module):
 @pytest.mark.usefixtures("quick", "moved")
 def test_identity_is_absent_where_no_face_can_be_read():
     template = tuple((x, y) for x, y in face_template(64).tolist())
-    identity = Identity(Mean(), "means", 64, template, 0.2)
+    identity = Identity(Mean(), "means", 64, template, LIMIT / 0.2)
     clean = faces()
     restored = torch.cat([clean[:1], clean[1:2] * 0.5, torch.full_like(clean[:1], 0.5)])
     tools = Tools(DETECTOR, identity=identity)
     tables = measure_sets({"a": restored, "b": clean}, given=clean, tools=tools, shown=["identity"])
     own, other, absent = tables["a"].values["identity"]
-    assert own == pytest.approx(0, abs=1e-6) and other > 0.2 and math.isnan(absent)
+    assert own == pytest.approx(0, abs=1e-6) and other > LIMIT and math.isnan(absent)
     both = compare(tables)
     (passed,), (gap,) = both.passes(), both.gaps()
-    assert "1 of 2 faces (a)" in passed and "2 of 2 faces (b)" in passed and "0.2" in passed
+    assert "1 of 2 faces (a)" in passed and "2 of 2 faces (b)" in passed and "0.6" in passed
     assert "1 of 3 faces" in gap and passed in render.as_text(both)
 
 

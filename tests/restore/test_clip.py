@@ -151,7 +151,7 @@ def test_frames_are_read_once_and_few_at_a_time(frames: Tensor, chain: dict[str,
     tracks = find_tracks(frames, NETWORK)
     clip = Counting(frames)
     settings = VideoSettings(chunk=2, steadiness=1)
-    starts = [start for start, _ in restore_frames(clip, tracks, NETWORK, settings)]
+    starts = [part.start for part in restore_frames(clip, tracks, NETWORK, settings)]
     assert starts == [0, 2, 4, 6]
     assert clip.parts == [(0, 4), (4, 6), (6, 7)], "a chunk, and two frames ahead"
 

@@ -32,7 +32,7 @@ def identity(monkeypatch: pytest.MonkeyPatch) -> Identity:
         module, "calibrated_limit", lambda unsteady, amount: torch.full_like(unsteady, LIMIT)
     )
     template = tuple((x, y) for x, y in face_template(64).tolist())
-    return Identity(Mean(), "means", 64, template, 0.6)
+    return Identity(Mean(), "means", 64, template)
 
 
 def grey(*values: float) -> Tensor:
