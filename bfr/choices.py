@@ -17,6 +17,9 @@ MASKS: Final = ("soft oval", "square", "parsing")
 COLOURS: Final = ("low frequency", "lab", "none")
 """How a pasted face takes on the colours of its photograph."""
 
+NUMBERINGS: Final = ("size", "rows")
+"""What faces are numbered by: the largest first, or row by row from left to right."""
+
 DISTANCES: Final = ("auto", "lpips", "pyramid")
 """The perceptual distance; "auto" is lpips where its weights are, else pyramid."""
 

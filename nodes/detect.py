@@ -11,10 +11,11 @@ from ..bfr.errors import InputError
 from ..bfr.faces.detect import detect_faces
 from ..bfr.faces.drawn import add_drawn_faces
 from ..bfr.faces.identity import LIMIT, Identity
+from ..bfr.faces.numbering import number_faces
 from ..bfr.faces.overlay import draw_faces
 from ..bfr.faces.person import distances_to, embed_person
 from ..bfr.faces.retinaface import load_detector
-from ..bfr.faces.select import SORTS, select_faces
+from ..bfr.faces.select import SORTS, parse_numbers, select_faces
 from ..bfr.records import FaceSet, counted
 from ..bfr.restore.people import along_tracks
 from ..bfr.restore.track import find_cuts, thumbnails
@@ -22,19 +23,7 @@ from . import memory, schemas
 from .chain import person_inputs
 from .convert import from_bounding_boxes, mask_to_core, to_bounding_boxes, to_comfy, to_core
 
-
-def parse_indices(text: str) -> list[int] | None:
-    """The whole numbers in a text such as ``1, 3``; None for an empty one.
-
-    Raises:
-        InputError: if there is anything else in it.
-    """
-    words = text.replace(",", " ").split()
-    if not all(word.isdecimal() for word in words):
-        raise InputError(
-            f"numbers must be whole numbers and commas, got {text!r}. Write, for example, 1, 3."
-        )
-    return [int(word) for word in words] or None
+AS_NUMBERED = "as numbered"
 
 
 def load_person(
@@ -107,8 +96,10 @@ class DetectFaces(io.ComfyNode):
                     default={"x": 0, "y": 0, "width": 512, "height": 512},  # which ComfyUI adds
                     force_input=True,
                     tooltip="Boxes drawn by hand, from Create Bounding Boxes, around faces that "
-                    "are missed, from hairline to chin. They get the numbers after the others.",
+                    "are missed, from hairline to chin. By size, they get the numbers after the "
+                    "others.",
                 ),
+                schemas.numbering_input(),
             ],
             outputs=[
                 schemas.Faces.Output(
@@ -136,7 +127,9 @@ class DetectFaces(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, score, min_size, detector=None, boxes=None) -> io.NodeOutput:
+    def execute(
+        cls, image, score, min_size, detector=None, boxes=None, numbering="size"
+    ) -> io.NodeOutput:
         images, _ = to_core(image)
         detector = detector or memory.manage_detector(load_detector())
         memory.load(detector)
@@ -147,6 +140,8 @@ class DetectFaces(io.ComfyNode):
         if boxes:
             drawn = from_bounding_boxes(boxes, len(images))
             faces, told = add_drawn_faces(images, faces, drawn, detector)
+        if numbering != "size":  # by which they come, the drawn ones last
+            faces = number_faces(faces, numbering)
         overlay = to_comfy(draw_faces(images, faces))
         report = f"{counted(faces.count, 'face')}\n{told}".strip()
         return io.NodeOutput(faces, overlay, faces.count, to_bounding_boxes(faces), report)
@@ -168,10 +163,10 @@ class SelectFaces(io.ComfyNode):
                 io.Combo.Input(
                     "sort",
                     display_name="sort by",
-                    options=list(SORTS),
+                    options=[*SORTS, AS_NUMBERED],
                     default="size",
                     tooltip="The order of the kept faces, in which the limit counts them: size "
-                    "and score put the largest first.",
+                    "and score put the largest first, as numbered keeps their numbers' order.",
                 ),
                 io.String.Input(
                     "indices",
@@ -282,8 +277,8 @@ class SelectFaces(io.ComfyNode):
             distances = person_distances(faces, person, image, detector, recognizer, clip)
         selected = select_faces(
             faces,
-            sort=sort,
-            indices=parse_indices(indices),
+            sort=None if sort == AS_NUMBERED else sort,
+            indices=parse_numbers(indices),
             min_size=min_size,
             max_size=max_size or None,
             min_score=min_score,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..bfr.faces.select import parse_numbers
 from ..bfr.records import counted
 from ..bfr.restore.enlarge import enlarge_mask
 from ..bfr.restore.keep_person import keep_person as kept
@@ -27,7 +28,7 @@ from .chain import (
     restore_inputs,
     upscaler_input,
 )
-from .convert import mask_to_comfy, to_comfy, to_core
+from .convert import mask_to_comfy, mask_to_core, to_comfy, to_core
 from .in_front import keep_in_front_input
 
 IGNORED = "\nfidelity: ignored by this restorer (CodeFormer has it)"
@@ -166,6 +167,24 @@ class RestorePhoto(io.ComfyNode):
                 *background_inputs(),
                 keep_in_front_input(),
                 recognizer_input(),
+                io.String.Input(
+                    "numbers",
+                    display_name="faces",
+                    default="",
+                    placeholder="all",
+                    optional=True,
+                    tooltip="Which faces to restore, by the numbers in the overlay of Detect "
+                    "Faces, such as 1, 3; doubtful or not. Empty: all.",
+                    advanced=True,
+                ),
+                schemas.numbering_input(advanced=True),
+                io.Mask.Input(
+                    "wanted",
+                    display_name="faces mask",
+                    optional=True,
+                    tooltip="Restore only faces of which at least a tenth is painted. An "
+                    "unpainted mask, or none: all.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -196,15 +215,30 @@ class RestorePhoto(io.ComfyNode):
         doubtful=True,
         background=0.0,
         cleaner=None,
+        numbers="",
+        numbering="size",
+        wanted=None,
         **chain,
     ) -> io.NodeOutput:
         images, alpha = to_core(image)
         inputs = ChainInputs(**chain)
-        settings = inputs.settings(RestoreSettings, doubtful=doubtful, background=background)
+        settings = inputs.settings(
+            RestoreSettings,
+            doubtful=doubtful,
+            background=background,
+            numbers=parse_numbers(numbers),
+            numbering=numbering,
+        )
+        wanted = None if wanted is None else mask_to_core(wanted)
         networks = load_networks(detector, restorer, parser, upscaler, inputs)
         cleaner = memory.load_cleaner(cleaner) if background else None
         photo = restore_photo(
-            images, settings=settings, on_step=memory.progress(), cleaner=cleaner, **networks
+            images,
+            settings=settings,
+            on_step=memory.progress(),
+            cleaner=cleaner,
+            wanted=wanted,
+            **networks,
         )
         restorer = networks["restorer"]
         ignored = "" if inputs.fidelity == FIDELITY or restorer.uses_fidelity else IGNORED

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from comfy_api.latest import io
 
-from ..bfr.choices import COLOURS
+from ..bfr.choices import COLOURS, NUMBERINGS
 
 CATEGORY = "image/face restoration"  # in the node library, with a folder for each kind of work
 RESTORE, TARGETS, TUNE = f"{CATEGORY}/restore", f"{CATEGORY}/targets", f"{CATEGORY}/tune"
@@ -70,6 +70,19 @@ def min_size_input(advanced: bool | None = None) -> io.Int.Input:
         min=0,
         max=8192,
         tooltip="Faces whose box is smaller than this many pixels (longer side) are left alone.",
+        advanced=advanced,
+    )
+
+
+def numbering_input(advanced: bool | None = None) -> io.Combo.Input:
+    return io.Combo.Input(
+        "numbering",
+        display_name="numbering",
+        options=list(NUMBERINGS),
+        default="rows",  # prompts that do not name it count by size, as they did
+        optional=True,
+        tooltip="What the faces' numbers count by. size: the largest is 1. rows: row by row from "
+        "above, each from left to right, as the people in a group are named.",
         advanced=advanced,
     )
 

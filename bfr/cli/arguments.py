@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..choices import AUTO, EXISTING, PRECISIONS
+from ..choices import AUTO, EXISTING, NUMBERINGS, PRECISIONS
 from ..errors import InputError, MissingWeightsError
 from ..files.places import is_remote, to_path
 
@@ -98,6 +98,12 @@ def add_min_size(parser: argparse.ArgumentParser) -> None:
     """``--min-size``"""
     help = "a face's least size in pixels (%(default)s)"
     parser.add_argument("--min-size", type=length, default=0.0, help=help)
+
+
+def add_numbering(parser: argparse.ArgumentParser) -> None:
+    """``--numbering``"""
+    help = "what faces' numbers count by: size, or rows from left to right (%(default)s)"
+    parser.add_argument("--numbering", choices=NUMBERINGS, default=NUMBERINGS[0], help=help)
 
 
 def add_fidelity(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from .arguments import (
     add_detector,
     add_device,
     add_min_size,
+    add_numbering,
     add_photographs,
     add_ray,
     add_report,
@@ -32,6 +33,7 @@ def add_detect(parser: argparse.ArgumentParser) -> None:
     add_detector(parser)
     add_score(parser)
     add_min_size(parser)
+    add_numbering(parser)
     add_device(parser)
     add_at_once(parser)
     add_ray(parser)
@@ -49,7 +51,7 @@ def detect(options: argparse.Namespace) -> int:
 
     parts, earlier = None, {}
     if options.ray and options.report:
-        names = ("detector", "score", "min_size")
+        names = ("detector", "score", "min_size", "numbering")
         parts = Parts(options.report, {name: getattr(options, name) for name in names})
         known = parts.read()
         earlier = {
@@ -68,6 +70,7 @@ def detect(options: argparse.Namespace) -> int:
 def load_detecting(options: argparse.Namespace) -> Work:
     """Loads the detector; finds the faces of a job's photograph."""
     from ..faces.detect import detect_faces
+    from ..faces.numbering import number_faces
     from ..files.photos import read_photo
 
     detector = load_detector_of(options, pick_device(options.device))
@@ -76,7 +79,7 @@ def load_detecting(options: argparse.Namespace) -> Work:
         with local_copy(job.source.path) as photograph:
             pixels = read_photo(photograph).pixels
         found = detect_faces(pixels, detector, score=options.score, min_size=options.min_size)
-        return Found(found.faces[0])
+        return Found(number_faces(found, options.numbering).faces[0])
 
     return work
 

@@ -10,7 +10,7 @@ from ..files.reports import check_report
 from ..files.sources import find_sources, plan_targets
 from ..files.whole import prepare_folders
 from ..records import counted
-from .arguments import add_at_once, add_ray, fraction, pick_device
+from .arguments import add_at_once, add_numbering, add_ray, fraction, pick_device
 from .attempts import Found, Job, Work, attempts
 from .parts import Parts
 from .report import earlier_entries, exit_code, process, say, say_unread
@@ -32,6 +32,18 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cleaner", type=Path, metavar="FILE", help="a 1× network for --background"
     )
+    parser.add_argument(
+        "--doubtful",
+        action="store_true",
+        help="restore what is hardly a face, too; otherwise it is left alone",
+    )
+    parser.add_argument(
+        "--faces",
+        type=numbers,
+        metavar="1,3",
+        help="restore only these, by the numbers that detect tells; doubtful or not",
+    )
+    add_numbering(parser)
     add_at_once(parser)
     add_ray(parser)
     parser.set_defaults(command=restore)
@@ -67,7 +79,13 @@ def load_restoring(options: argparse.Namespace) -> Work:
     from ..restore.settings import RestoreSettings
 
     networks, cleaner = load_networks(options), load_cleaner_of(options)
-    settings = RestoreSettings(**settings_of(options), background=options.background)
+    settings = RestoreSettings(
+        **settings_of(options),
+        background=options.background,
+        doubtful=options.doubtful,
+        numbers=options.faces,
+        numbering=options.numbering,
+    )
 
     def work(job: Job) -> Found:
         assert job.target is not None
@@ -77,6 +95,14 @@ def load_restoring(options: argparse.Namespace) -> Work:
         return Found(done.faces, done.entries())
 
     return work
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """The type of --faces."""
+    words = text.split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise argparse.ArgumentTypeError(f"must be numbers such as 1,3, got {text}")
+    return tuple(map(int, words))
 
 
 def load_cleaner_of(options: argparse.Namespace) -> Upscaler | None:

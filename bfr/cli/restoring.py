@@ -110,11 +110,6 @@ def add_restoring(parser: argparse.ArgumentParser, enlarge: int | str = "auto") 
         help="enlarge the photograph; auto: until the faces have the size at which they are "
         "restored (%(default)s)",
     )
-    add(
-        "--doubtful",
-        action="store_true",
-        help="restore what is hardly a face, too; otherwise it is left alone",
-    )
     add("--upscaler", type=Path, metavar="FILE", help="a network to enlarge with")
     add(
         "--grain",
@@ -146,7 +141,6 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
         "batch_size": options.batch_size,
         "enlarge": options.enlarge,
         "grain": options.grain,
-        "doubtful": options.doubtful,
     }
 
 

@@ -25,7 +25,7 @@ _PAINTED = 0.1  # the share of a face's box that a mask must cover
 def select_faces(
     faces: FaceSet,
     *,
-    sort: str = "size",
+    sort: str | None = "size",
     indices: Sequence[int] | None = None,
     min_size: float = 0.0,
     max_size: float | None = None,
@@ -44,7 +44,8 @@ def select_faces(
     Args:
         faces: the faces to choose from.
         sort: ``"size"`` (largest box area first), ``"score"`` (best first),
-            ``"left to right"`` or ``"top to bottom"`` (by the box's centre).
+            ``"left to right"`` or ``"top to bottom"`` (by the box's centre); None keeps the order
+            they come in.
         indices: numbers, from 1, of the faces to keep. An index must exist in at least one
             image of the batch. None keeps all.
         min_size: smallest longer box side in pixels.
@@ -66,7 +67,7 @@ def select_faces(
         InputError: an unknown order, an index that no image has, a range that is empty, a
             negative limit, or a mask of another size or count than the images.
     """
-    if sort not in SORTS:
+    if sort is not None and sort not in SORTS:
         raise InputError(f"sort must be one of {_listed(SORTS)}, got {sort!r}. Choose one.")
     if max_size is not None and max_size < min_size:
         raise InputError(
@@ -100,8 +101,23 @@ def select_faces(
     chosen = []
     for image, found in enumerate(faces.faces):
         kept = [face for number, face in enumerate(found, 1) if passes(number, image, face)]
-        chosen.append(tuple(sorted(kept, key=SORTS[sort])[:limit]))
+        ordered = kept if sort is None else sorted(kept, key=SORTS[sort])
+        chosen.append(tuple(ordered[:limit]))
     return replace(faces, faces=tuple(chosen))
+
+
+def parse_numbers(text: str) -> tuple[int, ...] | None:
+    """The whole numbers in a text such as ``1, 3``; None for an empty one.
+
+    Raises:
+        InputError: if there is anything else in it.
+    """
+    words = text.replace(",", " ").split()
+    if not all(word.isdecimal() for word in words):
+        raise InputError(
+            f"numbers must be whole numbers and commas, got {text!r}. Write, for example, 1, 3."
+        )
+    return tuple(map(int, words)) or None
 
 
 def _is_painted(mask: Tensor, face: Face) -> bool:

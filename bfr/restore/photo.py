@@ -10,9 +10,11 @@ from ..faces.align import align_faces
 from ..faces.detect import detect_faces
 from ..faces.doubt import set_aside
 from ..faces.identity import Identity
+from ..faces.numbering import number_faces
 from ..faces.occlusion import Occlusion, covered_shares, find_in_front
 from ..faces.parsing import Parser
 from ..faces.retinaface import Detector
+from ..faces.select import select_faces
 from ..records import Alignment, FaceSet, OnStep
 from ..runtime.progress import within
 from .background import check_cleaner, check_strength, restore_background
@@ -68,8 +70,9 @@ def restore_photo(
     in_place: bool = False,
     cleaner: Upscaler | None = None,
     occlusion: Occlusion | None = None,
+    wanted: Tensor | None = None,
 ) -> RestoredPhoto:
-    """Restores every face of a batch of photographs.
+    """Restores the faces of a batch of photographs.
 
     Args:
         images: B×3×H×W float32 RGB in [0, 1].
@@ -84,6 +87,8 @@ def restore_photo(
             memory of a copy of large photographs.
         cleaner: a 1× network for ``settings.background``; None for the embedded one.
         occlusion: of `load_occlusion`; what it finds in front of faces is not painted over.
+        wanted: B×1×H×W or 1×1×H×W, painted on the faces to restore (`select_faces`); None, or an
+            unpainted one, for all.
 
     Returns:
         The photographs on the device of ``images``. One without a face comes back as it is or
@@ -91,7 +96,8 @@ def restore_photo(
         stays grey.
 
     Raises:
-        InputError: images that are no finite B×3×H×W batch, or a setting out of its range.
+        InputError: images that are no finite B×3×H×W batch, a setting out of its range, a number
+            that no face has, or a mask of another size.
         OutOfMemoryError: if the enlarged photographs would not fit into memory.
     """
     settings = settings or RestoreSettings()
@@ -109,9 +115,10 @@ def restore_photo(
     faces = detect_faces(
         images, detector, score=settings.score, min_size=settings.min_size, on_step=stage(0, 1)
     )
-    faces, left = (
-        (faces, no_faces(faces)) if settings.doubtful else set_aside(images, faces, detector)
-    )
+    faces = number_faces(faces, settings.numbering)
+    faces = select_faces(faces, sort=None, indices=settings.numbers, mask=wanted)
+    take_all = settings.doubtful or settings.numbers is not None
+    faces, left = (faces, no_faces(faces)) if take_all else set_aside(images, faces, detector)
     size = crop_size_of(settings, restorer)
     crops, alignment = align_faces(images, faces, size)
     factor = chosen_factor(settings.enlarge, alignment.faces, size, faces.image_size)

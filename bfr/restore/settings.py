@@ -36,6 +36,8 @@ class RestoreSettings:
         grain: how much of the photograph's grain the faces get, 0 to 1 (`paste_faces`).
         seed: draws the grain.
         doubtful: whether to restore what is hardly a face, too (`bfr.faces.doubt`).
+        numbers: which faces to restore, from 1, doubtful or not; None for all.
+        numbering: what the numbers count by (`bfr.faces.numbering`).
         background: how much noise, grain and JPEG are taken out of the whole photograph, 0 to 1
             (`restore_background`); 0 leaves what is around the faces as it is.
     """
@@ -55,6 +57,8 @@ class RestoreSettings:
     grain: float = 0.0
     seed: int = 0
     doubtful: bool = True
+    numbers: tuple[int, ...] | None = None
+    numbering: str = "size"
     background: float = 0.0
 
 
@@ -99,9 +103,14 @@ def check_settings(settings: VideoSettings, parser: Parser | None) -> None:
     """Refuses settings that cannot be.
 
     Raises:
-        InputError: a chunk without a frame, a negative steadiness, a background, or a mask
-            "parsing" without a parser.
+        InputError: a chunk without a frame, a negative steadiness, a background, numbers of faces,
+            or a mask "parsing" without a parser.
     """
+    if settings.numbers is not None:
+        raise InputError(
+            f"numbers must be None for a clip, got {settings.numbers}: they change from frame to "
+            "frame. Restore all its faces."
+        )
     if settings.background:
         raise InputError(
             f"background must be 0 for a clip, got {settings.background}: it would flicker. "

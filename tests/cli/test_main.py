@@ -162,7 +162,7 @@ def test_format_depth_profile_and_alpha_are_kept(tmp_path: Path):
 def test_settings_of_the_words(photos: Path, tmp_path: Path, stand: Stand):
     words = "--score .7 --min-size 20 --fidelity .2 --strength .4 --lock .3 --colour lab"
     words += " --mask oval --feather .2 --batch-size 3 --enlarge 2 --grain .3 --doubtful"
-    words += " --background .6"
+    words += " --background .6 --faces 1 --numbering rows"
     assert run("restore", photos / "a.jpg", "-o", tmp_path / "out", *words.split()) == 0
     assert stand.settings == RestoreSettings(
         score=0.7,
@@ -178,6 +178,8 @@ def test_settings_of_the_words(photos: Path, tmp_path: Path, stand: Stand):
         grain=0.3,
         doubtful=True,
         background=0.6,
+        numbers=(1,),
+        numbering="rows",
     )
 
 
@@ -195,6 +197,8 @@ def test_defaults_are_the_chains():
         if field.name in ("colour", "mask"):
             names = restoring.COLOUR_WORDS if field.name == "colour" else restoring.MASK_WORDS
             assert names[getattr(options, field.name)] == getattr(ours, field.name)
+        elif field.name == "numbers":
+            assert options.faces is None
         elif field.name not in ("crop_size", "seed", "enlarge", "grain", "doubtful"):
             assert getattr(options, field.name) == getattr(ours, field.name)
     assert (options.enlarge, options.grain, options.doubtful) == ("auto", 0.5, False)

@@ -43,6 +43,11 @@ def test_size_is_area_whatever_the_shape():
     assert select_faces(FACES, sort="size").faces[0][0] is SQUARE
 
 
+def test_the_order_can_stay_as_it_is():
+    assert select_faces(FACES, sort=None).faces == FACES.faces
+    assert select_faces(FACES, sort=None, indices=[3, 1], limit=2).faces == ((WIDE, TALL),)
+
+
 def test_equals_keep_their_order():
     twins = FaceSet(((box(50, 0, 9, 9), box(10, 0, 9, 9)),), (100, 120))
     assert select_faces(twins).faces == twins.faces

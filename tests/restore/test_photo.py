@@ -197,6 +197,21 @@ def test_doubtful_faces_are_left_alone_unless_they_are_asked_for(
     assert everything.faces.faces[0] == (FACE, SMALL) and not everything.left.count
 
 
+def test_faces_are_chosen_by_number_or_paint(images: Tensor, chain: dict[str, Any]):
+    second = RestoreSettings(numbers=(2,), doubtful=False)
+    chosen = restore_photo(images, NETWORK, NETWORK, second)
+    assert chosen.faces.faces == ((SMALL,), ()), "doubtful or not"
+    in_rows = RestoreSettings(numbers=(2,), numbering="rows")
+    assert restore_photo(images, NETWORK, NETWORK, in_rows).faces.faces == ((SMALL,), ())
+    mask = torch.zeros(1, 1, 120, 160)
+    assert restore_photo(images, NETWORK, NETWORK, wanted=mask).faces.count == 2, "unpainted"
+    mask[..., 20:50, 120:145] = 1
+    painted = restore_photo(images, NETWORK, NETWORK, wanted=mask)
+    assert painted.faces.faces == ((SMALL,), ())
+    with pytest.raises(InputError, match="7"):
+        restore_photo(images, NETWORK, NETWORK, RestoreSettings(numbers=(7,)))
+
+
 def test_the_background_is_cleaned_under_the_faces(images: Tensor, chain: dict[str, Any]):
     """Where no face is pasted stands what the network makes of the photograph; faces are found
     and cut as it came."""
