@@ -236,7 +236,7 @@ def enlarge_inputs(default: str) -> list[io.Input]:
             "most of what it found is lost. auto: enlarges until the faces have that size, at most "
             "4 times and to 16 megapixels. 1: keeps the size.",
         ),
-        schemas.grain_input(GRAIN if default == "auto" else 0.0),
+        schemas.grain_input(GRAIN),
     ]
 
 

@@ -10,7 +10,7 @@ const BEFORE = {
   BFR_DetectFaces: { numbering: "size" },
   BFR_RestoreFaces: { keep_person: 0 },
   BFR_RestorePhoto: { enlarge: "1", grain: 0, doubtful: true, keep_person: 0, numbering: "size" },
-  BFR_RestoreVideo: { keep_person: 0 },
+  BFR_RestoreVideo: { grain: 0, keep_person: 0 },
 };
 
 app.registerExtension({

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import InputError
 from ..files.reports import check_report
-from ..files.sources import find_sources, plan_targets
+from ..files.sources import Source, find_sources, plan_targets
 from ..files.whole import prepare_folders
 from ..records import counted
 from .arguments import add_at_once, add_numbering, add_ray, fraction, pick_device
@@ -31,6 +33,13 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cleaner", type=Path, metavar="FILE", help="a 1× network for --background"
+    )
+    parser.add_argument(
+        "--scratches",
+        type=Path,
+        metavar="MASK",
+        help="what to repair before the faces are restored, white on black and as large as the "
+        "photograph; or a folder of masks with the photographs' names",
     )
     parser.add_argument(
         "--doubtful",
@@ -59,6 +68,7 @@ def restore(options: argparse.Namespace) -> int:
         say(f"{source.path}: skipped, its result exists")
     if options.report is not None:
         check_report(options.report, [source.path for source in sources])
+    check_masks(options.scratches, sources)
     earlier = earlier_entries(options.report, skipped)
     prepare_folders(options.out, targets.values())
 
@@ -73,8 +83,31 @@ def restore(options: argparse.Namespace) -> int:
     return exit_code(failed)
 
 
+def check_masks(place: Path | None, sources: Sequence[Source]) -> None:
+    """Refuses masks that are missing, and one mask for several photographs.
+
+    Raises:
+        InputError: if there are such.
+    """
+    if place is None:
+        return
+    from ..files.masks import find_mask
+
+    if not place.is_dir() and len(sources) > 1:
+        raise InputError(
+            f"--scratches must be a folder of masks for {len(sources)} photographs, got {place}. "
+            "Name the masks as the photographs and give their folder."
+        )
+    if not any(find_mask(place, source.name) for source in sources):
+        raise InputError(
+            f"{place} must hold a mask with the name of a photograph, got none. Name the masks as "
+            "the photographs."
+        )
+
+
 def load_restoring(options: argparse.Namespace) -> Work:
     """Loads the networks; restores a photograph of a job into its target."""
+    from ..files.masks import find_mask
     from ..restore.photo_file import restore_file
     from ..restore.settings import RestoreSettings
 
@@ -89,8 +122,14 @@ def load_restoring(options: argparse.Namespace) -> Work:
 
     def work(job: Job) -> Found:
         assert job.target is not None
+        place = options.scratches
         done = restore_file(
-            job.source.path, job.target, settings=settings, cleaner=cleaner, **networks
+            job.source.path,
+            job.target,
+            settings=settings,
+            cleaner=cleaner,
+            scratches=None if place is None else find_mask(place, job.source.name),
+            **networks,
         )
         return Found(done.faces, done.entries())
 

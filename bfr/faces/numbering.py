@@ -14,7 +14,7 @@ from ..records import Face, FaceSet
 
 _ROW = 0.6  # of a face's height, by which it may lie above or below its row
 _SHOULDERS = 0.5  # of a face's width, the least room between two people of a row
-_END = 3  # faces that tell where a row is at its end; rows may rise and fall
+_END = 2  # faces that tell where a row is at its end; rows may rise and fall
 
 
 def number_faces(faces: FaceSet, numbering: str) -> FaceSet:

@@ -9,6 +9,7 @@ from ..faces.identity import Identity
 from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
 from ..faces.retinaface import Detector
+from ..files.masks import read_mask
 from ..files.photos import read_photo, write_photo
 from ..files.places import local_copy
 from ..files.whole import copy_file
@@ -16,6 +17,7 @@ from ..records import Face, OnStep
 from .enlarge import enlarge_mask
 from .keep_person import KeptPeople
 from .photo import restore_photo
+from .repair import repair_scratches
 from .restorer import Restorer
 from .settings import RestoreSettings
 from .upscale import Upscaler
@@ -55,6 +57,7 @@ def restore_file(
     identity: Identity | None = None,
     cleaner: Upscaler | None = None,
     occlusion: Occlusion | None = None,
+    scratches: Path | None = None,
 ) -> RestoredFile:
     """Restores the faces of a photograph; one of which nothing is changed is copied.
 
@@ -63,13 +66,19 @@ def restore_file(
         target: where the result goes, in the format of its suffix; a local folder exists.
         detector, restorer, settings, parser, on_step, upscaler, identity, cleaner, occlusion: as
             of `restore_photo`.
+        scratches: a mask of what is repaired first (`read_mask`, `repair_scratches`), or None.
 
     Raises:
-        ImageError: if it is no photograph.
+        ImageError: if it is no photograph, or the mask no image.
+        InputError: if the mask has another size.
         OutputError: if the result cannot be written.
     """
     with local_copy(source) as original:
         photo = read_photo(original)
+        size, repaired = (photo.pixels.shape[-2], photo.pixels.shape[-1]), False
+        if scratches is not None and bool((mask := read_mask(scratches, size) > 0.5).any()):
+            pixels = repair_scratches(photo.pixels, mask.float(), detector, restorer)
+            photo, repaired = replace(photo, pixels=pixels), True
         restored = restore_photo(
             photo.pixels,
             detector,
@@ -88,7 +97,8 @@ def restore_file(
         alpha = None if photo.alpha is None else enlarge_mask(photo.alpha, factor)
         photo = replace(photo, pixels=restored.images, alpha=alpha)
         del restored  # and the original with it: writing a large photograph needs the room
-        if faces or factor > 1 or (settings is not None and settings.background):
+        cleaned = settings is not None and settings.background
+        if faces or factor > 1 or cleaned or repaired:
             write_photo(target, photo)
         else:
             copy_file(original, target)

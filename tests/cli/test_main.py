@@ -183,6 +183,29 @@ def test_settings_of_the_words(photos: Path, tmp_path: Path, stand: Stand):
     )
 
 
+def test_scratches_are_repaired_under_their_masks(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    """A photograph with a mask gets it; one without is restored as it is."""
+    seen: list[int] = []
+
+    def repair(images: Tensor, masks: Tensor, *_: Any) -> Tensor:
+        seen.append(int(masks.sum()))
+        return images
+
+    monkeypatch.setattr(photo_file, "repair_scratches", repair)
+    masks = tmp_path / "masks"
+    (masks / "more").mkdir(parents=True)
+    Image.fromarray(np.eye(120, 160, dtype=np.uint8) * 255).save(masks / "more" / "b.png")
+    words = ("restore", photos, "--scratches")
+    assert run(*words, masks, "-o", tmp_path / "out") == 0
+    assert seen == [120]
+    assert run(*words, masks / "more" / "b.png", "-o", tmp_path / "other") == 2
+    assert "folder of masks" in capsys.readouterr().err
+    assert run(*words, tmp_path / "none", "-o", tmp_path / "other") == 2
+    assert not (tmp_path / "other").exists()
+
+
 def test_only_whole_enlargements_are_taken(capsys: pytest.CaptureFixture[str]):
     for wrong in ("3", "0", "big"):
         with pytest.raises(SystemExit):
