@@ -21,7 +21,8 @@ from kornia.geometry.transform import warp_affine
 from torch import Tensor
 
 from bfr.faces.retinaface import load_detector
-from bfr.files.photos import Photo, read_photo, write_photo
+from bfr.files.photos import Photo, read_photo
+from bfr.files.writing import write_photo
 from bfr.image.geometry import invert
 from bfr.restore.clip import restore_frames
 from bfr.restore.follow import find_tracks

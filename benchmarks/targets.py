@@ -19,7 +19,8 @@ from torch import Tensor
 
 from bfr.faces.identity import load_identity
 from bfr.faces.retinaface import load_detector
-from bfr.files.photos import Photo, write_photo
+from bfr.files.photos import Photo
+from bfr.files.writing import write_photo
 from bfr.image.sheets import sheet
 from bfr.prior.guidance import Guidance
 from bfr.prior.prior import Prior, load_prior

@@ -40,8 +40,9 @@ from bfr.faces.detect import detect_faces
 from bfr.faces.identity import load_identity
 from bfr.faces.retinaface import load_detector
 from bfr.faces.select import select_faces
-from bfr.files.photos import Photo, read_photo, write_photo
+from bfr.files.photos import Photo, read_photo
 from bfr.files.whole import atomic_path
+from bfr.files.writing import write_photo
 from bfr.finetune.loop import finetune
 from bfr.finetune.save import save_restorer
 from bfr.finetune.settings import PRESETS, adjusted

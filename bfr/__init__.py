@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from .faces.paste import paste_faces
     from .faces.retinaface import load_detector
     from .faces.select import select_faces
-    from .files.photos import Photo, read_photo, write_photo
+    from .files.photos import Photo, read_photo
     from .files.sources import find_sources
+    from .files.writing import write_photo
     from .finetune.loop import finetune as finetune_restorer
     from .finetune.save import save_restorer
     from .finetune.settings import FinetuneSettings
@@ -56,8 +57,9 @@ _ROOMS = {
     "faces.paste": ("paste_faces",),
     "faces.retinaface": ("load_detector",),
     "faces.select": ("select_faces",),
-    "files.photos": ("Photo", "read_photo", "write_photo"),
+    "files.photos": ("Photo", "read_photo"),
     "files.sources": ("find_sources",),
+    "files.writing": ("write_photo",),
     "finetune.loop": ("finetune_restorer",),
     "finetune.save": ("save_restorer",),
     "finetune.settings": ("FinetuneSettings",),

@@ -9,8 +9,9 @@ from comfy_api.latest import io
 
 from ..bfr.damage.degrade import degrade_faces
 from ..bfr.errors import InputError
-from ..bfr.files.photos import read_photo, write_photo
+from ..bfr.files.photos import read_photo
 from ..bfr.files.whole import copy_file
+from ..bfr.files.writing import write_photo
 from . import schemas
 from .convert import to_comfy
 from .degrade import chosen_damage, damage_input

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bfr.files.photos import Photo, write_photo
+from bfr.files.photos import Photo
+from bfr.files.writing import write_photo
 from bfr.image.sheets import sheet
 
 COUNT, WORST = 24, 6

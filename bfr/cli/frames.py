@@ -14,9 +14,10 @@ from ..faces.identity import Identity
 from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
 from ..faces.retinaface import Detector
-from ..files.photos import read_photo, write_photo
+from ..files.photos import read_photo
 from ..files.sources import Source
 from ..files.whole import copy_file
+from ..files.writing import write_photo
 from ..records import counted
 from ..restore.clip import restore_frames
 from ..restore.enlarge import enlarge_mask

@@ -13,6 +13,7 @@ there; amplitudes √(s·(2 − s)) of new grain bring the power back to what it
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +28,12 @@ _FLAT = 3.0  # times the power of the quarter of flattest blocks: more is an edg
 _CLIPPED = 0.02  # from black or white, where grain does not show
 _BINS = 6  # of brightness
 _NOTHING = 1e-12  # a power that nobody sees
+_BAND = 1 << 18  # pixels that are worked on at once
+_TILE = 2048  # px: bounds the memory for larger faces
 _DOUBT = 4.0  # blocks of average strength that each bin of brightness begins with
+
+HALO = 2
+"""Pixels around a pixel whose brightness counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +66,11 @@ def measure_grain(image: Tensor, weight: Tensor | None = None) -> Grain | None:
     side = _block_side(image, weight)
     if side is None:
         return None
-    blocks = _blocks(image.double(), side)
+    blocks = _blocks(image, side)
     light = luma(blocks).mean((1, 2, 3))
     shown = (light > _CLIPPED) & (light < 1 - _CLIPPED)
     if weight is not None:
-        shown &= _blocks(weight.double(), side).mean((1, 2, 3)) > 0.95
+        shown &= _blocks(weight, side).mean((1, 2, 3)) > 0.95
     blocks, light = blocks[shown], light[shown]
     if len(blocks) < _LEAST_BLOCKS:
         return None
@@ -95,23 +101,65 @@ def draw_grain(
     Returns:
         1×3×H×W, to be added to ``image``; 0 where ``share`` is.
     """
+    return torch.cat(list(grain_in_bands(image, share, wanted, generator, amount)), 2)
+
+
+def grain_in_bands(
+    image: Tensor, share: Tensor, wanted: Grain, generator: torch.Generator, amount: float
+) -> Iterator[Tensor]:
+    """`draw_grain` in bands of rows, from top to bottom.
+
+    Each band looks at `HALO` rows of ``image`` above itself, so write one when the next is drawn.
+    Faces larger than `_TILE` get the same grain again after so many pixels.
+    """
     most = float(share.max())
-    if most == 0 or amount == 0:
-        return torch.zeros_like(image)
-    found = measure_grain(image, share / most)
     height, width = image.shape[-2:]
-    power = wanted.power
-    if found is not None:
-        there = _resized(found.power, *power.shape)
-        power = (power - there).clamp(min=0)
-    parts = wanted.channels.shape[1]
-    white = torch.randn(parts, height, width, generator=generator).to(image)
-    filter = _resized(power, height, width).sqrt().to(image)
-    noise = torch.fft.ifft2(torch.fft.fft2(white) * filter).real
-    noise = torch.einsum("ck,khw->chw", wanted.channels.to(image), noise)[None]
-    light = F.avg_pool2d(luma(image), 5, 1, 2, count_include_pad=False).clamp(0, 1)
-    reach = (share * (2 - share)).sqrt() / math.sqrt(most * (2 - most))
-    return amount * reach * _at(wanted.strength.to(image), light) * noise
+    noise = None
+    if most > 0 and amount > 0:
+        found = measure_grain(image, share / most)
+        power = wanted.power
+        if found is not None:
+            power = (power - _resized(found.power, *power.shape)).clamp(min=0)
+        tile = min(height, _TILE), min(width, _TILE)
+        white = torch.randn(wanted.channels.shape[1], *tile, generator=generator).to(image)
+        noise = _coloured(white, wanted.channels.to(image), _resized(power, *tile).to(image))
+    columns = torch.arange(width, device=image.device) % _TILE
+    for rows in bands(range(height), width):
+        if noise is None:
+            yield image.new_zeros(1, 3, len(rows), width)
+            continue
+        covered = share[:, :, rows.start : rows.stop]
+        reach = (covered * (2 - covered)).sqrt() / math.sqrt(most * (2 - most))
+        strength = _at(wanted.strength.to(image), _light(image, rows))
+        drawn = noise[:, torch.tensor(rows, device=image.device)[:, None] % _TILE, columns]
+        yield amount * reach * strength * drawn
+
+
+def bands(rows: range, width: int) -> list[range]:
+    """Rows in parts of at most `_BAND` pixels, or as few as can be."""
+    count = max(HALO, _BAND // width)
+    return [rows[start : start + count] for start in range(0, len(rows), count)]
+
+
+def _light(image: Tensor, rows: range) -> Tensor:
+    """1×1×h×W, how bright an image is around each pixel of some rows."""
+    first = max(rows.start - HALO, 0)
+    light = luma(image[:, :, first : rows.stop + HALO])
+    light = F.avg_pool2d(light, 2 * HALO + 1, 1, HALO, count_include_pad=False).clamp(0, 1)
+    return light[:, :, rows.start - first :][:, :, : len(rows)]
+
+
+def _coloured(white: Tensor, channels: Tensor, power: Tensor) -> Tensor:
+    """C×H×W: K×H×W white noise mixed by C×K channels, with a power spectrum of H×W.
+
+    One channel after the other, and half of each spectrum, which saves memory.
+    """
+    mixed = torch.einsum("ck,khw->chw", channels, white)
+    half = power[:, : power.shape[1] // 2 + 1].sqrt()
+    for channel in mixed:
+        spectrum = torch.fft.rfft2(channel).mul_(half)
+        torch.fft.irfft2(spectrum, s=channel.shape, out=channel)
+    return mixed
 
 
 def _block_side(image: Tensor, weight: Tensor | None) -> int | None:
@@ -123,14 +171,14 @@ def _block_side(image: Tensor, weight: Tensor | None) -> int | None:
 
 
 def _blocks(image: Tensor, side: int) -> Tensor:
-    """N×C×side×side overlapping blocks of 1×C×H×W, at most `_MOST_BLOCKS` along an axis."""
+    """N×C×side×side overlapping float64 blocks of 1×C×H×W, at most `_MOST_BLOCKS` along an axis."""
     height, width = image.shape[-2:]
     down, right = (
         max(side // 2, math.ceil((length - side) / (_MOST_BLOCKS - 1)))
         for length in (height, width)
     )
     blocks = image[0].unfold(1, side, down).unfold(2, side, right)
-    return blocks.flatten(1, 2).movedim(1, 0)
+    return blocks.flatten(1, 2).movedim(1, 0).double()
 
 
 def _flat(energy: Tensor, light: Tensor) -> Tensor:

@@ -18,31 +18,29 @@ photograph comes back to the last bit at any face and crop size. Where a restore
 the noise that is finer than the crop goes too; where a photograph is clean, large faces stay
 sharper than their crops.
 
-Nothing here grows with the photograph but the copy that is pasted into.
+`bfr.faces.blend` does that for the faces of one photograph. Nothing here grows with the photograph
+but the copy that is pasted into.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..choices import MASKS
 from ..errors import InputError
-from ..image.colour import match_colour
 from ..image.crops import cut_crops
 from ..image.geometry import compose, resize_matrix
-from ..image.tensors import check_images, resize_square, size_in_words
-from ..image.warp import sample
+from ..image.tensors import check_images, size_in_words
 from ..records import Alignment
-from .detail import kept_share
-from .grain import draw_grain, measure_grain
+from .blend import PastedFace, blend
 from .occlusion import Occlusion, find_in_front
 from .parsing import Parser, parse_faces
 from .place import Place
 from .shapes import mask_shape
-from .shares import share_of
 
 
 def paste_faces(
@@ -115,29 +113,30 @@ def paste_faces(
         in_front = find_in_front(before, in_front)
     if in_front is not None:
         masks = masks * (1 - in_front.to(images))
-
-    regions = [
-        (image, slice(None), slice(place.box[1], place.box[3]), slice(place.box[0], place.box[2]))
-        for place, image in zip(places, alignment.image_index, strict=True)
-    ]
-    photos = [images[region] for region in regions]  # as they came, for all faces
-    if in_place:
-        photos = [photo.clone() for photo in photos]
     pasted = images if in_place else images.clone()
-    weights = torch.zeros_like(images[:, :1])
-    generators = [torch.Generator().manual_seed(seed + index) for index in range(len(images))]
-    for i, (place, image) in enumerate(zip(places, alignment.image_index, strict=True)):
-        if place.empty:
-            continue
-        shares = strength * share_of(i, masks, places, alignment.image_index)
-        given, crop = (x[i : i + 1].to(images) for x in (before, crops))
-        restored = match_colour(crop, given, colour, masks[i : i + 1])
-        face = _blended(pasted[regions[i]], photos[i], given, restored, place, shares)
-        if grain:
-            face = _with_grain(face, photos[i], shares, generators[image], grain)
-        pasted[regions[i]] = face
-        weights[regions[i]] += shares
+    weights = _zeros(images[:, :1])
+    for image in range(len(images)):
+        blend(
+            pasted[image],
+            weights[image],
+            [
+                PastedFace(place, *(part[i : i + 1] for part in (crops, before, masks)))
+                for i, place in enumerate(places)
+                if alignment.image_index[i] == image and not place.empty
+            ],
+            colour=colour,
+            strength=strength,
+            grain=grain,
+            generator=torch.Generator().manual_seed(seed + image),
+        )
     return pasted, weights
+
+
+def _zeros(like: Tensor) -> Tensor:
+    """`torch.zeros_like`, which on a processor takes no memory until it is written to."""
+    if like.device.type != "cpu" or like.dtype != torch.float32:
+        return torch.zeros_like(like)
+    return torch.from_numpy(np.zeros(like.shape, np.float32))
 
 
 def _cut(images: Tensor, image_to_crop: Tensor, image_index: Sequence[int], like: Tensor) -> Tensor:
@@ -147,49 +146,6 @@ def _cut(images: Tensor, image_to_crop: Tensor, image_index: Sequence[int], like
         for matrix, image in zip(image_to_crop, image_index, strict=True)
     ]
     return torch.cat(cut) if cut else like
-
-
-def _blended(
-    now: Tensor, photo: Tensor, before: Tensor, restored: Tensor, place: Place, shares: Tensor
-) -> Tensor:
-    """A face's box with the face in it, 3×h×w.
-
-    Args:
-        now: 3×h×w, the box with the faces that were pasted before.
-        photo: 3×h×w, the box of the photograph.
-        before, restored: 1×3×S×S crops.
-        shares: h×w, the face's share of each pixel, strength included.
-    """
-    inside = shares.flatten().nonzero()[:, 0]
-    change = _change(photo.flatten(1)[:, inside], before, restored, place, inside)
-    face = now.flatten(1).clone()
-    face[:, inside] = face[:, inside].addcmul_(shares.flatten()[inside], change).clamp_(0, 1)
-    return face.view(now.shape)
-
-
-def _with_grain(
-    face: Tensor, photo: Tensor, shares: Tensor, random: torch.Generator, amount: float
-) -> Tensor:
-    """A pasted box with the grain of the photograph's, 3×h×w."""
-    wanted = measure_grain(photo[None])
-    if wanted is None:
-        return face
-    drawn = draw_grain(face[None], shares[None, None], wanted, random, amount)[0]
-    return torch.where(shares > 0, (face + drawn).clamp(0, 1), face)
-
-
-def _change(
-    photo: Tensor, before: Tensor, restored: Tensor, place: Place, inside: Tensor
-) -> Tensor:
-    """``pasted − photo`` of the module's formula, 3×P, at P pixels of a face's box."""
-    size = before.shape[-1]
-    side = min(size, max(1, round(size * place.shrink)))
-    before, restored = resize_square(before, side), resize_square(restored, side)
-    lost = 1 - kept_share(before, restored, finer=2 * max(1.0, place.shrink))
-    stack = torch.cat([restored - before, before, lost], 1)
-    grid = place.grid(side, place.box, photo.device).view(1, 1, -1, 2)[:, :, inside]
-    warped = sample(stack, grid, "bicubic", "border")[0, :, 0]
-    return warped[:3] - warped[6:].clamp(0, 1) * (photo - warped[3:6])
 
 
 def _check_fit(images: Tensor, crops: Tensor, alignment: Alignment) -> None:

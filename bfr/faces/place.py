@@ -44,9 +44,17 @@ class Place:
         box = max(a, e), max(b, f), min(c, g), min(d, h)
         return box if box[0] < box[2] and box[1] < box[3] else None
 
-    def grid(self, side: int, box: Box, device: torch.device) -> Tensor:
-        """Where the pixels of a box lie in this crop resized to a side, see `sampling_grid`."""
+    def grid(self, side: int, box: Box, rows: range, device: torch.device) -> Tensor:
+        """Where the pixels in some rows of a box lie in this crop resized to a side.
+
+        Args:
+            side: of the resized crop.
+            box: of the photograph.
+            rows: counted from the box's first one.
+            device: of the result, see `sampling_grid`.
+        """
         to_image = torch.tensor([[1, 0, box[0]], [0, 1, box[1]]], dtype=torch.float64)
         to_side = resize_matrix((self._size, self._size), (side, side))
         matrix = compose(compose(to_image, self._image_to_crop), to_side)
-        return sampling_grid(matrix, (box[3] - box[1], box[2] - box[0]), (side, side), device)
+        size = (len(rows), box[2] - box[0])
+        return sampling_grid(matrix, size, (side, side), device, rows.start)

@@ -1,11 +1,11 @@
-"""Photographs on disk: reading upright RGB, writing it back as it came, whole files or none."""
+"""Photographs on disk, read as upright RGB."""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +20,18 @@ from ..errors import (
     ImageError,
     InputError,
     MissingPackageError,
-    OutputError,
 )
-from ..image.tensors import check_images
-from .encode import Extras, encode, extras_of
-from .formats import FORMATS, IMAGE_SUFFIXES
+from .encode import Extras, extras_of
+from .formats import FORMATS
 from .photos16 import decode_16_bit, stores_planes_of_16_bits
-from .places import to_path
-from .whole import atomic_path
 
 _log = logging.getLogger(__name__)
 
 BYTES_PER_PIXEL = 36
 """The memory that restoring a photograph takes, as measured; a float32 copy of it has 12."""
+
+STRIP = 1 << 20
+"""Pixels of a photograph that are converted at once."""
 
 MEMORY_VARIABLE = "BFR_MEMORY_GB"
 """The environment variable with the memory in GB that one photograph may take."""
@@ -40,7 +39,6 @@ MEMORY_VARIABLE = "BFR_MEMORY_GB"
 _MEMORY = 4.0  # GB, unless the variable says otherwise
 _PLAIN = Extras()
 _ORIENTATION = 0x0112  # the EXIF tag
-_STRIP = 1 << 22  # pixels that are converted at once
 _pillow_limit = threading.Lock()
 
 
@@ -83,7 +81,7 @@ def read_photo(path: str | Path) -> Photo:
     try:
         if not path.is_file() and path.exists():
             raise ImageError(f"{path} must be an image file, got a folder, a pipe or a device.")
-        _prepare(path)
+        prepare(path)
         with _without_pixel_limit(), Image.open(path) as image:
             _check_size(image, path)
             if getattr(image, "is_animated", False) and image.format != "MPO":
@@ -98,57 +96,6 @@ def read_photo(path: str | Path) -> Photo:
             f"{path} must be a whole image, got one that cannot be read ({error}). It may be "
             "truncated or of an unknown format: copy it again, or save it as PNG or JPEG."
         ) from error
-
-
-def write_photo(path: str | Path, photo: Photo) -> None:
-    """Writes a photograph in the format of the path's suffix; a whole file or none.
-
-    The colour profile, resolution and gamma are kept where the format has them, alpha in all but
-    JPEG and BMP, 16 bits in PNG and TIFF; other formats get 8 bits. A photograph that was grey and
-    still is becomes a grey file. JPEG, AVIF and HEIC are written at quality 95 without chroma
-    subsampling, JPEG 2000 without loss, WebP without loss if it was read so.
-
-    Args:
-        path: the file, in a folder that exists; replaced if it is there.
-        photo: ``pixels`` and ``alpha`` are finite and in [0, 1].
-
-    Raises:
-        InputError: if the pixels are not one RGB image in [0, 1].
-        OutputError: for an unknown suffix, a full disk, a missing or read-only folder.
-        MissingPackageError: if the format needs a package that is not installed.
-    """
-    path = to_path(path)
-    image_format = FORMATS.get(path.suffix.lower())
-    if image_format is None:
-        raise OutputError(
-            f"Cannot write {path}: the suffix must be one of {', '.join(IMAGE_SUFFIXES)}, got "
-            f"'{path.suffix}'. Choose one of these."
-        )
-    _prepare(path)
-    check_images(photo.pixels, "photo.pixels")
-    if len(photo.pixels) != 1:
-        raise InputError(
-            f"A photo must hold one image, got {len(photo.pixels)}. Write them one by one."
-        )
-    depth = photo.depth if image_format in ("PNG", "TIFF") else 8
-    keep_alpha = photo.alpha is not None and image_format not in ("JPEG", "BMP")
-    array = _quantise(photo.pixels, depth)
-    # Grey with alpha at 16 bits is written as colour: neither library here writes it.
-    grey = photo.grey and not (keep_alpha and depth == 16) and _is_grey(array)
-    if grey:
-        array = array[..., :1]
-    if keep_alpha and photo.alpha is not None:
-        array = np.concatenate([array, _quantise(photo.alpha, depth)], axis=-1)
-    profile = photo.icc_profile if _profile_fits(photo.icc_profile, grey) else None
-    try:
-        encoded = encode(array, image_format, profile, photo.extras)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise OutputError(
-            f"Cannot write {path}: the {image_format} encoder says '{error}'. "
-            "Choose another format, such as .png."
-        ) from error
-    with atomic_path(path) as partial:
-        partial.write_bytes(encoded)
 
 
 def memory_limit() -> float:
@@ -177,7 +124,7 @@ def _check_size(image: Image.Image, path: Path) -> None:
         )
 
 
-def _prepare(path: Path) -> None:
+def prepare(path: Path) -> None:
     """Teaches Pillow the format of a file's suffix, where another package has it."""
     if FORMATS.get(path.suffix.lower()) != "HEIF":
         return
@@ -214,76 +161,90 @@ def _decode(image: Image.Image, path: Path) -> Photo:
     grey = image.mode in ("1", "L", "LA", "La") or "LA;16" in tiles
     depth = 16 if sixteen else 8
     if image.mode.startswith("I;16") or (image.mode == "I" and sixteen):
-        array, grey, depth = np.asarray(image)[..., None], True, 16
+        strips, grey, depth = _rows_of(np.asarray(image)[..., None]), True, 16
     elif sixteen:
-        array = decode_16_bit(image, path)
+        image.close()  # what was loaded is of 8 bits, and as large as the photograph
+        strips = _rows_of(decode_16_bit(image, path))
     elif image.mode in ("I", "F"):
         raise ImageError(
             f"{path} must have 8 or 16 bits per channel, got 32. Save it with 8 or 16 bits first."
         )
     else:
-        alpha = image.has_transparency_data
-        model = ("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")
-        array = np.asarray(image if image.mode == model else image.convert(model))
-        array = array[..., None] if array.ndim == 2 else array
-    channels = _channels(_upright(array, orientation), depth)
-    colours = 1 if channels.shape[1] < 3 else 3
+        strips = _strips(image, grey)
+    pixels, alpha = _upright_planes(strips, image.size, depth, orientation)
     profile = image.info.get("icc_profile")
     return Photo(
-        pixels=channels[:, :1].repeat(1, 3, 1, 1) if colours == 1 else channels[:, :3].contiguous(),
-        alpha=channels[:, colours:].contiguous() if channels.shape[1] > colours else None,
+        pixels=pixels,
+        alpha=alpha,
         depth=depth,
         grey=grey,
-        icc_profile=profile if _profile_fits(profile, grey) else None,
+        icc_profile=profile if profile_fits(profile, grey) else None,
         format=image.format or "PNG",
         extras=extras_of(image, path, turned),
     )
 
 
-def _channels(array: np.ndarray, depth: int) -> Tensor:
-    """H×W×C integers as 1×C×H×W float32 in [0, 1]."""
-    channels = array.transpose(2, 0, 1)[None].astype(np.float32, order="C")
-    channels /= _peak(depth)
-    return torch.from_numpy(channels)
+def _strips(image: Image.Image, grey: bool) -> Iterator[np.ndarray]:
+    """h×W×C uint8, grey or RGB, with or without alpha: an image of 8 bits from top to bottom."""
+    alpha = image.has_transparency_data
+    model = ("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        array = np.asarray(strip if strip.mode == model else strip.convert(model))
+        yield array[..., None] if array.ndim == 2 else array
 
 
-def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Applies an EXIF orientation (1 to 8) to an H×W×C array."""
-    if orientation in (5, 6, 7, 8):
-        array = array.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
+def _rows_of(array: np.ndarray) -> Iterator[np.ndarray]:
+    """An H×W×C array in parts of some rows."""
+    rows = max(1, STRIP // array.shape[1])
+    return (array[top : top + rows] for top in range(0, len(array), rows))
+
+
+def _upright_planes(
+    strips: Iterable[np.ndarray], size: tuple[int, int], depth: int, orientation: int
+) -> tuple[Tensor, Tensor | None]:
+    """A photograph's pixels and alpha as `Photo` has them.
+
+    Args:
+        strips: h×W×C integers from top to bottom, C being 1 or 3, and one more with alpha.
+        size: width and height of the image as it is stored.
+        depth: bits of the integers.
+        orientation: of EXIF, 1 to 8.
+    """
+    sides = size if orientation in (5, 6, 7, 8) else (size[1], size[0])
+    planes: dict[str, np.ndarray] = {"pixels": np.empty((1, 3, *sides), np.float32)}
+    top = 0
+    for strip in strips:
+        values = strip.astype(np.float32)
+        values /= peak(depth)
+        colours = 1 if strip.shape[2] < 3 else 3
+        if strip.shape[2] > colours and "alpha" not in planes:
+            planes["alpha"] = np.empty((1, 1, *sides), np.float32)
+        for name, part in zip(planes, (values[..., :colours], values[..., colours:]), strict=False):
+            stored = _as_stored(planes[name][0].transpose(1, 2, 0), orientation)
+            stored[top : top + len(strip)] = part
+        top += len(strip)
+    alpha = planes.get("alpha")
+    return torch.from_numpy(planes["pixels"]), None if alpha is None else torch.from_numpy(alpha)
+
+
+def _as_stored(upright: np.ndarray, orientation: int) -> np.ndarray:
+    """A view of an upright H×W×C array as a file of an EXIF orientation (1 to 8) stores it."""
     if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    return array
+        upright = upright[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        upright = upright[::-1]
+    if orientation in (5, 6, 7, 8):
+        upright = upright.swapaxes(0, 1)
+    return upright
 
 
-def _peak(depth: int) -> int:
+def peak(depth: int) -> int:
     return 2**depth - 1
 
 
-def _quantise(tensor: Tensor, depth: int) -> np.ndarray:
-    """1×C×H×W in [0, 1] as H×W×C uint8 or uint16, some rows at a time."""
-    _, channels, height, width = tensor.shape
-    array = np.empty((height, width, channels), np.uint8 if depth == 8 else np.uint16)
-    rows = max(1, _STRIP // width)
-    for start in range(0, height, rows):
-        part = tensor[0, :, start : start + rows].detach().float().cpu()
-        levels = part.mul(_peak(depth)).round_()
-        if not (levels.min() >= 0 and levels.max() <= _peak(depth)):  # also of NaN
-            raise InputError(
-                f"A photo's pixels must be in [0, 1], got {float(part.min()):.3g} to "
-                f"{float(part.max()):.3g}. Clamp them first."
-            )
-        array[start : start + rows] = levels.permute(1, 2, 0).numpy()
-    return array
-
-
-def _is_grey(array: np.ndarray) -> bool:
-    return all(bool((array[..., 0] == array[..., n]).all()) for n in (1, 2))
-
-
-def _profile_fits(profile: bytes | None, grey: bool) -> bool:
+def profile_fits(profile: bytes | None, grey: bool) -> bool:
     """True if an ICC profile's colour space (bytes 16 to 19 of its header) is the pixels'."""
     return profile is not None and (
         profile[16:20] == b"RGB " or (grey and profile[16:20] == b"GRAY")

@@ -42,7 +42,7 @@ def decode_16_bit(image: Image.Image, path: Path) -> np.ndarray:
                 f"{path} must be readable at 16 bits, got an unusual layout. Save it with 8 bits "
                 "per channel."
             )
-        array = array[..., [2, 1, 0, 3][: array.shape[2]]]
+        array[..., 0], array[..., 2] = array[..., 2], array[..., 0].copy()  # BGR to RGB
     if array.shape[2] == 4 and _ASSOCIATED in tuple(tags.get(_EXTRA, ())):
         return _straight(array)
     return array

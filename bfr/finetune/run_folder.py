@@ -35,8 +35,9 @@ from torch import Tensor
 from ..errors import FaceRestorationError, InputError, OutputError
 from ..files.checkpoint import read_checkpoint, write_checkpoint
 from ..files.lock import LOCK, only_writer
-from ..files.photos import Photo, write_photo
+from ..files.photos import Photo
 from ..files.whole import atomic_path, check_writable
+from ..files.writing import write_photo
 from ..restore.restorer import Restorer
 from .identity import check_same
 from .save import read_provenance, save_restorer

@@ -11,7 +11,11 @@ from torch.nn import functional as F
 
 
 def sampling_grid(
-    out_to_in: Tensor, out_size: tuple[int, int], in_size: tuple[int, int], device: torch.device
+    out_to_in: Tensor,
+    out_size: tuple[int, int],
+    in_size: tuple[int, int],
+    device: torch.device,
+    first: int = 0,
 ) -> Tensor:
     """Where each pixel of a result is read from.
 
@@ -20,12 +24,13 @@ def sampling_grid(
         out_size: ``(height, width)`` of the result.
         in_size: ``(height, width)`` of the input.
         device: of the input.
+        first: the row of the result that the grid begins with.
 
     Returns:
         1×height×width×2 float32 for `torch.nn.functional.grid_sample` with ``align_corners``.
     """
     height, width = out_size
-    rows = torch.arange(height, dtype=torch.float64)
+    rows = torch.arange(first, first + height, dtype=torch.float64)
     columns = torch.arange(width, dtype=torch.float64)
     grid = torch.empty(1, height, width, 2, device=device)
     for axis, length in ((0, in_size[1]), (1, in_size[0])):

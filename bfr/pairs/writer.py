@@ -26,8 +26,9 @@ from torch import Tensor
 from ..errors import ImageError, OutputError
 from ..files.checksums import file_sha256
 from ..files.lock import only_writer
-from ..files.photos import Photo, read_photo, write_photo
+from ..files.photos import Photo, read_photo
 from ..files.whole import check_writable, remove_leftovers
+from ..files.writing import write_photo
 from ..image.tensors import from_uint8, to_uint8
 from ..runtime.processes import Share
 from .folder import KINDS, Pair, Photograph, image_path, in_order, read_lists

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, MissingPackageError
-from ..files.photos import Photo, write_photo
+from ..files.photos import Photo
+from ..files.writing import write_photo
 
 log = logging.getLogger(__name__)
 

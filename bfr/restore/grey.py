@@ -7,14 +7,16 @@ from torch import Tensor
 
 from ..image.tensors import luma
 
+_ROWS = 256  # that are worked on at once: bounds the memory for large photographs
+
 
 def keep_grey(images: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
     """Takes the tint that a restorer gave to the faces of images without any colour.
 
     Args:
         images: B×3×H×W in [0, 1], as they came.
-        pasted: the same with restored faces.
-        masks: B×1×H×W, how much of each pixel was replaced.
+        pasted: the same with restored faces; changed in place.
+        masks: B×1×H×W, or B×1×1×1 for all pixels alike: how much of each was replaced.
 
     Returns:
         ``pasted``, its faces grey wherever the whole image was.
@@ -24,18 +26,21 @@ def keep_grey(images: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
 
 def without_tint(grey: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
     """`keep_grey`, where it is known which images were grey (`find_grey`)."""
-    if not grey.any():
-        return pasted
-    return torch.where(grey & (masks > 0), luma(pasted).clamp(0, 1), pasted)
+    masks = masks.expand(-1, -1, *pasted.shape[2:])
+    for index in grey.flatten().nonzero().flatten().tolist():
+        parts = pasted[index : index + 1].split(_ROWS, 2), masks[index : index + 1].split(_ROWS, 2)
+        for part, mask in zip(*parts, strict=True):
+            if mask.any():
+                part.copy_(torch.where(mask > 0, luma(part).clamp(0, 1), part))
+    return pasted
 
 
 def find_grey(images: Tensor) -> Tensor:
     """B×1×1×1, whether all pixels of an image are grey."""
     # Most photographs in colour are told by a few pixels; the others are read whole.
-    few = _are_grey(images[:, :, ::16, ::16])
-    return _are_grey(images) if few.any() else few
+    grey = [_is_grey(image[:, ::16, ::16]) and _is_grey(image) for image in images]
+    return torch.tensor(grey, device=images.device).view(-1, 1, 1, 1)
 
 
-def _are_grey(images: Tensor) -> Tensor:
-    """B×1×1×1, whether all pixels of an image are grey."""
-    return (images == images[:, :1]).flatten(1).all(1)[:, None, None, None]
+def _is_grey(image: Tensor) -> bool:
+    return torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])

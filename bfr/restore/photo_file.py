@@ -10,10 +10,12 @@ from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
 from ..faces.retinaface import Detector
 from ..files.masks import read_mask
-from ..files.photos import read_photo, write_photo
+from ..files.photos import read_photo
 from ..files.places import local_copy
 from ..files.whole import copy_file
+from ..files.writing import levels_of, write_levels
 from ..records import Face, OnStep
+from ..runtime.memory import give_back
 from .enlarge import enlarge_mask
 from .keep_person import KeptPeople
 from .photo import restore_photo
@@ -77,8 +79,10 @@ def restore_file(
         photo = read_photo(original)
         size, repaired = (photo.pixels.shape[-2], photo.pixels.shape[-1]), False
         if scratches is not None and bool((mask := read_mask(scratches, size) > 0.5).any()):
-            pixels = repair_scratches(photo.pixels, mask.float(), detector, restorer)
-            photo, repaired = replace(photo, pixels=pixels), True
+            photo = replace(
+                photo, pixels=repair_scratches(photo.pixels, mask.float(), detector, restorer)
+            )
+            repaired = True
         restored = restore_photo(
             photo.pixels,
             detector,
@@ -96,10 +100,13 @@ def restore_file(
         covered = restored.covered
         alpha = None if photo.alpha is None else enlarge_mask(photo.alpha, factor)
         photo = replace(photo, pixels=restored.images, alpha=alpha)
-        del restored  # and the original with it: writing a large photograph needs the room
+        del restored  # large photographs go step by step: each needs the room of the one before
+        give_back()
         cleaned = settings is not None and settings.background
         if faces or factor > 1 or cleaned or repaired:
-            write_photo(target, photo)
+            levels = levels_of(target, photo)
+            del photo
+            write_levels(target, levels)
         else:
             copy_file(original, target)
     return RestoredFile(faces, people, covered)

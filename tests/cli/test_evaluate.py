@@ -14,7 +14,8 @@ from torch import Tensor
 
 from bfr.cli import main
 from bfr.faces import retinaface
-from bfr.files.photos import Photo, read_photo, write_photo
+from bfr.files.photos import Photo, read_photo
+from bfr.files.writing import write_photo
 from bfr.quality import folders, measure, metrics, perceptual, tables
 from bfr.quality.likeness import psnr
 from bfr.quality.pyiqa_scores import Score

@@ -21,7 +21,8 @@ from bfr.cli import main, recipe
 from bfr.errors import InputError
 from bfr.faces import detect, retinaface
 from bfr.files.checksums import network_sha256
-from bfr.files.photos import Photo, write_photo
+from bfr.files.photos import Photo
+from bfr.files.writing import write_photo
 from bfr.finetune import learner, loop, plan
 from bfr.finetune.batches import split
 from bfr.finetune.loop import Finetuned

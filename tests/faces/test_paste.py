@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+import bfr.faces.grain
 from bfr.choices import MASKS
 from bfr.errors import InputError
 from bfr.faces.align import align_faces
@@ -321,7 +322,9 @@ def test_crops_that_are_given_need_not_be_cut_again():
 
 @pytest.mark.parametrize("given", [True, False])
 @pytest.mark.parametrize("grain", [0.0, 1.0])
-def test_pasting_in_place_is_the_same_without_a_copy(given: bool, grain: float):
+def test_pasting_in_place_and_in_bands_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, given: bool, grain: float
+):
     images, _ = crowd()
     near = FaceSet(
         ((face_at(70, 80, 25), face_at(95, 90, 25)), (), (face_at(120, 100, 60),)), (200, 250)
@@ -331,6 +334,21 @@ def test_pasting_in_place_is_the_same_without_a_copy(given: bool, grain: float):
     better = noise(crops, 0.1)
     pasted, masks = paste_faces(images, better, alignment, **options)
     own = images.clone()
+    monkeypatch.setattr(bfr.faces.grain, "_BAND", 300)
     again, shares = paste_faces(own, better, alignment, in_place=True, **options)
     assert again is own and torch.equal(again, pasted) and torch.equal(shares, masks)
     assert not torch.equal(own, images)
+
+
+def test_larger_faces_than_a_tile_get_its_grain_again(monkeypatch: pytest.MonkeyPatch):
+    photo = noise(torch.full((1, 3, 256, 256), 0.5), 0.05)
+    faces = FaceSet(((face_at(128, 128, 160),),), (256, 256))
+    crops, alignment = align_faces(photo, faces, 64)
+    drawn = {}
+    for tile in (64, 4096):
+        monkeypatch.setattr(bfr.faces.grain, "_TILE", tile)
+        smooth = torch.full_like(crops, 0.5)
+        drawn[tile] = paste_faces(photo, smooth, alignment, mask="square", grain=1.0)[0]
+    middle = {tile: image[..., 96:160, 96:160].std() for tile, image in drawn.items()}
+    assert middle[64] == pytest.approx(float(middle[4096]), rel=0.15)
+    assert not torch.equal(drawn[64], drawn[4096])

@@ -18,16 +18,26 @@ import torch
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, features
 from safetensors.torch import save_file
 
+import bfr.files.photos
+import bfr.files.writing
 from bfr.errors import ImageError, InputError, MissingPackageError, OutputError
 from bfr.files.encode import Extras
-from bfr.files.photos import Photo, read_photo, write_photo
+from bfr.files.photos import Photo, read_photo
 from bfr.files.photos16 import encode_tiff
 from bfr.files.whole import atomic_path
+from bfr.files.writing import write_photo
 from bfr.image.tensors import check_images
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GRAY = SRGB[:16] + b"GRAY" + SRGB[20:]
 CMYK = SRGB[:16] + b"CMYK" + SRGB[20:]
+
+
+@pytest.fixture(autouse=True)
+def strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every picture here is read and written in several parts."""
+    for module in (bfr.files.photos, bfr.files.writing):
+        monkeypatch.setattr(module, "STRIP", 8)
 
 
 def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:

@@ -11,7 +11,8 @@ import torch
 
 from bfr.damage.learn import learn_damage
 from bfr.errors import ImageError, InputError
-from bfr.files.photos import Photo, write_photo
+from bfr.files.photos import Photo
+from bfr.files.writing import write_photo
 from bfr.finetune.batches import MOST_HELD, TrainingSet, split
 from bfr.pairs.folder import REJECTED, PairSet, read_image, read_pairs
 from tests.finetune_sets import PLAIN, QUICK, SIZE, darker, faces, pairs_folder

@@ -19,8 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from bfr.errors import CancelledError, InputError, OutputError
-from bfr.files.photos import Photo, read_photo, write_photo
+from bfr.files.photos import Photo, read_photo
 from bfr.files.sources import find_sources
+from bfr.files.writing import write_photo
 from bfr.pairs import stages
 from bfr.pairs.build import PairSettings, build_pairs, build_pairs_from_crops, paper_factor
 from bfr.pairs.folder import REJECTED, Pair, PairSet, read_image, read_pairs

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from bfr.errors import BusyError, FaceRestorationError, ImageError, InputError
-from bfr.files.photos import Photo, read_photo, write_photo
+from bfr.files.photos import Photo, read_photo
+from bfr.files.writing import write_photo
 from bfr.pairs.folder import KINDS, REJECTED, Pair, image_path, read_image, read_pairs
 from bfr.pairs.review import mark_pairs
 from bfr.pairs.writer import PairWriter, add_marks, write_pair

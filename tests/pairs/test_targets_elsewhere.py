@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bfr.errors import CancelledError, InputError
-from bfr.files.photos import Photo, read_photo, write_photo
+from bfr.files.photos import Photo, read_photo
+from bfr.files.writing import write_photo
 from bfr.pairs.build import BuildReport, build_pairs_from_crops
 from bfr.pairs.folder import read_image
 from tests.pair_sets import SETTINGS, build, files, photograph, restorer, stand_in

@@ -1,0 +1,170 @@
+"""The faces of one photograph laid over it, some rows at a time.
+
+The formula is that of `bfr.faces.paste`. A face may be as large as the photograph, and pasting it
+takes a dozen tensors of its size; in bands of rows most of them stay small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..image.colour import match_colour
+from ..image.tensors import resize_square
+from ..image.warp import sample
+from .detail import kept_share
+from .grain import bands, grain_in_bands, measure_grain
+from .place import Box, Place
+
+_SHARPNESS = 2  # the higher, the narrower the blend between overlapping faces
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PastedFace:
+    """A restored face and where it goes.
+
+    Attributes:
+        place: in the photograph, not empty.
+        restored: 1×3×S×S RGB in [0, 1].
+        before: 1×3×S×S, as it was cut from the photograph.
+        mask: 1×1×S×S in [0, 1].
+    """
+
+    place: Place
+    restored: Tensor
+    before: Tensor
+    mask: Tensor
+
+
+def blend(
+    photo: Tensor,
+    weights: Tensor,
+    faces: Sequence[PastedFace],
+    *,
+    colour: str,
+    strength: float,
+    grain: float,
+    generator: torch.Generator,
+) -> None:
+    """Lays restored faces over a photograph.
+
+    Args:
+        photo: 3×H×W float32 RGB in [0, 1]; it is changed.
+        weights: 1×H×W; what of each pixel is replaced is added to it.
+        faces: all of this photograph, in the order in which they are pasted.
+        colour, strength, grain: of `paste_faces`.
+        generator: draws the grain; of the CPU.
+    """
+    regions = [_part(photo, face.place.box) for face in faces]
+    grains = [measure_grain(region[None]) if grain else None for region in regions]
+    kept = [  # as it came, what faces that are pasted before may change
+        [
+            (box, _part(photo, box).clone())
+            for other in faces[:i]
+            if (box := face.place.shared(other.place))
+        ]
+        for i, face in enumerate(faces)
+    ]
+    for i, (face, region, wanted) in enumerate(zip(faces, regions, grains, strict=True)):
+        x0, y0, x1, y1 = face.place.box
+        layers = _layers(face, colour, photo)
+        shares = photo.new_empty(region.shape[1:]) if wanted is not None else None
+        for band in bands(range(y0, y1), x1 - x0):
+            rows = slice(band.start - y0, band.stop - y0)
+            share = strength * _share(i, faces, band)
+            inside = share.flatten().nonzero()[:, 0]
+            now = region[:, rows].flatten(1)
+            before = _as_it_came(region[:, rows], face.place.box, band, kept[i])
+            change = _change(before.flatten(1)[:, inside], layers, face.place, band, inside)
+            now[:, inside] = now[:, inside].addcmul_(share.flatten()[inside], change).clamp_(0, 1)
+            region[:, rows] = now.view(3, *share.shape)
+            weights[:, band.start : band.stop, x0:x1] += share
+            if shares is not None:
+                shares[rows] = share
+        kept[i].clear()
+        if wanted is not None and shares is not None:
+            _add_grain(
+                region,
+                shares,
+                grain_in_bands(region[None], shares[None, None], wanted, generator, grain),
+            )
+
+
+def _part(photo: Tensor, box: Box) -> Tensor:
+    x0, y0, x1, y1 = box
+    return photo[:, y0:y1, x0:x1]
+
+
+def _as_it_came(now: Tensor, box: Box, band: range, kept: Sequence[tuple[Box, Tensor]]) -> Tensor:
+    """Rows of a face's box before any face was pasted: as they are now but for what was kept."""
+    shown = [(shared, part, rows) for shared, part in kept if (rows := _within(shared, band))]
+    before = now.clone() if shown else now
+    for shared, part, rows in shown:
+        top, left = shared[1] - max(box[1], band.start), shared[0] - box[0]
+        before[:, top + rows.start : top + rows.stop, left : left + part.shape[2]] = part[
+            :, rows.start : rows.stop
+        ]
+    return before
+
+
+def _add_grain(region: Tensor, shares: Tensor, drawn: Iterator[Tensor]) -> None:
+    """Adds grain where a face was pasted; each band is written when the next is drawn."""
+    top, waiting = 0, next(drawn, None)
+    while waiting is not None:
+        band, waiting = waiting[0], next(drawn, None)
+        rows = slice(top, top + band.shape[1])
+        new = (region[:, rows] + band).clamp_(0, 1)
+        region[:, rows] = torch.where(shares[rows] > 0, new, region[:, rows])
+        top = rows.stop
+
+
+def _within(box: Box, band: range) -> range:
+    """The rows of a box, counted from its first, that lie in a band of the photograph."""
+    return range(max(box[1], band.start) - box[1], min(box[3], band.stop) - box[1])
+
+
+def _share(i: int, faces: Sequence[PastedFace], band: range) -> Tensor:
+    """h×w: how much of each pixel in its box and the band face ``i`` has, beside its neighbours."""
+    place = faces[i].place
+    share = _mask_in(faces[i], place.box, band)
+    first = max(place.box[1], band.start)
+    mine, total = share**_SHARPNESS, None
+    for j, other in enumerate(faces):
+        shared = place.shared(other.place)
+        if j == i or shared is None or not (rows := _within(shared, band)):
+            continue
+        total = mine.clone() if total is None else total
+        down, x0 = shared[1] - first, place.box[0]
+        region = slice(down + rows.start, down + rows.stop), slice(shared[0] - x0, shared[2] - x0)
+        total[region] += _mask_in(other, shared, band) ** _SHARPNESS
+    return share if total is None else share * torch.where(mine > 0, mine / total, mine)
+
+
+def _mask_in(face: PastedFace, box: Box, band: range) -> Tensor:
+    """Its mask in a box of the photograph, as far as that lies in the band, h×w."""
+    mask = face.mask
+    grid = face.place.grid(mask.shape[-1], box, _within(box, band), mask.device)
+    return sample(mask, grid, "bilinear", "zeros")[0, 0]
+
+
+def _layers(face: PastedFace, colour: str, photo: Tensor) -> Tensor:
+    """1×7×S'×S': what the restorer changed, what was there, and the share of detail it gave up.
+
+    S' is the crop's side, or that which it has in the photograph if that is less.
+    """
+    given, size, shrink = face.before.to(photo), face.before.shape[-1], face.place.shrink
+    restored = match_colour(face.restored.to(photo), given, colour, face.mask)
+    side = min(size, max(1, round(size * shrink)))
+    before, restored = resize_square(given, side), resize_square(restored, side)
+    lost = 1 - kept_share(before, restored, finer=2 * max(1.0, shrink))
+    return torch.cat([restored - before, before, lost], 1)
+
+
+def _change(photo: Tensor, layers: Tensor, place: Place, band: range, inside: Tensor) -> Tensor:
+    """``pasted − photo`` of the formula, 3×P, at P pixels of a face's box in a band."""
+    grid = place.grid(layers.shape[-1], place.box, _within(place.box, band), photo.device)
+    warped = sample(layers, grid.view(1, 1, -1, 2)[:, :, inside], "bicubic", "border")[0, :, 0]
+    return warped[:3] - warped[6:].clamp(0, 1) * (photo - warped[3:6])
