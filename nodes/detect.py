@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..bfr.errors import InputError
 from ..bfr.faces.detect import detect_faces
-from ..bfr.faces.drawn import add_drawn_faces
+from ..bfr.faces.drawn import add_drawn_faces, painted_boxes
 from ..bfr.faces.identity import LIMIT, Identity
 from ..bfr.faces.numbering import number_faces
 from ..bfr.faces.overlay import draw_faces
@@ -100,6 +100,13 @@ class DetectFaces(io.ComfyNode):
                     "others.",
                 ),
                 schemas.numbering_input(),
+                io.Mask.Input(
+                    "painted",
+                    display_name="painted",
+                    optional=True,
+                    tooltip="Faces that are missed, each painted over with a patch of its own, "
+                    "from hairline to chin: the mask of Load Image, painted in the Mask Editor.",
+                ),
             ],
             outputs=[
                 schemas.Faces.Output(
@@ -128,7 +135,14 @@ class DetectFaces(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, image, score, min_size, detector=None, boxes=None, numbering="size"
+        cls,
+        image,
+        score,
+        min_size,
+        detector=None,
+        boxes=None,
+        numbering="size",
+        painted=None,
     ) -> io.NodeOutput:
         images, _ = to_core(image)
         detector = detector or memory.manage_detector(load_detector())
@@ -136,10 +150,11 @@ class DetectFaces(io.ComfyNode):
         faces = detect_faces(
             images, detector, score=score, min_size=min_size, on_step=memory.progress()
         )
-        told = ""
-        if boxes:
-            drawn = from_bounding_boxes(boxes, len(images))
-            faces, told = add_drawn_faces(images, faces, drawn, detector)
+        drawn = from_bounding_boxes(boxes or [], len(images))
+        if painted is not None:
+            by_hand = painted_boxes(mask_to_core(painted), images)
+            drawn = [own + other for own, other in zip(drawn, by_hand, strict=True)]
+        faces, told = add_drawn_faces(images, faces, drawn, detector)
         if numbering != "size":  # by which they come, the drawn ones last
             faces = number_faces(faces, numbering)
         overlay = to_comfy(draw_faces(images, faces))

@@ -1,6 +1,6 @@
 /** Compare Before and After: two pictures under one slider, in both renderings of the editor. */
 import { app } from "../../scripts/app.js";
-import { addStyle, create, keepShown } from "./sheet.js";
+import { addStyle, create, enlarge, keepShown } from "./sheet.js";
 import { t } from "./words.js";
 
 addStyle(`
@@ -45,6 +45,7 @@ function addSlider(node) {
     getMinHeight: () => (shown ? 260 : 60),
   });
   widget.serialize = false;
+  enlarge(node, 340, 0);
 
   function show(next) {
     shown = next?.pairs.length ? next : null;

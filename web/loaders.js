@@ -1,7 +1,7 @@
 /** Loaders: published files that are not on this machine are marked, and offered for download. */
 import { app } from "../../scripts/app.js";
 import { setWidgets } from "./sheet.js";
-import { t } from "./words.js";
+import { choice, t } from "./words.js";
 
 // The widget with the file's name, of each node that loads one.
 const WIDGETS = {
@@ -29,7 +29,7 @@ app.registerExtension({
     const widget = node.widgets?.find(({ name }) => name === WIDGETS[node.comfyClass]);
     if (!widget) return;
     widget.options.getOptionLabel = (name) =>
-      name in missing ? `${name}  ⤓ ${t("not here")}, ${size(missing[name])}` : name;
+      name in missing ? `${name}  ⤓ ${t("not here")}, ${size(missing[name])}` : choice(name);
     const before = widget.callback;
     widget.callback = function (name, ...given) {
       const result = before?.call(this, name, ...given);

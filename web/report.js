@@ -1,7 +1,7 @@
 /** Show Report: Markdown as the editor's own notes draw it, in both renderings. */
 import { app } from "../../scripts/app.js";
 import { ComfyWidgets } from "../../scripts/widgets.js";
-import { keepShown } from "./sheet.js";
+import { enlarge, keepShown } from "./sheet.js";
 import { t } from "./words.js";
 
 app.registerExtension({
@@ -14,6 +14,7 @@ app.registerExtension({
     widget.options.serialize = false;
     const root = widget.element ?? {};
     root.dataset ??= {};
+    enlarge(node, 340, 180);
     keepShown(node, root, "bfr_report", (text) => (widget.value = text ? lines(text) : empty));
   },
 });

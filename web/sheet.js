@@ -132,6 +132,12 @@ export function addSheet(node, { empty, label, describe, summary, press, mark, k
   return refresh;
 }
 
+/** Makes a new node at least so large; the classic rendering begins with too little. */
+export function enlarge(node, width, height) {
+  const [own, tall] = node.size;
+  node.setSize([Math.max(own, width), Math.max(tall, height)]);
+}
+
 /**
  * Shows in a DOM widget what a node's last run sent, also after a reload or an undo.
  *

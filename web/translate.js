@@ -1,10 +1,14 @@
 /**
- * Input sockets in the editor's language, as the core's own nodes have them.
+ * Input sockets and choices in the editor's language.
+ *
+ * A locale's file has no place for choices, and those of the core's own nodes stay English; so
+ * they are only labelled here, and keep their names in workflows.
  *
  * The editor translates a socket's name, but then shows the display name of the schema in its
  * place; and a saved workflow keeps the names of the language that it was saved in.
  */
 import { app } from "../../scripts/app.js";
+import { choice, language } from "./words.js";
 
 const translated = new Map(); // the sockets' names by node type and id, as of a new node
 
@@ -17,6 +21,7 @@ app.registerExtension({
       if (name && name !== slot.name) translated.set(`${node.comfyClass} ${slot.name}`, name);
     }
     show(node);
+    if (language().startsWith("zh")) label(node);
   },
   loadedGraphNode: show,
 });
@@ -39,5 +44,14 @@ function show(node) {
     if (!name || (slot.label && slot.label !== about?.display_name)) continue;
     slot.label = undefined;
     slot.localized_name = name;
+  }
+}
+
+/** Labels the choices of a node; a loader's are labelled in loaders.js. */
+function label(node) {
+  for (const widget of node.widgets ?? []) {
+    if (widget.type === "combo" && !widget.options.getOptionLabel) {
+      widget.options.getOptionLabel = choice;
+    }
   }
 }

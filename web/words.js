@@ -39,6 +39,55 @@ const CHINESE = {
   "The picture of the last run is gone. Run again to see it.": "上次运行的图片已不存在，请重新运行。",
 };
 
+// Choices on the nodes, whose English names are what workflows save. What has no word of its own,
+// such as a sampler or a file, stays as it is.
+const CHOICES = {
+  "embedded default": "内置默认",
+  "none yet": "暂无",
+  none: "无",
+  auto: "自动",
+  soft: "柔性",
+  paper: "论文",
+  "low resolution": "低分辨率",
+  noise: "噪点",
+  compression: "压缩",
+  "faded print": "褪色照片",
+  newspaper: "报纸",
+  "camera noise ISO 1500": "相机噪点 ISO 1500",
+  "camera noise ISO 3000": "相机噪点 ISO 3000",
+  quick: "快速",
+  "quick demo": "快速演示",
+  "SwinIR (paper)": "SwinIR（论文）",
+  "CodeFormer (paper)": "CodeFormer（论文）",
+  pyramid: "金字塔",
+  continue: "继续",
+  "start anew": "重新开始",
+  "soft oval": "柔和椭圆",
+  square: "方形",
+  parsing: "解析轮廓",
+  "low frequency": "低频",
+  refuse: "拒绝",
+  overwrite: "覆盖",
+  skip: "跳过",
+  "face, reference and difference": "人脸、参考与差异",
+  "predicted face": "预测的人脸",
+  size: "尺寸",
+  score: "分数",
+  "left to right": "从左到右",
+  "top to bottom": "从上到下",
+  "low-pass factor": "低通系数",
+  start: "起始步",
+  stop: "停止步",
+  strength: "强度",
+  sampler: "采样器",
+  "network calls": "网络调用次数",
+  seed: "种子",
+  freedom: "自由度",
+  detail: "细节",
+  hold: "约束方式",
+  error: "误差",
+};
+
 /** The editor's language, such as "zh" or "en". */
 export function language() {
   return app.extensionManager?.setting?.get?.("Comfy.Locale") ?? "en";
@@ -48,4 +97,10 @@ export function language() {
 export function t(text, values = {}) {
   const found = (language().startsWith("zh") && CHINESE[text]) || text;
   return found.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+/** A choice as the editor's language has it, beside its name, which help and workflows use. */
+export function choice(name) {
+  const found = language().startsWith("zh") && CHOICES[name];
+  return found ? `${found} · ${name}` : name;
 }

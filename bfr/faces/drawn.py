@@ -1,4 +1,4 @@
-"""Faces whose boxes were drawn by hand, for those that the detector missed.
+"""Faces that were drawn or painted by hand, for those that the detector missed.
 
 Each box is looked into at one large size, and the face nearest to its middle gives the landmarks.
 Where there is none, they are placed as on an upright face that fills the box, so that the aligned
@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from ..errors import InputError
+from ..errors import InputError, MissingPackageError
 from ..image.geometry import FACE_CENTRE, face_template
 from ..image.tensors import check_images
 from ..records import Face, FaceSet
@@ -29,6 +30,7 @@ _ROOM = 0.5  # seen around the box, in longer sides
 _HINT = 0.15  # the score that suffices: the user says that it is a face
 _OFF_CENTRE = 0.35  # of the box's longer side, by which the face may lie beside its middle
 _ALIKE = (0.5, 2.0)  # a face's size in longer sides of the box
+_SPECK = 4  # pixels below which a painted patch is a slip of the brush
 _KNOWN = 0.4  # overlap with a face that was found already
 _BOX_SIDE = 322  # the longer side of a face's box on the 512 px template
 
@@ -73,6 +75,49 @@ def add_drawn_faces(
             lines.append(f"{name}: face {len(known)}, {told}")
         every.append(tuple(known))
     return FaceSet(tuple(every), faces.image_size), "\n".join(lines)
+
+
+def painted_boxes(masks: Tensor, images: Tensor) -> list[list[Box]]:
+    """The boxes around the patches of a painted mask, from left to right.
+
+    Args:
+        masks: B×1×H×W or 1×1×H×W in [0, 1], painted where it is above 0.5. Nothing painted may be
+            of any size, as ComfyUI gives it with every picture.
+        images: B×3×H×W.
+
+    Returns:
+        ``(x0, y0, x1, y1)`` in pixels, a list for each image; specks are left out.
+
+    Raises:
+        InputError: if it is painted and of another size or count.
+        MissingPackageError: without OpenCV.
+    """
+    painted = masks > 0.5
+    if not bool(painted.any()):
+        return [[] for _ in images]
+    count, (height, width) = len(images), images.shape[-2:]
+    if masks.shape[1:] != (1, height, width) or len(masks) not in (1, count):
+        raise InputError(
+            f"The mask must be {width}×{height} pixels like the image, for all or each of "
+            f"{count}, got {len(masks)} of {masks.shape[-1]}×{masks.shape[-2]}. Paint on this "
+            "photograph."
+        )
+    try:
+        import cv2
+    except ImportError as error:
+        raise MissingPackageError(
+            "Painted faces need OpenCV: pip install opencv-python-headless"
+        ) from error
+    every: list[list[Box]] = []
+    for mask in painted[:, 0].cpu().numpy().astype(np.uint8):
+        _, _, patches, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        boxes = sorted(
+            (float(x), float(y), float(x + width), float(y + height))
+            for x, y, width, height, _ in patches[1:].tolist()  # the first is what is not painted
+            if min(width, height) >= _SPECK
+        )
+        every.append(boxes)
+    return every * count if len(every) == 1 else every
 
 
 def _check_box(box: Box, size: tuple[int, int], name: str) -> None:

@@ -180,7 +180,7 @@ def test_impossible_combinations_stay_empty(server: Server, prior: str):
     assert len(server.images(result, "cells")) == 1
     lines = result.output("report")["text"][0].splitlines()[1:]
     assert ["left out" in line for line in lines] == [False, True, True, True]
-    assert "does not divide 64" in lines[1] and "below start" in lines[2]
+    assert "divide" in lines[1] and "got 7" in lines[1] and "below start" in lines[2]
 
 
 def test_sweep_of_one_parameter_with_a_detector(server: Server, prior: str):
@@ -200,7 +200,7 @@ def test_sweep_of_one_parameter_with_a_detector(server: Server, prior: str):
 # What is done wrong to Sample Pseudo Targets, or to Sweep Guidance, and what is said.
 MISTAKES = {
     "stop above start": ("sample", {"stop": 9}, "stop must be below start"),
-    "factor": ("sample", {"factor": 7}, "does not divide 64"),
+    "factor": ("sample", {"factor": 7}, "64, got 7"),
     "more calls than steps": ("sample", {"calls": 20}, "calls must be"),
     "start above the steps": ("sample", {"start": 60, "steps": 50}, "start must be at most 50"),
     "values are words": ("sweep", {"across_values": "some"}, "whole numbers, such as 8, 16, 32"),

@@ -9,7 +9,7 @@ import torch
 
 from bfr.errors import InputError
 from bfr.faces.align import align_faces
-from bfr.faces.drawn import add_drawn_faces
+from bfr.faces.drawn import add_drawn_faces, painted_boxes
 from bfr.faces.retinaface import Detector, load_detector
 from bfr.image.geometry import face_template
 from bfr.records import Face, FaceSet
@@ -76,3 +76,18 @@ def test_boxes_that_hold_nothing_are_refused(boxes, message: str, detector: Dete
     image = torch.full((1, 3, 90, 120), 0.5)
     with pytest.raises(InputError, match=message):
         add_drawn_faces(image, nothing(image), boxes, detector)
+
+
+def test_each_painted_patch_is_a_box():
+    masks = torch.zeros(2, 1, 90, 120)
+    masks[0, 0, 20:60, 70:100] = 1
+    masks[0, 0, 30:50, 10:40] = 0.8
+    masks[0, 0, 80, 60] = 1  # a slip of the brush
+    images = torch.zeros(2, 3, 90, 120)
+    first, second = painted_boxes(masks, images)
+    assert first == [(10, 30, 40, 50), (70, 20, 100, 60)] and second == []
+    assert painted_boxes(masks[:1], images) == [first, first], "one counts for all"
+    for other in (images[..., :80, :], images[[0, 0, 0]]):
+        with pytest.raises(InputError, match="120×90" if len(other) == 2 else "of 3"):
+            painted_boxes(masks, other)
+    assert painted_boxes(torch.zeros(1, 1, 64, 64), images) == [[], []]
