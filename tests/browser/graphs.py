@@ -28,6 +28,9 @@ _RUN = """() => new Promise((resolve) => {
 _VALUES = """(id) => Object.fromEntries(
     app.graph.getNodeById(id).widgets.map((widget) => [widget.name, widget.value]))"""
 
+_SETTLED = """([id, wanted]) => app.graph.getNodeById(id).widgets.every(
+    (widget) => !(widget.name in wanted) || widget.value === wanted[widget.name])"""
+
 CELLS = ".bfr-cells button"
 STATUS = ".bfr-sheet [role=status]"
 
@@ -40,6 +43,11 @@ def make(editor: Any, nodes: list[list[Any]], links: list[list[Any]]) -> list[An
 def run(editor: Any) -> None:
     assert editor.evaluate(_RUN) is None
     editor.wait_for_timeout(500)
+
+
+def settle(editor: Any, node: Any, wanted: dict[str, Any]) -> None:
+    """Waits until a node's widgets have these values; an undo takes as long as the machine does."""
+    editor.wait_for_function(_SETTLED, arg=[node, wanted])
 
 
 def values(editor: Any, node: Any, *names: str) -> list[Any]:

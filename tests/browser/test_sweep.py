@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.graphs import CELLS, STATUS, make, run, values
+from tests.browser.graphs import CELLS, STATUS, make, run, settle, values
 
 pytestmark = pytest.mark.browser
 
@@ -49,8 +49,7 @@ def test_a_click_copies_the_settings(editor):
     assert values(editor, sampler, *COPIED) == [4, 2, 8, "ddim"]
     for copied in ([8, 2, 8, "ddim"], before):
         editor.keyboard.press("Control+z")
-        editor.wait_for_timeout(3000)
-        assert values(editor, sampler, *COPIED) == copied
+        settle(editor, sampler, dict(zip(COPIED, copied, strict=True)))
 
     cells.nth(2).dispatch_event("click")  # it is said to be disabled
     assert "stop must be below start" in toasts.last.inner_text()
