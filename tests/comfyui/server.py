@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -192,6 +193,7 @@ def running_server(comfyui: Path, base: Path, pack: Path = PACK) -> Iterator[Ser
     command += ["--listen", "127.0.0.1", "--port", str(port)]
     command += ["--base-directory", str(base), "--user-directory", str(base / "user")]
     command += ["--database-url", f"sqlite:///{base / 'comfyui.db'}", "--disable-api-nodes"]
+    command += shlex.split(os.environ.get("COMFYUI_ARGS", ""))
     with log.open("wb") as sink:
         process = subprocess.Popen(command, cwd=comfyui, stdout=sink, stderr=subprocess.STDOUT)
     server = Server(f"http://127.0.0.1:{port}", base, log, process)

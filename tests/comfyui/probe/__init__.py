@@ -34,9 +34,18 @@ CANONICAL = {
 }
 
 
+@PromptServer.instance.routes.get("/probe/managed")
+async def managed(request):
+    """Classes of the managed networks."""
+    return web.json_response([type(m.model).__name__ for m in model_management.loaded_models()])
+
+
 @PromptServer.instance.routes.get("/probe/loaded")
 async def loaded(request):
-    """Classes of the managed networks, and how many networks of ours are alive at all."""
+    """Classes of the managed networks, and how many networks of ours are alive at all.
+
+    Not while a prompt runs: Python fails to build a tuple that `gc.get_objects` has just seen.
+    """
     gc.collect()
     names = [type(m.model).__name__ for m in model_management.loaded_models()]
     kinds = ("RetinaFace", "NAFNet", "UNet")
