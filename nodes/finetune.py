@@ -13,7 +13,8 @@ from comfy_api.latest import io
 from ..bfr.errors import InputError
 from ..bfr.files.names import check_portable
 from ..bfr.finetune.loop import finetune
-from ..bfr.finetune.plan import check_memory, training_bytes
+from ..bfr.finetune.plan import make_plan, training_bytes
+from ..bfr.finetune.run_folder import RunFolder
 from ..bfr.restore.load import load_restorer
 from . import memory, save, schemas
 from .convert import to_comfy, to_core
@@ -151,6 +152,31 @@ class FinetuneRestorer(io.ComfyNode):
                     "judges whether faces stay the same people. Training itself goes by the "
                     "embedded one."
                 ),
+                io.Float.Input(
+                    "minutes",
+                    display_name="minutes",
+                    default=0.0,
+                    min=0.0,
+                    max=100_000.0,
+                    step=1.0,
+                    round=0.1,
+                    tooltip="How long it may train, instead of steps: a few are timed first. 0: "
+                    "by steps.",
+                    optional=True,
+                    advanced=True,
+                ),
+                io.Int.Input(
+                    "adapter_rank",
+                    display_name="adapter rank",
+                    default=0,
+                    min=0,
+                    max=1024,
+                    tooltip="For large restorers: trains low-rank adapters of this rank, 8 to 64, "
+                    "instead of all weights, with much less memory. They are merged when saved. "
+                    "0: all weights are trained.",
+                    optional=True,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 io.UpscaleModel.Output(
@@ -198,6 +224,8 @@ class FinetuneRestorer(io.ComfyNode):
         evaluation=None,
         damage=None,
         recognizer=None,
+        minutes=0.0,
+        adapter_rank=0,
         **recipe,
     ) -> io.NodeOutput:
         if existing_run not in (CONTINUE, ANEW):
@@ -205,17 +233,34 @@ class FinetuneRestorer(io.ComfyNode):
                 f"existing run must be {CONTINUE} or {ANEW}, got {existing_run!r}. Choose one."
             )
         restorer = memory.manage_restorer(restorer or load_restorer())
-        settings = make_settings(restorer, **recipe)
+        settings = make_settings(restorer, adapter_rank=adapter_rank or 0, **recipe)
         run = run_folder(run_name)
-        needed, device = training_bytes(restorer, settings), model_management.get_torch_device()
-        log.info("Fine-tuning needs %s.", check_memory(needed, device))
-        with memory.room(needed):
+        if minutes and recipe.get("steps"):
+            raise InputError(
+                f"One of steps and minutes must be 0, got {recipe['steps']} and {minutes:g}. Set "
+                "one of them to 0."
+            )
+        device, clean = model_management.get_torch_device(), user_folder(clean_folder)
+        base = memory.unmanaged(restorer)
+        with memory.room(training_bytes(restorer, settings)):
+            settings, words = make_plan(
+                base,
+                pairs,
+                settings,
+                minutes=minutes or 0.0,
+                state=None if existing_run == ANEW else RunFolder(run, writes=False).read(),
+                clean=clean,
+                damage=damage,
+                device=device,
+                validate_every=validate_every,
+            )
+            log.info("Fine-tuning: %s.", words)
             tuned = finetune(
-                memory.unmanaged(restorer),
+                base,
                 pairs,
                 run,
                 settings,
-                clean=user_folder(clean_folder),
+                clean=clean,
                 damage=damage,
                 evaluation=None if evaluation is None else to_core(evaluation, "evaluation")[0],
                 device=device,

@@ -147,10 +147,11 @@ def recipe_inputs() -> list[io.Input]:
         io.Combo.Input(
             "precision",
             display_name="precision",
-            options=list(PRECISIONS),
+            options=[*PRECISIONS, AUTO],
             default=PRECISIONS[0],
-            tooltip="The numbers that the networks compute in. float32 is exact, and quickest on "
-            "most CPUs. bfloat16 and float16 are quicker and take less memory on a GPU.",
+            tooltip="The numbers that the networks compute in. float32 is exact. bfloat16 and "
+            "float16 are quicker and take less memory where the device has instructions for them. "
+            "auto: bfloat16 where that is so and the restorer gains by it, else float32.",
             advanced=True,
         ),
         io.Boolean.Input(

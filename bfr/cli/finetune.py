@@ -22,14 +22,10 @@ from .recipe import add_recipe, recipe_of
 from .report import DONE, SOME_FAILED, say, tell
 
 if TYPE_CHECKING:
-    import torch
-
     from ..damage.learned import LearnedDamage
     from ..faces.identity import Identity
     from ..finetune.loop import Finetuned
-    from ..finetune.settings import FinetuneSettings
     from ..pairs.folder import PairSet
-    from ..restore.restorer import Restorer
     from ..runtime.processes import Share
 
 RESULT = "restorer.safetensors"  # as in bfr.finetune.run_folder, which is slow to import
@@ -128,7 +124,8 @@ def finetune(options: argparse.Namespace) -> int:
         _check_onnx(options.onnx)
 
     from ..finetune.loop import finetune as run
-    from ..finetune.plan import check_memory, training_bytes
+    from ..finetune.plan import make_plan
+    from ..finetune.run_folder import RunFolder
     from ..restore.load import load_restorer
     from ..runtime.processes import launched_share
 
@@ -137,11 +134,21 @@ def finetune(options: argparse.Namespace) -> int:
     restorer = load_restorer(find_weights("restorer", options.restorer))
     settings = recipe_of(options, restorer)
     damage = _damage(options, pairs) if options.learn_damage else None
-    if options.minutes is not None:
-        settings = _timed(options, restorer, pairs, settings, damage, device, share)
-    needed = check_memory(training_bytes(restorer, settings), device)
+    _check_minutes(options, share)
+    settings, words = make_plan(
+        restorer,
+        pairs,
+        settings,
+        minutes=options.minutes or 0.0,
+        state=None if options.resume is False else RunFolder(options.out, writes=False).read(),
+        alone=share.count == 1,
+        clean=options.clean,
+        damage=damage,
+        device=device,
+        validate_every=options.validate_every,
+    )
     if share.rank == 0:
-        say(f"{settings.steps} steps, {needed}")
+        say(words)
     evaluation = faces_to_evaluate(options, restorer, pairs, device) if options.evaluation else None
     try:
         tuned = run(
@@ -204,20 +211,10 @@ def _damage(options: argparse.Namespace, pairs: PairSet) -> LearnedDamage:
     return damage
 
 
-def _timed(
-    options: argparse.Namespace,
-    restorer: Restorer,
-    pairs: PairSet,
-    settings: FinetuneSettings,
-    damage: LearnedDamage | None,
-    device: torch.device,
-    share: Share,
-) -> FinetuneSettings:
-    """The settings with the steps that fit the minutes, or those of the run to be resumed."""
-    from ..finetune.plan import steps_within
-    from ..finetune.run_folder import RunFolder
-    from ..finetune.settings import adjusted
-
+def _check_minutes(options: argparse.Namespace, share: Share) -> None:
+    """Refuses minutes along with steps, or with processes that would each time others."""
+    if options.minutes is None:
+        return
     if options.steps is not None:
         raise InputError("One of --steps and --minutes must be given, got both. Leave one out.")
     if share.count > 1:
@@ -225,20 +222,6 @@ def _timed(
             f"--minutes must be used with one process, got {share.count}, each of which would "
             "time other steps. Give --steps."
         )
-    state = None if options.resume is False else RunFolder(options.out, writes=False).read()
-    if state is not None:
-        return adjusted(settings, steps=state["run"]["settings"]["steps"])
-    steps = steps_within(
-        options.minutes,
-        restorer,
-        pairs,
-        settings,
-        clean=options.clean,
-        damage=damage,
-        device=device,
-        validate_every=options.validate_every,
-    )
-    return adjusted(settings, steps=steps)
 
 
 def _write(options: argparse.Namespace, tuned: Finetuned, accepted: bool) -> None:

@@ -50,6 +50,12 @@ _RECIPE: Sequence[tuple[str, Callable[[str], Any], str]] = (
     ("code", _weight, "weight of the codes' cross-entropy, for CodeFormer"),
     ("feature", _weight, "weight of the features' distance from the codes, for CodeFormer"),
     ("learned", fraction, "share of the samples that are clean faces with learned damage"),
+    (
+        "adapter-rank",
+        number(0, 1024, int),
+        "train low-rank adapters of this rank instead of all weights, for large restorers; 0 for "
+        "none",
+    ),
     ("held-back", number(0, 0.5), "share of the pairs that is scored and not trained with"),
     ("seed", number(0, 2**64 - 1, int), "another seed gives another order"),
 )
@@ -85,9 +91,10 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     add("--flips", action=argparse.BooleanOptionalAction, default=True, help="mirror pairs (flips)")
     add(
         "--precision",
-        choices=PRECISIONS,
+        choices=(AUTO, *PRECISIONS),
         default="float32",
-        help="lower ones are faster on a GPU (%(default)s)",
+        help="what the networks compute in; auto is bfloat16 where the device has instructions "
+        "for it and the restorer gains by it (%(default)s)",
     )
     add(
         "--checkpointing",

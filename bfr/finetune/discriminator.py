@@ -152,8 +152,12 @@ def balanced(
         A scalar of the value ``share · adversarial(images)``.
     """
     leaf = images.detach().float().requires_grad_()
-    with torch.autocast(images.device.type, enabled=False):
+    kind = images.device.type
+    # These gradients are not scaled, so float16 would lose them; bfloat16 does not.
+    half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+    with torch.autocast(kind, torch.bfloat16, enabled=half):
         value = adversarial(leaf)
+    with torch.autocast(kind, enabled=False):
         (wanted,) = torch.autograd.grad(others(leaf), leaf)
         (pulled,) = torch.autograd.grad(value, leaf)
     norms = [gradient.flatten(1).norm(dim=1) for gradient in (wanted, pulled)]

@@ -9,11 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from ..choices import AUTO
 from ..errors import InputError
 from ..faces.identity import Identity
-from ..restore.restorer import Restorer
+from ..restore.restorer import CONVENTIONS, Restorer
+from ..runtime.precision import chosen_precision
 from .batches import TrainingSet
 from .save import pairs_sha256
 from .settings import FinetuneSettings
@@ -25,9 +28,27 @@ RATES = ("lr", "lr_end", "discriminator_lr", "clip")
 _ADDED = {"identity": 0.0, "learned": 0.5}
 """Settings that earlier versions did not have, and what stood for them."""
 
+_OFF = {"adapter_rank": 0}
+"""The same, of settings that presets leave off: a run that asks for them is another."""
+
+
+def settled(
+    settings: FinetuneSettings, restorer: Restorer, device: torch.device
+) -> FinetuneSettings:
+    """The settings with the precision that "auto" means for a restorer on a device.
+
+    That is bfloat16 or float32: float16 needs its losses scaled, which is for those who ask.
+    """
+    if settings.precision != AUTO:
+        return settings
+    convention = CONVENTIONS.get(restorer.architecture)
+    found = chosen_precision(convention.precision, device) if convention else "float32"
+    return replace(settings, precision="bfloat16" if found == "bfloat16" else "float32")
+
 
 def as_begun(settings: FinetuneSettings, state: Mapping[str, Any] | None) -> FinetuneSettings:
-    """The settings for resuming a run of an earlier version: without what that did not have.
+    """The settings for resuming a run: without what its version did not have, and its precision
+    where that is left to us.
 
     Args:
         settings: that are asked for.
@@ -36,6 +57,8 @@ def as_begun(settings: FinetuneSettings, state: Mapping[str, Any] | None) -> Fin
     if state is None:
         return settings
     begun = state["run"]["settings"]
+    if settings.precision == AUTO:
+        settings = replace(settings, precision=begun["precision"])
     return replace(settings, **{name: old for name, old in _ADDED.items() if name not in begun})
 
 
@@ -91,7 +114,7 @@ def check_same(
         InputError: naming all that differs.
     """
     stored, wanted = _flat(stored), _flat(json.loads(json.dumps(wanted)))
-    added = {f"settings {name}": value for name, value in _ADDED.items()}
+    added = {f"settings {name}": value for name, value in (_ADDED | _OFF).items()}
     stored = {**{name: value for name, value in added.items() if name in wanted}, **stored}
     free = {f"settings {name}" for name in RATES} if diverged else set()
     differing = [

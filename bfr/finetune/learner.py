@@ -22,6 +22,7 @@ from ..errors import LossError
 from ..quality.perceptual import Distance
 from ..restore.restorer import Restorer
 from ..runtime.processes import Share
+from .adapters import add_adapters, load_plain, plain_state
 from .checkpointing import checkpoint_blocks
 from .discriminator import refresh
 from .guard import Figures, Verdict, judge
@@ -107,7 +108,7 @@ class Learner:
         part = share.count / self.settings.micro_batches
         losses: dict[str, Tensor] = {}
         for number, batch in batches:
-            batch = batch.to(self.device)
+            batch = batch.to(self.device, channels_last=self.settings.precision in _LOWER)
             with _randomness(self.device, self.settings.seed, self.step, number):
                 with self._autocast():
                     terms, restored = self.objective.terms(batch)
@@ -224,10 +225,10 @@ class Learner:
         self.best, self.faces = dict(state["best"]), dict(state["faces"])
         if from_best:
             for restorer in (self.training, self.scored) if self.best else ():
-                restorer.network.load_state_dict(self.best)
+                load_plain(restorer.network, self.best)
             return
         if not state["modules"]:  # it is finished
-            self.scored.network.load_state_dict(state["last"] or self.best)
+            load_plain(self.scored.network, state["last"] or self.best)
             return
         for name, module in self._modules().items():
             module.load_state_dict(state["modules"][name])
@@ -272,8 +273,9 @@ def make_learner(
     """
     training = restorer.copy().to(device, torch.float32)
     training.network.eval()
-    scored = training.copy() if settings.ema else training
     objective = make_objective(training, settings, distance, device, settings.seed)
+    add_adapters(training.network, settings.adapter_rank, settings.seed)
+    scored = training.copy() if settings.ema else training
     if settings.checkpointing:
         checkpoint_blocks(training.network)  # after the copies: a copied block calls the original's
     trained = {"optimizer": objective.parameters()}
@@ -317,7 +319,7 @@ def _randomness(device: torch.device, *words: object) -> Iterator[None]:
 def _copied(network: nn.Module) -> dict[str, Tensor]:
     return {
         name: tensor.detach().to("cpu", copy=True).contiguous()
-        for name, tensor in network.state_dict().items()
+        for name, tensor in plain_state(network).items()
     }
 
 

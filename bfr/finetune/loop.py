@@ -18,6 +18,7 @@ from ..restore.restorer import Restorer
 from ..runtime.memory import DeviceOutOfMemoryError, is_out_of_memory
 from ..runtime.processes import Share
 from ..runtime.progress import Progress
+from .adapters import plain_state
 from .report import INTERRUPTED, describe
 from .run import Run, prepare
 from .run_folder import RunFolder
@@ -197,7 +198,7 @@ def _result(course: Run, restorer: Restorer, keep_worse: bool, stopped: str) -> 
         tuned.network.load_state_dict(learner.best)
     elif keep_worse:
         best_step = learner.step
-        tuned.network.load_state_dict(learner.scored.network.state_dict())
+        tuned.network.load_state_dict(plain_state(learner.scored.network))
     return Finetuned(
         restorer=tuned,
         improved=bool(learner.best),

@@ -57,10 +57,14 @@ class Batch:
     guess: Tensor | None = None
     corners: Tensor | None = None
 
-    def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
-        values = (getattr(self, one.name) for one in fields(self))
-        return Batch(*(None if value is None else value.to(device) for value in values))  # pyright: ignore[reportArgumentType]
+    def to(self, device: torch.device, *, channels_last: bool = False) -> Batch:
+        """The same on a device, and in the order that half precision is quick in."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        moved = {name: value.to(device) for name, value in values.items() if value is not None}
+        for name in ("lq", "target", "real") if channels_last else ():
+            if name in moved:
+                moved[name] = moved[name].contiguous(memory_format=torch.channels_last)
+        return Batch(**moved)
 
 
 class Objective(ABC):

@@ -24,9 +24,10 @@ from ..records import OnStep
 from ..restore.restorer import Restorer
 from ..runtime.processes import Share
 from ..runtime.progress import Progress
+from .adapters import plain_state
 from .batches import MOST_HELD, TrainingSet
 from .guard import Look, look
-from .identity import as_begun, identify, rates
+from .identity import as_begun, identify, rates, settled
 from .learner import Learner, make_learner
 from .losses import Batch
 from .run_folder import LOSS, SAMPLES, RunFolder
@@ -104,7 +105,7 @@ class Run:
         faces = restored[0][:SHOWN].clone()
         verdict = learner.judge(figures, faces)
         if step and learner.best_validation["step"] == step:
-            folder.keep_best(learner.scored, self.about(step))
+            folder.keep_best(self.plain(self.base), self.about(step))
         folder.add({"step": step, "gain": verdict.gain, **means(figures)})
         picture = strip(self.panel, base=learner.faces["base"], now=faces)
         folder.draw(f"{SAMPLES}/step_{step:06d}.png", picture)
@@ -112,6 +113,12 @@ class Run:
             folder.draw(LOSS, self.plot())
             progress.say(f"step {step} of {self.data.settings.steps}: {verdict.describe()}")
         progress.tell(step, picture)
+
+    def plain(self, base: Restorer) -> Restorer:
+        """The scored restorer on the CPU, as a copy of the base with other weights."""
+        found = base.copy().to("cpu", torch.float32)
+        found.network.load_state_dict(plain_state(self.learner.scored.network))
+        return found
 
     def _restored_by_base(self, on_step: OnStep) -> list[Tensor]:
         base = self.base.copy().to(self.learner.device, torch.float32)
@@ -196,6 +203,7 @@ def prepare(
     """Checks everything that a run needs, and begins or resumes it; arguments as of `finetune`."""
     device = torch.device(device or share.device or restorer.device)
     settings = as_begun(settings, None if resume is False else place.read())
+    settings = settled(settings, restorer, device)
     data = TrainingSet(pairs, settings, clean, restorer.size, damage)
     micros = list(share.of(range(settings.micro_batches)))
     if settings.micro_batches < share.count:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..choices import DISTANCES, PRECISIONS, SCHEDULES
+from ..choices import AUTO, DISTANCES, PRECISIONS, SCHEDULES
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ class FinetuneSettings:
         feature: weight of the features' distance from their codes (codebook).
         learned: share of the samples that are clean faces with learned damage, where both are
             given.
-        precision: "float32", or the type that autocast computes in.
+        precision: "float32", or the type that autocast computes in; "auto" takes bfloat16 where
+            the device has it and the architecture gains by it (`settled`).
+        adapter_rank: rank of low-rank adapters that are trained in place of the weights, for large
+            restorers; 0 trains all weights.
         checkpointing: recompute activations in the backward pass: slower, with less memory.
         held_back: share in [0, 0.5] of the pairs that is scored and not trained with.
         seed: of the order, patches, flips and the discriminator's weights.
@@ -91,6 +94,7 @@ class FinetuneSettings:
     feature: float = 1.0
     learned: float = 0.5
     precision: str = "float32"
+    adapter_rank: int = 0
     checkpointing: bool = False
     held_back: float = 0.1
     seed: int = 0
@@ -101,7 +105,7 @@ class FinetuneSettings:
             ("distance", DISTANCES),
             ("discriminator", DISCRIMINATORS),
             ("schedule", SCHEDULES),
-            ("precision", PRECISIONS),
+            ("precision", (AUTO, *PRECISIONS)),
         ):
             if (value := getattr(self, name)) not in choices:
                 raise InputError(f"{name} must be one of {list(choices)}, got {value!r}.")
@@ -171,6 +175,7 @@ _RANGES = (
     ("code", 0, math.inf),
     ("feature", 0, math.inf),
     ("learned", 0, 1),
+    ("adapter_rank", 0, 1024),
     ("held_back", 0, 0.5),
     ("seed", 0, 2**64 - 1),
 )

@@ -183,7 +183,7 @@ def test_presets(pairs: PairSet, base: Path, tmp_path: Path, given: dict[str, An
 def test_the_steps_can_follow_from_the_time(
     pairs: PairSet, base: Path, tmp_path: Path, given: dict[str, Any], monkeypatch: Any
 ):
-    monkeypatch.setattr(plan, "steps_within", lambda minutes, *_, **__: round(7 * minutes))
+    monkeypatch.setattr(plan, "time_steps", lambda *_, **__: plan.Pace(60 / 7, 0.0))
     words = [pairs.folder, "-o", tmp_path / "run", "--restorer", base, "--minutes", 3]
     assert settings_of(given, *words).steps == 21
     assert run(*words, "--steps", 3) == 2

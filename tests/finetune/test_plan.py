@@ -10,7 +10,14 @@ import torch
 
 from bfr.errors import OutOfMemoryError
 from bfr.finetune import plan
-from bfr.finetune.plan import check_memory, device_bytes, steps_within, training_bytes
+from bfr.finetune.plan import (
+    Pace,
+    check_memory,
+    device_bytes,
+    make_plan,
+    time_steps,
+    training_bytes,
+)
 from bfr.finetune.settings import PRESETS
 from tests.finetune_sets import PLAIN, pairs_folder, tiny_restorer
 
@@ -48,7 +55,28 @@ def test_steps_follow_from_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(plan.time, "perf_counter", lambda: next(now))
     pairs, base = pairs_folder(tmp_path), tiny_restorer()
     before = base.sha256
-    found = steps_within(10, base, pairs, PLAIN, validate_every=48)
-    assert found == (600 - 2 * 48) / (1 + 48 / 48)
-    assert steps_within(0.001, base, pairs, PLAIN) == 1
-    assert tiny_restorer().sha256 == before
+    pace = time_steps(base, pairs, PLAIN, validate_every=48)
+    assert pace == Pace(1 + 48 / 48, 2 * 48)
+    assert pace.steps(10) == (600 - 2 * 48) / 2 and pace.steps(0.001) == 1
+    assert pace.seconds(pace.steps(10)) == 600
+    assert base.sha256 == before
+
+
+def test_the_plan_says_steps_memory_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pairs, base = pairs_folder(tmp_path), tiny_restorer()
+    monkeypatch.setattr(plan, "time_steps", lambda *_, **__: Pace(2.0, 60.0))
+    settings, words = make_plan(base, pairs, PLAIN, minutes=11)
+    assert settings.steps == 300 and "300 steps" in words and "GB" in words and "11" in words
+    assert make_plan(base, pairs, PLAIN)[0] == PLAIN
+    begun = {"step": 7, "run": {"settings": {"steps": 21}}}
+    settings, words = make_plan(base, pairs, PLAIN, minutes=11, state=begun)
+    assert settings.steps == 21 and "7" in words
+    monkeypatch.setattr(plan, "device_bytes", lambda device: 1)
+    with pytest.raises(OutOfMemoryError):
+        make_plan(base, pairs, PLAIN, minutes=11)
+
+
+def test_adapters_need_less_memory():
+    restorer = tiny_restorer()
+    less = training_bytes(restorer, replace(PLAIN, adapter_rank=1))
+    assert 0 < less < training_bytes(restorer, PLAIN)
