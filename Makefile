@@ -15,7 +15,7 @@ HEADLESS := -n auto --dist worksteal -m "not comfyui and not browser and not gpu
 NUMERIC := $(addprefix tests/,damage faces finetune image prior quality restore)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-portable test-modes coverage test-comfyui test-cluster screenshots lint format bench weights clean
+.PHONY: help setup demo test test-portable test-modes coverage test-comfyui test-gpu test-cluster screenshots lint format bench weights clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -47,6 +47,12 @@ test-modes: $(READY) ## run the numeric tests in six modes: three levels of vect
 coverage: $(READY) ## the same as test, with a report of the lines that no test ran
 	$(BIN)/python -m pytest $(HEADLESS) --cov $(ARGS)
 
+test-gpu: $(READY) ## run the tests and benchmarks that need an accelerator; without one they are skipped
+	$(BIN)/python -m pytest -rs -m gpu $(ARGS)
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+		$(BIN)/python -m benchmarks.finetuning --quick --device cuda --precisions bfloat16 float16; \
+	else echo "The benchmarks are skipped: there is no GPU that torch can use."; fi
+
 test-cluster: $(READY) ## run the tests that start a Ray cluster and an object store on this machine
 	$(BIN)/python -m pytest -rs -m cluster $(ARGS)
 
@@ -67,8 +73,9 @@ format: $(READY) ## bring the code into the common style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(READY) ## measure speed and memory
+bench: $(READY) ## measure speed and memory against others, in minutes (compare commits: python -m benchmarks.compare)
 	$(BIN)/python -m benchmarks.speed $(ARGS)
+	$(BIN)/python -m benchmarks.finetuning --quick --steps 4 --precisions bfloat16
 
 weights: $(READY) ## train the embedded weights again, in a day (DATA=/path ARGS=--smoke: in minutes)
 	@test -d "$(DATA)" || { echo "Name the data folder: make weights DATA=/path"; exit 2; }

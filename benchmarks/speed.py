@@ -1,6 +1,6 @@
 """Speed and memory around a face, as ratios to facexlib and to the plain way in the same run.
 
-    python -m benchmarks.speed [--quick] [--threads 1 2] [--json FILE]
+    python -m benchmarks.speed [--quick] [--ours] [--threads 1 2] [--json FILE]
 
 facexlib's FaceRestoreHelper is what GFPGAN, CodeFormer and most packs align and paste with. Each
 case runs in a process of its own, so that its peak memory is its own; the photograph is noise of
@@ -30,6 +30,7 @@ from bfr.restore.load import load_restorer
 from bfr.restore.restorer import restore_faces
 
 from .measure import in_own_process
+from .sampling import PLAIN, call_case
 
 CROP = 512
 _COVERED = 1.3  # sides of a face that its aligned crop covers
@@ -106,8 +107,8 @@ def paste_case(run: Callable[[torch.Tensor, FaceSet], None], case: Case) -> Call
     return lambda: run(photo, faces)
 
 
-def restore_case(batch_size: int, faces: int) -> Callable[[], None]:
-    restorer, crops = load_restorer(), torch.rand(faces, 3, 256, 256)
+def restore_case(batch_size: int, faces: int, precision: str = "auto") -> Callable[[], None]:
+    restorer, crops = load_restorer(precision=precision), torch.rand(faces, 3, 256, 256)
 
     def run() -> None:
         restore_faces(crops, restorer, batch_size=batch_size)
@@ -124,8 +125,9 @@ def detect_case(megapixels: float) -> Callable[[], None]:
     return run
 
 
-def rows(threads: int, quick: bool) -> Iterator[dict[str, Any]]:
-    """A row per case: seconds and MB of ours, and of what it is compared with."""
+def rows(threads: int, quick: bool, alone: bool) -> Iterator[dict[str, Any]]:
+    """A row per case: seconds and MB of ours, and of what it is compared with, unless alone."""
+    nothing = (math.nan, math.nan)
 
     def row(name: str, ours: Any, other: Any, anchor: str) -> dict[str, Any]:
         return {"work": name, "threads": threads, "ours": ours, "other": other, "anchor": anchor}
@@ -133,10 +135,19 @@ def rows(threads: int, quick: bool) -> Iterator[dict[str, Any]]:
     for case in PASTED[: _QUICK if quick else None]:
         mine = in_own_process(paste_case, (ours, case), threads)
         repeats = 3 if case.megapixels < _LARGE else 1  # of what takes a minute
-        theirs = in_own_process(paste_case, (facexlib, case), threads, repeats)
+        theirs = nothing
+        if not alone:
+            theirs = in_own_process(paste_case, (facexlib, case), threads, repeats)
         yield row(f"align and paste {case}", mine, theirs, "facexlib")
     one, eight = (in_own_process(restore_case, (size, 8), threads) for size in (1, 8))
     yield row("restore 8 faces singly, embedded", one, eight, "8 at once")
+    if not alone:
+        exact = in_own_process(restore_case, (1, 8, "float32"), threads)
+        yield row("restore 8 faces singly, auto", one, exact, "float32")
+    if not (alone or quick):
+        half = ("bfloat16", True)
+        calls = [in_own_process(call_case, (way, 512), threads, 2) for way in (half, PLAIN)]
+        yield row("published prior, one call, bfloat16", *calls, "float32")
     small, large = (in_own_process(detect_case, (size,), threads) for size in SEARCHED)
     yield row(f"detect in {SEARCHED[1]:g} MP", large, small, f"{SEARCHED[0]:g} MP")
 
@@ -146,6 +157,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="the small photographs only")
+    parser.add_argument("--ours", action="store_true", help="without what it is compared with")
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args()
@@ -153,7 +165,7 @@ def main() -> None:
     print(f"{'':48}{'threads':>8}{titles}{'anchor':>12}{titles}{'ratio':>7}")
     found = []
     for threads in args.threads:
-        for row in rows(threads, args.quick):
+        for row in rows(threads, args.quick, args.ours):
             found.append(row)
             (seconds, memory), (other, others) = row["ours"], row["other"]
             print(
