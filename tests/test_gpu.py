@@ -19,7 +19,8 @@ from bfr.finetune.loop import finetune
 from bfr.prior.guidance import Guidance
 from bfr.prior.prior import load_prior
 from bfr.prior.sample import sample_targets
-from bfr.restore.restorer import load_restorer, restore_faces
+from bfr.restore.load import load_restorer
+from bfr.restore.restorer import restore_faces
 from bfr.runtime.precision import convert, suited_precision
 from tests.finetune_sets import QUICK, pairs_folder, tiny_restorer
 from tests.portraits import astronaut, only

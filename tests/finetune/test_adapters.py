@@ -12,7 +12,8 @@ import torch
 from bfr.errors import CancelledError, InputError
 from bfr.finetune.adapters import LowRank, add_adapters, load_plain, matrix_shape, plain_state
 from bfr.finetune.loop import finetune
-from bfr.restore.restorer import Restorer, load_restorer
+from bfr.restore.load import load_restorer
+from bfr.restore.restorer import Restorer
 from tests.finetune_sets import QUICK, pairs_folder, tiny_restorer
 from tests.trainable import gfpgan, nafnet, restoreformer, swinir
 
