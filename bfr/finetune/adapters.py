@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,8 +78,8 @@ def plain_state(network: nn.Module) -> dict[str, Tensor]:
     """The state dict of a network with its adapters merged, by the names it had without them."""
     state = dict(network.state_dict())
     for prefix, module in network.named_modules():
-        chains = module.parametrizations if is_parametrized(module) else nn.ModuleDict()
-        for name, chain in chains.items():  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+        chains: Any = module.parametrizations if is_parametrized(module) else {}
+        for name, chain in chains.items():
             if isinstance(chain[0], LowRank):
                 place = f"{prefix}.".removeprefix(".")
                 inside = f"{place}parametrizations.{name}."
