@@ -14,6 +14,7 @@ from bfr.finetune.adapters import LowRank, add_adapters, load_plain, matrix_shap
 from bfr.finetune.loop import finetune
 from bfr.restore.load import load_restorer
 from bfr.restore.restorer import Restorer
+from tests.finetune.test_loop import judge_by_distance
 from tests.finetune_sets import QUICK, pairs_folder, tiny_restorer
 from tests.trainable import gfpgan, nafnet, restoreformer, swinir
 
@@ -62,7 +63,10 @@ def test_weights_as_matrices(shape, expected):
     assert matrix_shape(torch.zeros(shape)) == expected
 
 
-def test_a_run_writes_stock_files_and_resumes_to_the_bit(tmp_path: Path):
+def test_a_run_writes_stock_files_and_resumes_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    judge_by_distance(monkeypatch)
     pairs, base = pairs_folder(tmp_path / "pairs"), tiny_restorer()
 
     def tune(run: str, stop: int = -1):
