@@ -22,6 +22,8 @@ from .recipe import add_recipe, recipe_of
 from .report import DONE, SOME_FAILED, say, tell
 
 if TYPE_CHECKING:
+    import torch
+
     from ..damage.learned import LearnedDamage
     from ..faces.identity import Identity
     from ..finetune.loop import Finetuned
