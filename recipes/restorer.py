@@ -208,9 +208,8 @@ def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = Fa
         if len(learned) % 50 == 0:
             log.info("critic %.3f", sum(learned[-50:]) / 50)
         share = args.share * min(1.0, (step + len(learned)) / CRITIC_FIRST)
-        return errors(restored, clean) + balanced(
-            restored, lambda x: errors(x, clean), lambda x: -critic(x).mean(), share
-        )
+        wrong = errors(restored, clean)
+        return wrong + balanced(restored, wrong, lambda x: -critic(x).mean(), share)
 
     learned: list[float] = []
     limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}

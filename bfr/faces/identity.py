@@ -73,11 +73,13 @@ class Identity(NetworkHandle):
     scale: float = 1.0
     differentiable: bool = True
 
-    def embed(self, crops: Tensor) -> Tensor:
+    def embed(self, crops: Tensor, blur: float = 0.0) -> Tensor:
         """The embeddings of aligned faces; carries gradients if ``differentiable``.
 
         Args:
             crops: B×3×S×S RGB in [0, 1], aligned by `align_faces` at any size.
+            blur: standard deviation of a Gaussian that they are seen through, as a share of
+                their sides; 0 for none.
 
         Returns:
             B×D on the network's device, whose Euclidean distances count, on dlib's scale.
@@ -91,7 +93,7 @@ class Identity(NetworkHandle):
                 f"Faces must be aligned and square, got {crops.shape[-1]}×{crops.shape[-2]} "
                 "pixels. Align the faces first."
             )
-        matrices = _windows(crops.shape[-1], self.size or CHIP, self.template)
+        matrices = _windows(crops.shape[-1], self.size or CHIP, self.template, blur)
         rows, columns = (matrix.to(self.device, torch.float32) for matrix in matrices)
         parts = [
             self.network(rows @ part.to(self.device, torch.float32) @ columns.mT)
@@ -190,16 +192,8 @@ def identity_loss(
         )
     with torch.autocast(faces.device.type, enabled=False):
         with torch.no_grad():
-            wanted = identity.embed(_blurred(reference.float(), blur))
-        return (identity.embed(_blurred(faces.float().clamp(0, 1), blur)) - wanted).abs().mean()
-
-
-def _blurred(faces: Tensor, share: float) -> Tensor:
-    deviation = share * faces.shape[-1]
-    if not deviation:
-        return faces
-    side = 2 * math.ceil(3 * deviation) + 1
-    return gaussian_blur2d(faces, (side, side), (deviation, deviation), "reflect")
+            wanted = identity.embed(reference, blur)
+        return (identity.embed(faces.float().clamp(0, 1), blur) - wanted).abs().mean()
 
 
 def readable(landmarks: Tensor) -> Tensor:
@@ -221,18 +215,24 @@ def readable(landmarks: Tensor) -> Tensor:
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # ComfyUI's nodes run in it; the matrices also serve training
-def _windows(size: int, chip: int, template: Sequence[Sequence[float]]) -> tuple[Tensor, Tensor]:
+def _windows(
+    size: int, chip: int, template: Sequence[Sequence[float]], blur: float
+) -> tuple[Tensor, Tensor]:
     """The chip×size matrices that cut a network's picture out of an aligned crop: rows, columns.
 
     The crop's and the network's templates differ in scale and place; the best least-squares fit
-    without rotation is a separable resampling.
+    without rotation is a separable resampling. So is the blur before it.
     """
     source = face_template(size)
     target = torch.tensor(template, dtype=torch.float64)
     centred = source - source.mean(0), target - target.mean(0)
     scale = float((centred[0] * centred[1]).sum() / centred[0].square().sum())
     shift = (target.mean(0) - scale * source.mean(0)).tolist()
-    return _resampling(size, chip, scale, shift[1]), _resampling(size, chip, scale, shift[0])
+    rows, columns = (_resampling(size, chip, scale, start) for start in reversed(shift))
+    if not blur:
+        return rows, columns
+    blurring = _blurring(size, blur * size)
+    return rows @ blurring, columns @ blurring
 
 
 def _resampling(size: int, chip: int, scale: float, shift: float) -> Tensor:
@@ -242,6 +242,13 @@ def _resampling(size: int, chip: int, scale: float, shift: float) -> Tensor:
     away = (places[:, None].clamp(0, size - 1) - torch.arange(size, dtype=torch.float64)).abs()
     weights = (1 - away / reach).clamp(min=0)
     return weights / weights.sum(1, keepdim=True)
+
+
+def _blurring(size: int, deviation: float) -> Tensor:
+    """A size×size matrix that blurs an axis, its edges mirrored."""
+    side = 2 * math.ceil(3 * deviation) + 1
+    axis = torch.eye(size, dtype=torch.float64)[None, None]
+    return gaussian_blur2d(axis, (side, 1), (deviation, deviation), "reflect")[0, 0]
 
 
 class _ArcFace(nn.Module):

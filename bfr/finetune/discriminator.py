@@ -132,7 +132,7 @@ class DetailDiscriminator(nn.Module):
 
 def balanced(
     images: Tensor,
-    others: Callable[[Tensor], Tensor],
+    others: Tensor,
     adversarial: Callable[[Tensor], Tensor],
     share: float,
 ) -> Tensor:
@@ -143,22 +143,22 @@ def balanced(
     adaptive weight of Esser et al., "Taming Transformers" (CVPR 2021, eq. 7).
 
     Args:
-        images: B×3×H×W, of which the losses are taken.
-        others: the sum of the other losses of images, a mean over them.
+        images: B×3×H×W, of which the losses are taken; in float32, which loses no gradients.
+        others: the sum of the other losses of images, a mean over them; its graph is kept.
         adversarial: the adversarial loss of images, a mean over them.
         share: of the norms.
 
     Returns:
         A scalar of the value ``share · adversarial(images)``.
     """
-    leaf = images.detach().float().requires_grad_()
+    leaf = images.detach().requires_grad_()
     kind = images.device.type
     # These gradients are not scaled, so float16 would lose them; bfloat16 does not.
     half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
     with torch.autocast(kind, torch.bfloat16, enabled=half):
         value = adversarial(leaf)
     with torch.autocast(kind, enabled=False):
-        (wanted,) = torch.autograd.grad(others(leaf), leaf)
+        (wanted,) = torch.autograd.grad(others, images, retain_graph=True)
         (pulled,) = torch.autograd.grad(value, leaf)
     norms = [gradient.flatten(1).norm(dim=1) for gradient in (wanted, pulled)]
     scale = share * norms[0] / norms[1].clamp(min=1e-12)

@@ -20,6 +20,7 @@ from torch.optim import AdamW
 
 from ..errors import LossError
 from ..quality.perceptual import Distance
+from ..restore.norms import fuse_norms
 from ..restore.restorer import Restorer
 from ..runtime.processes import Share
 from .adapters import add_adapters, load_plain, plain_state
@@ -44,6 +45,7 @@ class Learner:
         scaler: of the losses, for float16.
         settings: the recipe.
         device: where it learns.
+        channels_last: the order in memory that the faces are given in.
         step: steps done.
         validations: each one's step, figures and verdict, the base's first.
         best: the weights of the best restorer; empty while that is the base.
@@ -58,6 +60,7 @@ class Learner:
     scaler: GradScaler
     settings: FinetuneSettings
     device: torch.device
+    channels_last: bool = False
     step: int = 0
     validations: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -108,7 +111,7 @@ class Learner:
         part = share.count / self.settings.micro_batches
         losses: dict[str, Tensor] = {}
         for number, batch in batches:
-            batch = batch.to(self.device, channels_last=self.settings.precision in _LOWER)
+            batch = batch.to(self.device, channels_last=self.channels_last)
             with _randomness(self.device, self.settings.seed, self.step, number):
                 with self._autocast():
                     terms, restored = self.objective.terms(batch)
@@ -273,6 +276,7 @@ def make_learner(
     """
     training = restorer.copy().to(device, torch.float32)
     training.network.eval()
+    fused = fuse_norms(training.network)
     objective = make_objective(training, settings, distance, device, settings.seed)
     add_adapters(training.network, settings.adapter_rank, settings.seed)
     scored = training.copy() if settings.ema else training
@@ -292,7 +296,8 @@ def make_learner(
         for name, parameters in trained.items()
     }
     scaler = GradScaler(device.type, enabled=settings.precision == "float16")
-    return Learner(training, scored, objective, optimizers, scaler, settings, device)
+    ordered = fused > 0 or settings.precision in _LOWER
+    return Learner(training, scored, objective, optimizers, scaler, settings, device, ordered)
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from ..image.plots import curves
 from ..pairs.folder import PairSet
 from ..quality.perceptual import load_distance
 from ..records import OnStep
+from ..restore.norms import fuse_norms
 from ..restore.restorer import Restorer
 from ..runtime.processes import Share
 from ..runtime.progress import Progress
@@ -122,6 +123,7 @@ class Run:
 
     def _restored_by_base(self, on_step: OnStep) -> list[Tensor]:
         base = self.base.copy().to(self.learner.device, torch.float32)
+        fuse_norms(base.network)  # as the learner's, or a resumed run would differ by rounding
         return restore(base, self.panel, on_step)
 
     def is_save_due(self, every: int) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from bfr.errors import (
@@ -95,6 +96,15 @@ def test_behind_a_blur_the_loss_asks_for_no_fine_grid(identity: Identity, faces:
         return float(power[..., 64:192, :].sum() / power.sum())  # periods of less than 4 pixels
 
     assert 0 < 100 * finest(2 / 256) < finest(0)
+
+
+def test_the_blur_is_a_gaussian_of_the_picture(identity: Identity, faces: Tensor):
+    deviation = 2 / 256 * faces.shape[-1]
+    side = 2 * math.ceil(3 * deviation) + 1
+    blurred = gaussian_blur2d(faces, (side, side), (deviation, deviation), "reflect")
+    seen = identity.embed(faces, 2 / 256)
+    torch.testing.assert_close(seen, identity.embed(blurred), atol=1e-4, rtol=0)
+    assert (seen - identity.embed(faces)).abs().max() > 1e-3
 
 
 def test_what_cannot_be_compared_is_absent_and_not_zero(identity: Identity, faces: Tensor):

@@ -152,7 +152,7 @@ def test_an_adversary_is_held_at_its_share():
     for size in (1e-3, 1e3):
         loss = balanced(
             images,
-            lambda x: (2 * sizes * x[:, 0]).sum(),
+            (2 * sizes * images[:, 0]).sum(),
             lambda x, size=size: size * (x[:, 1].sum() + 1),
             0.25,
         )
