@@ -75,7 +75,7 @@ format: $(READY) ## bring the code into the common style
 
 bench: $(READY) ## measure speed and memory against others, in minutes (compare commits: python -m benchmarks.compare)
 	$(BIN)/python -m benchmarks.speed $(ARGS)
-	$(BIN)/python -m benchmarks.finetuning --quick --steps 4 --precisions bfloat16
+	$(BIN)/python -m benchmarks.finetuning --quick --steps 4 --precisions auto
 
 weights: $(READY) ## train the embedded weights again, in a day (DATA=/path ARGS=--smoke: in minutes)
 	@test -d "$(DATA)" || { echo "Name the data folder: make weights DATA=/path"; exit 2; }

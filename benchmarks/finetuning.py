@@ -1,15 +1,15 @@
 """Steps a second and peak memory of fine-tuning, against a plain float32 loop in one run.
 
     python -m benchmarks.finetuning [--restorer FILE] [--patch 128] [--batch 4]
-                                    [--channels 16] [--steps 6] [--precisions float32 bfloat16]
+                                    [--steps 6] [--precisions float32 bfloat16]
                                     [--quick] [--device cpu] [--threads N] [--json FILE]
 
 The baseline is the loop that anyone would write: the whole batch at once, in float32, from
 memory, with nothing read, scored, checked or written. Ours is `bfr.finetune.loop` itself on a
-pairs folder of noise. A step's time is the median of those after the first. Each case runs in a
-process of its own, so that its peak memory is its own: on a CPU what it is above that with the
-restorer loaded, on a GPU that of all tensors. Random weights or noise instead of faces change
-neither.
+pairs folder of noise. A step's time is the median of those after the first: of the wall's clock,
+or with one thread of a CPU that of its own work. Each case runs in a process of its own, so that
+its peak memory is its own: on a CPU what it is above that with the restorer loaded, on a GPU that
+of all tensors. Random weights or noise instead of faces change neither.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from bfr.pairs.writer import PairWriter, write_pair
 from bfr.quality.perceptual import load_distance
 from bfr.restore.load import load_restorer
 
+from .measure import clock_for
+
 _PAIRS = 12
 Figures = tuple[float, float]
 """Seconds a step, and the peak memory in MB."""
@@ -47,14 +49,16 @@ Figures = tuple[float, float]
 class Clock:
     """Times steps and remembers how much memory there was before them."""
 
-    def __init__(self, device: str) -> None:
-        self.device, self.start, self.ticks = device, _resident(), [time.perf_counter()]
+    def __init__(self, device: str, threads: int) -> None:
+        self.device, self.start = device, _resident()
+        self.now = clock_for(threads) if device == "cpu" else time.perf_counter
+        self.ticks = [self.now()]
 
     def tick(self) -> None:
         """A step is done."""
         if self.device != "cpu":
             torch.cuda.synchronize(self.device)
-        self.ticks.append(time.perf_counter())
+        self.ticks.append(self.now())
 
     def figures(self) -> Figures:
         if self.device == "cpu":
@@ -69,7 +73,7 @@ def plain_case(
 ) -> Figures:
     """The baseline."""
     torch.set_num_threads(threads)
-    restorer, clock = load_restorer(path), Clock(device)
+    restorer, clock = load_restorer(path), Clock(device, threads)
     restorer.to(device).network.train()
     objective = make_objective(restorer, settings, load_distance("pyramid"), device, 0)
     networks = [objective.parameters()]
@@ -78,13 +82,15 @@ def plain_case(
     optimizers = [torch.optim.AdamW(parameters, settings.lr) for parameters in networks]
     side = settings.patch or size
     lq, target = (torch.rand(settings.batch, 3, side, side, device=device) for _ in range(2))
+    guess = torch.rand(settings.batch, 3, size, size, device=device)
+    batch = Batch(lq, target, None, guess, torch.zeros(settings.batch, 2, dtype=torch.long))
     for _ in range(settings.steps):
         for optimizer in optimizers:
             optimizer.zero_grad()
-        terms, restored = objective.terms(Batch(lq, target))
+        terms, restored = objective.terms(batch)
         torch.stack(list(terms.values())).sum().backward()
         if objective.discriminator is not None and restored is not None:
-            critic = objective.critic_terms(Batch(lq, target), restored)
+            critic = objective.critic_terms(batch, restored)
             torch.stack(list(critic.values())).sum().backward()
         for optimizer in optimizers:
             optimizer.step()
@@ -97,12 +103,12 @@ def tuned_case(
 ) -> Figures:
     """The loop of the package, from the end of the first validation to the last step."""
     torch.set_num_threads(threads)
-    restorer, clock, last = load_restorer(path), Clock(device), 0
+    restorer, clock, last = load_restorer(path), Clock(device, threads), 0
 
     def on_step(done: int, total: int, preview: Tensor | None) -> None:
         nonlocal last
         if preview is not None and done == 0:
-            clock.ticks = [time.perf_counter()]
+            clock.ticks = [clock.now()]
         if done > last:
             last = done
             clock.tick()
@@ -149,28 +155,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--restorer", type=Path, help="weights; default: the embedded ones")
-    parser.add_argument("--patch", type=int, default=128, help="0: whole faces")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--channels", type=int, default=16, help="of the discriminator")
+    parser.add_argument("--patch", type=int, help="default: whole faces")
+    parser.add_argument("--batch", type=int, help="default: the preset's")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--precisions", nargs="+", default=["float32"])
     parser.add_argument("--quick", action="store_true", help="only the loop in each precision")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args()
     restorer = load_restorer(args.restorer)
     size = restorer.size or 512
+    preset = PRESETS[preset_for(restorer)]
+    batch = args.batch or preset.batch
     settings = replace(
-        PRESETS[preset_for(restorer)],
+        preset,
         steps=args.steps,
-        batch=args.batch,
-        micro_batch=max(args.batch // 2, 1),
-        patch=args.patch or None,
-        discriminator_channels=args.channels,
+        batch=batch,
+        micro_batch=max(batch // 2, 1),
+        patch=args.patch,
         distance="pyramid",
-        identity=0.0,  # the plain loop has none
-        precision="float32",
     )
     found = ways(settings, args.precisions)
     if args.quick:
