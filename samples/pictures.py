@@ -140,13 +140,17 @@ def damages() -> Panels:
     return {kind: face("grace_hopper", kind)[0] for kind in kinds}
 
 
-def pseudo_target() -> Panels:
-    """With what the workflow tune_guidance takes."""
-    before = face("eileen_collins", "low resolution")
-    guess = restore_faces(before, restorer())
+def repainting() -> SampleSettings:
+    """How the workflow face_tune_1_guidance samples."""
     constraint = Constraint(factor=8, start=60, stop=40)
     settings = SampleSettings(constraint=constraint, sampler="dpm-solver++", calls=15)
-    sampled = sample_targets(guess, prior(), for_prior(settings, prior()))
+    return for_prior(settings, prior())
+
+
+def pseudo_target() -> Panels:
+    before = face("eileen_collins", "low resolution")
+    guess = restore_faces(before, restorer())
+    sampled = sample_targets(guess, prior(), repainting())
     panels = {"damaged": before, "guess": guess, "low-pass reference": sampled.reference}
     return {name: image[0] for name, image in (panels | {"target": sampled.targets}).items()}
 
