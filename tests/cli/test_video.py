@@ -77,7 +77,17 @@ def test_frames_are_restored_in_the_order_of_their_numbers(
     images = json.loads(report.read_text("utf-8"))["images"]
     assert [Path(image["path"]).name for image in images] == list(NAMES)
     assert [len(image["faces"]) for image in images] == [1, 1, 1, 0]
+    (face,) = images[0]["faces"]
+    assert face["person"] == 1 and 0 <= face["restored_share"] <= 1 and "identity_distance" in face
     assert "1 face followed" in capsys.readouterr().err
+
+
+def test_a_person_needs_a_network_that_knows_people(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    options = ("-o", tmp_path / "out", "--recognizer", "none", "--person", folder / NAMES[0])
+    assert run("video", folder, *options) == 2
+    assert "recognition network" in capsys.readouterr().err
 
 
 def test_chunks_do_not_change_the_files(folder: Path, tmp_path: Path):

@@ -14,6 +14,7 @@ from PIL import Image
 from tests.comfyui import prompts
 from tests.comfyui.prompts import node, only
 from tests.comfyui.server import PACK, PromptRefused, Server
+from tests.onnx_files import arcface_file
 
 pytestmark = pytest.mark.comfyui
 
@@ -237,6 +238,56 @@ def test_select_by_a_photograph_of_the_person(server: Server):
     assert "must show a face, got none" in result.error["exception_message"]
     del prompt["select"]["inputs"]["image"]
     assert "Connect the image" in server.run(prompt).error["exception_message"]
+
+
+def test_a_recognizer_is_chosen_in_the_nodes(server: Server):
+    """A network that finds everybody alike."""
+    folder = server.base / "models" / "insightface"
+    (folder / "models" / "any").mkdir(parents=True, exist_ok=True)
+    name = "models/any/alike.onnx"
+    arcface_file(folder / name)
+    arcface_file(folder / "models" / "any" / "det_10g.onnx", size=640)
+    info = server.get("/object_info/BFR_LoadFaceRecognizer")["BFR_LoadFaceRecognizer"]
+    options = info["input"]["required"]["recognizer_name"][1]["options"]
+    assert name in options and "embedded default" in options
+    assert not [option for option in options if "det_10g" in option], "it finds faces"
+    prompt = {
+        "photo": prompts.example(damage="none"),
+        "other": prompts.example("eileen_collins.jpg", damage="none"),
+        "detect": node("BFR_DetectFaces", image=["photo", 0], score=0.5, min_size=0),
+        "alike": node("BFR_LoadFaceRecognizer", recognizer_name=name, download=False),
+        "select": node(
+            "BFR_SelectFaces",
+            faces=["detect", 0], sort="size", indices="", limit=0, min_size=0, max_size=0,
+            min_score=0.0, image=["photo", 0], person=["other", 0], recognizer=["alike", 0],
+        ),
+        "count": prompts.show("select", 1),
+        "restore": prompts.restore_photo("photo", recognizer=["alike", 0], keep_person=0.5),
+        "report": prompts.show("restore", 3),
+    }  # fmt: skip
+    result = server.run(prompt)
+    assert result.succeeded, result.messages
+    assert result.output("count")["text"][0] == "1"
+    assert "identity 0.0" in result.output("report")["text"][0]
+
+
+def test_a_missed_face_is_painted_over(server: Server):
+    prompt = {
+        "photo": prompts.example(damage="none"),
+        "paint": node("SolidMask", value=1.0, width=180, height=180),
+        "blank": node("SolidMask", value=0.0, width=400, height=400),
+        "mask": node(
+            "MaskComposite",
+            destination=["blank", 0], source=["paint", 0], x=110, y=70, operation="add",
+        ),
+        "detect": node(
+            "BFR_DetectFaces", image=["photo", 0], score=1.0, min_size=0, painted=["mask", 0]
+        ),
+        "report": prompts.show("detect", 4),
+    }  # fmt: skip
+    result = server.run(prompt)
+    assert result.succeeded, result.messages
+    assert result.output("report")["text"][0].startswith("1 face\nbox 1: face 1")
 
 
 def test_select_by_number_mask_and_limit(server: Server):
