@@ -51,21 +51,21 @@ def aligned(name: str, size: int, height: int = 305) -> dict[str, Node]:
 
 SIMPLE = Template(
     360,
-    848,
+    960,
     [
         Column(310, {
-            "photo": photo(OLD, 320),
-            "report": text("restore", 3, 140, "What was found"),
-            "save": Node("SaveImage", 280, {
+            "photo": photo(OLD, 380),
+            "report": text("restore", 3, 160, "What was found"),
+            "save": Node("SaveImage", 312, {
                 "images": Output("restore"), "filename_prefix": "restored"}, "Save the result"),
         }),
         Column(340, {
             "restorer": restorer(),
-            "restore": Node("BFR_RestorePhoto", 649, {
+            "restore": Node("BFR_RestorePhoto", 761, {
                 "image": Output("photo"), "restorer": Output("restorer")}),
         }),
         Column(560, {
-            "compare": compare(Output("photo"), Output("restore"), 848),
+            "compare": compare(Output("photo"), Output("restore"), 960),
         }),
     ],
     [("photo", "image"), ("restore", "strength"), ("restore", "lock")],
@@ -77,9 +77,9 @@ UPSCALE = Template(
     848,
     [
         Column(310, {
-            "photo": photo(SMALL, 335),
+            "photo": photo(SMALL, 323),
             "restorer": restorer(),
-            "save": Node("SaveImage", 260, {
+            "save": Node("SaveImage", 272, {
                 "images": Output("restore"), "filename_prefix": "restored"}, "Save the result"),
         }),
         Column(340, {
@@ -102,10 +102,10 @@ STEPS = Template(
             "overlay": picture("detect", 1, 312, "Faces found, numbered"),
         }, "1  Find"),
         Column(300, {
-            "select": Node("BFR_SelectFaces", 274, {"faces": Output("detect")}),
+            "select": Node("BFR_SelectFaces", 345, {"faces": Output("detect")}),
             "align": Node("BFR_AlignFaces", 120, {
                 "image": Output("photo"), "faces": Output("select")}),
-            "crops": picture("align", 0, 438, "The faces, aligned"),
+            "crops": picture("align", 0, 367, "The faces, aligned"),
         }, "2  Choose and align"),
         Column(320, {
             "restorer": restorer(),
