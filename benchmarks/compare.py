@@ -4,7 +4,8 @@
 
 The second commit is HEAD where it is not given; "." is the working tree. Each commit is checked out
 into a temporary folder, and `benchmarks.speed --quick` of this tree measures both, so that the
-yardstick is the same. A ratio above 1 says that the second commit is quicker, or needs less memory.
+yardstick is the same; it reaches back as far as the names at the front door (`bfr`). A ratio above
+1 says that the second commit is quicker, or needs less memory.
 """
 
 from __future__ import annotations

@@ -21,17 +21,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from bfr.faces.align import align_faces
-from bfr.faces.detect import detect_faces
-from bfr.faces.paste import paste_faces
-from bfr.faces.retinaface import load_detector
+from bfr import (  # by the front door, so that earlier commits can be measured too
+    align_faces,
+    detect_faces,
+    load_detector,
+    load_restorer,
+    paste_faces,
+    restore_faces,
+)
 from bfr.image.geometry import face_template
 from bfr.records import Face, FaceSet
-from bfr.restore.load import load_restorer
-from bfr.restore.restorer import restore_faces
 
 from .measure import in_own_process
-from .sampling import PLAIN, call_case
 
 CROP = 512
 _COVERED = 1.3  # sides of a face that its aligned crop covers
@@ -148,6 +149,8 @@ def rows(threads: int, quick: bool, alone: bool) -> Iterator[dict[str, Any]]:
         exact = in_own_process(restore_case, (1, 8, "float32"), threads)
         yield row("restore 8 faces singly, auto", one, exact, "float32")
     if not (alone or quick):
+        from .sampling import PLAIN, call_case
+
         half = in_own_process(call_case, (("bfloat16", True), 512), threads, 2)
         exact = in_own_process(call_case, (PLAIN, 512), threads, 2)
         yield row("published prior, one call, bfloat16", half, exact, "float32")
