@@ -273,10 +273,10 @@ TRAIN = Template(
             "strip": picture("tune", 3, 266, "Held-back faces"),
         }, "2  Review: click the pairs to leave out"),
         Column(400, {
-            "tune": Node("BFR_FinetuneRestorer", 860, {
+            "tune": Node("BFR_FinetuneRestorer", 945, {
                 "pairs": Output("review"), "restorer": Output("restorer"),
                 "run_name": "face_example", "preset": "quick demo"}),
-            "better": text("tune", 1, 326, "Is it better?"),
+            "better": text("tune", 1, 241, "Is it better?"),
         }, "3  Fine-tune"),
         Column(480, {
             "photo": photo(NOISY, 320, "Another photograph"),

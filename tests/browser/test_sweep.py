@@ -31,7 +31,6 @@ REMOVE = "(ids) => ids.forEach((id) => app.graph.remove(app.graph.getNodeById(id
 def test_a_click_copies_the_settings(editor):
     *_, sweep, _, sampler, other = make(editor, NODES, LINKS)
     status, cells = editor.locator(STATUS), editor.locator(CELLS)
-    toasts = editor.locator(".p-toast-message")
     assert "Run to see the grid" in status.inner_text()
     before = values(editor, sampler, *COPIED)
     run(editor)
@@ -43,7 +42,7 @@ def test_a_click_copies_the_settings(editor):
     cells.nth(1).click()
     assert values(editor, sampler, *COPIED) == [8, 2, 8, "ddim"]
     assert values(editor, other, *COPIED) == before, "the one with the sweep's crops is meant"
-    assert "Copied to Sample Pseudo Targets" in toasts.last.inner_text()
+    editor.get_by_text("Copied to Sample Pseudo Targets").last.wait_for()
     cells.nth(1).press("ArrowLeft")
     editor.keyboard.press("Enter")
     assert values(editor, sampler, *COPIED) == [4, 2, 8, "ddim"]
@@ -52,9 +51,9 @@ def test_a_click_copies_the_settings(editor):
         settle(editor, sampler, dict(zip(COPIED, copied, strict=True)))
 
     cells.nth(2).dispatch_event("click")  # it is said to be disabled
-    assert "stop must be below start" in toasts.last.inner_text()
+    editor.get_by_text("stop must be below start").last.wait_for()
     assert values(editor, sampler, *COPIED) == before
     editor.evaluate(REMOVE, [sampler, other])
     cells.nth(0).click()
-    assert "Add a Sample Pseudo Targets node" in toasts.last.inner_text()
+    editor.get_by_text("Add a Sample Pseudo Targets node").last.wait_for()
     assert values(editor, sweep, "stop") == [4], "the sweep itself is left alone"
