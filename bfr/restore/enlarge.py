@@ -36,6 +36,7 @@ MOST_PIXELS = 16_000_000
 _ENOUGH = 0.8  # of the restorer's size: a face that has this share of it gains no more
 _BYTES = 64  # a pixel of the result: the copies that enlarging and pasting hold at their peak
 _LOBES = 3  # of Lanczos' kernel
+_STRIP = 128  # rows that are resampled at once
 
 
 def check_factor(factor: int | str) -> None:
@@ -185,16 +186,26 @@ def resample(images: Tensor, factor: int) -> Tensor:
 
 
 def _lanczos(images: Tensor, factor: int) -> Tensor:
-    """Lanczos' resampling along both axes, by one filter for each place between two pixels."""
+    """Lanczos' resampling along both axes, by one filter for each place between two pixels.
+
+    It is done in strips: all at once, convolutions take ten times the memory of their result.
+    """
     offsets = torch.arange(-_LOBES, _LOBES + 1, dtype=torch.float64)
     places = (torch.arange(factor, dtype=torch.float64)[:, None] + 0.5) / factor - 0.5
     distance = places - offsets
     weights = torch.sinc(distance) * torch.sinc(distance / _LOBES) * (distance.abs() < _LOBES)
     weights = (weights / weights.sum(1, keepdim=True)).to(images)[:, None]
     count, channels, height, width = images.shape
-    planes = images.reshape(count * channels, 1, height, width)
-    planes = F.conv2d(F.pad(planes, (0, 0, _LOBES, _LOBES), "replicate"), weights[..., None])
-    planes = planes.transpose(1, 2).reshape(-1, 1, factor * height, width)
-    planes = F.conv2d(F.pad(planes, (_LOBES, _LOBES, 0, 0), "replicate"), weights[..., None, :])
-    planes = planes.movedim(1, -1).reshape(count, channels, factor * height, factor * width)
-    return planes
+    large = images.new_empty(count * channels, factor * height, factor * width)
+    for plane, result in zip(images.reshape(-1, 1, 1, height, width), large, strict=True):
+        for top in range(0, height, _STRIP):
+            bottom = min(height, top + _STRIP)
+            first, last = max(0, top - _LOBES), min(height, bottom + _LOBES)
+            beyond = (0, 0, _LOBES - (top - first), _LOBES - (last - bottom))
+            part = F.pad(plane[..., first:last, :], beyond, "replicate")
+            part = F.conv2d(part, weights[..., None])
+            part = part.transpose(1, 2).reshape(1, 1, -1, width)
+            part = F.pad(part, (_LOBES, _LOBES, 0, 0), "replicate")
+            part = F.conv2d(part, weights[..., None, :])
+            result[factor * top : factor * bottom] = part.movedim(1, -1).reshape(-1, factor * width)
+    return large.view(count, channels, factor * height, factor * width)

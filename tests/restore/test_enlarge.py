@@ -84,6 +84,13 @@ def test_resampling_keeps_places_and_flat_areas(factor: int):
     torch.testing.assert_close(enlarge(flat, 2), torch.full((1, 3, 16, 18), 0.3))
 
 
+def test_strips_leave_no_seam(monkeypatch: pytest.MonkeyPatch):
+    image = torch.rand(2, 3, 41, 23, generator=torch.Generator().manual_seed(0))
+    whole = resample(image, 3)
+    monkeypatch.setattr("bfr.restore.enlarge._STRIP", 10)
+    torch.testing.assert_close(resample(image, 3), whole, atol=1e-5, rtol=0)
+
+
 def test_a_factor_of_one_changes_nothing():
     images = torch.rand(1, 3, 8, 9)
     assert torch.equal(enlarge(images, 1, Nearest(4)), images)
