@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..bfr.damage.degrade import degrade_faces
+from ..bfr.damage.scratches import draw_scratches
 from ..bfr.errors import InputError
 from ..bfr.files.photos import read_photo
 from ..bfr.files.whole import copy_file
@@ -18,12 +20,14 @@ from .degrade import chosen_damage, damage_input
 
 FOLDER = Path(__file__).resolve().parents[1] / "samples"
 ALBUM = "face_example_album"
+SCRATCHED = "scratches"
 # What the workflows begin with, by names in the input folder: the photograph, damage and seed.
 EXAMPLES = {
     "face_example_old_photo.png": ("grace_hopper.jpg", "faded print", 7),
     "face_example_small_photo.png": ("eileen_collins.jpg", "low resolution", 7),
     "face_example_noisy_photo.png": ("grace_hopper.jpg", "camera noise ISO 3000", 7),
     "face_example_clean_photo.png": ("eileen_collins.jpg", "none", 7),
+    "face_example_scratched_photo.png": ("grace_hopper.jpg", SCRATCHED, 3),
     **{
         f"{ALBUM}/{number}.png": ("eileen_collins.jpg", "camera noise ISO 3000", number)
         for number in range(1, 7)
@@ -60,9 +64,17 @@ def write_examples(folder: Path) -> int:
             photo, damage, seed = EXAMPLES[name]
             target.parent.mkdir(parents=True, exist_ok=True)
             clean = read_photo(FOLDER / photo)
-            damaged = degrade_faces(clean.pixels, chosen_damage(damage), seed)
+            damaged = _damaged(clean.pixels, damage, seed)
             write_photo(target, replace(clean, pixels=damaged.clamp(0, 1)))
     return len(missing)
+
+
+def _damaged(pixels: Tensor, damage: str, seed: int) -> Tensor:
+    """A photograph with a damage of `chosen_damage`; scratched, it has faded, too."""
+    if damage != SCRATCHED:
+        return degrade_faces(pixels, chosen_damage(damage), seed)
+    faded = degrade_faces(pixels, chosen_damage("faded print"), seed)
+    return draw_scratches(faded.clamp(0, 1), seed)
 
 
 class LoadExamplePhoto(io.ComfyNode):

@@ -69,4 +69,5 @@ class FaceRestorationExtension(ComfyExtension):
             repair.RepairScratches,
             degrade.LearnDamage,
             loaders.LoadFaceRecognizer,
+            repair.FindScratches,
         ]

@@ -25,6 +25,8 @@ from ..bfr.records import OnStep
 from ..bfr.restore.background import BackgroundRestorer, check_cleaner, load_background
 from ..bfr.restore.load import from_spandrel
 from ..bfr.restore.restorer import Restorer
+from ..bfr.restore.scratches import ScratchFinder
+from ..bfr.restore.scratches import load_scratch_finder as read_scratch_finder
 
 _PREVIEW_SIDE = 512
 _FACE_BYTES = 6 * 64 * 512 * 512 * 4  # six float32 layers of 64 channels at 512 px
@@ -200,6 +202,23 @@ def load_recognizer(recognizer: ManagedIdentity | None = None) -> ManagedIdentit
     recognizer = recognizer or manage_identity(load_identity())
     load(recognizer)
     return recognizer
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ManagedScratchFinder(ScratchFinder):
+    """A network that finds scratches, which ComfyUI manages."""
+
+    patcher: ModelPatcher
+
+
+def load_scratch_finder() -> ManagedScratchFinder:
+    """The embedded network that finds scratches, on the computing device."""
+    finder = read_scratch_finder()
+    managed = ManagedScratchFinder(
+        **_fields(finder, ScratchFinder), patcher=patcher(finder.network)
+    )
+    load(managed)
+    return managed
 
 
 def load(*managed: Managed | None, faces: int = 0, needed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""The node that repairs scratched prints."""
+"""The nodes that find and repair the scratches of prints."""
 
 from __future__ import annotations
 
@@ -7,8 +7,73 @@ from comfy_api.latest import io
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.restore.load import load_restorer
 from ..bfr.restore.repair import repair_scratches
+from ..bfr.restore.scratches import MIN_SIZE, find_scratches, mark_scratches
 from . import memory, schemas
-from .convert import mask_to_core, to_comfy, to_core
+from .convert import mask_to_comfy, mask_to_core, to_comfy, to_core
+
+
+class FindScratches(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="BFR_FindScratches",
+            display_name="Find Scratches",
+            category=schemas.RESTORE,
+            description="Marks the scratches, folds, tears, dust and fibres of a photograph, for "
+            "Repair Scratches or any inpainting.",
+            search_aliases=["scratch mask", "scratch detection", "dust", "crease", "old photo"],
+            inputs=[
+                io.Image.Input("image", display_name="image", tooltip="Photograph or batch."),
+                schemas.slider(
+                    "sensitivity",
+                    "sensitivity",
+                    0.5,
+                    "Higher finds fainter scratches, and more that are none: wires, hair, folds of "
+                    "clothes. 0: only what is sure.",
+                ),
+                io.Float.Input(
+                    "min_size",
+                    display_name="minimum size",
+                    default=MIN_SIZE,
+                    min=0.0,
+                    max=1000.0,
+                    step=1.0,
+                    tooltip="Scratches shorter than this many pixels are left, such as specks.",
+                ),
+                io.Int.Input(
+                    "grow",
+                    display_name="grow",
+                    default=2,
+                    min=0,
+                    max=64,
+                    tooltip="Pixels by which each scratch is marked wider, so that its soft edge "
+                    "is repaired, too.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(
+                    "mask", display_name="mask", tooltip="The scratches. For Repair Scratches."
+                ),
+                io.Image.Output(
+                    "overlay", display_name="overlay", tooltip="The image, its scratches in red."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, sensitivity, min_size, grow) -> io.NodeOutput:
+        images, _ = to_core(image)
+        masks = find_scratches(
+            images,
+            memory.load_scratch_finder(),
+            sensitivity=sensitivity,
+            min_size=min_size,
+            grow=grow,
+            on_step=memory.progress(),
+        )
+        overlay = to_comfy(mark_scratches(images, masks))
+        return io.NodeOutput(mask_to_comfy(masks), overlay)
 
 
 class RepairScratches(io.ComfyNode):

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from . import aligned, background, detector, niqe, occlusion, prior, restorer
+from . import aligned, background, detector, niqe, occlusion, prior, restorer, scratches
 
-RECIPES = ("detector", "faces", "restorer", "niqe", "prior", "background", "occlusion")
+RECIPES = ("detector", "faces", "restorer", "niqe", "prior", "background", "occlusion", "scratches")
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 _SMOKE_FILES = 8  # of each folder
 
@@ -62,6 +62,10 @@ def commands(recipe: str, data: Path, runs: Path, weights: Path) -> Iterator[Com
         yield command(occlusion.main, "prepare", data, faces, things)
         yield command(occlusion.main, "train", faces, things, run, "--minutes", 60, trains=True)
         yield command(occlusion.main, "export", run, weights / "occlusion.safetensors")
+    elif recipe == "scratches":
+        run = runs / "scratches"
+        yield command(scratches.main, "train", data, run, "--minutes", 80, trains=True)
+        yield command(scratches.main, "export", run, weights / "scratches.safetensors")
     elif recipe == "background":
         squares, run = runs / "squares", runs / "background"
         yield command(background.main, "prepare", data, squares)

@@ -25,7 +25,8 @@ NEEDED = {
 # Of these folders everything that git tracks is needed: it runs, or ComfyUI serves it.
 WHOLE = ("bfr", "nodes", "web", "locales", "workflows", "subgraphs")
 FOLDERS = {*WHOLE, "samples", "weights"}
-EMBEDDED = {"background", "detector", "identity", "niqe", "occlusion", "prior", "restorer"}
+NETWORKS = ("background", "detector", "identity", "niqe", "occlusion", "prior", "restorer")
+EMBEDDED = {*NETWORKS, "scratches"}
 
 
 @pytest.fixture(scope="module")

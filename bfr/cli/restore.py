@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..choices import AUTO
 from ..errors import InputError
 from ..files.reports import check_report
 from ..files.sources import Source, find_sources, plan_targets
@@ -36,10 +37,11 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--scratches",
-        type=Path,
-        metavar="MASK",
-        help="what to repair before the faces are restored, white on black and as large as the "
-        "photograph; or a folder of masks with the photographs' names",
+        type=mask_or_auto,
+        metavar="auto|MASK",
+        help="what to repair before the faces are restored. auto: scratches, folds and dust that a "
+        "network finds; else a mask, white on black and as large as the photograph, or a folder of "
+        "masks with the photographs' names",
     )
     parser.add_argument(
         "--doubtful",
@@ -68,7 +70,8 @@ def restore(options: argparse.Namespace) -> int:
         say(f"{source.path}: skipped, its result exists")
     if options.report is not None:
         check_report(options.report, [source.path for source in sources])
-    check_masks(options.scratches, sources)
+    if isinstance(options.scratches, Path):
+        check_masks(options.scratches, sources)
     earlier = earlier_entries(options.report, skipped)
     prepare_folders(options.out, targets.values())
 
@@ -83,14 +86,12 @@ def restore(options: argparse.Namespace) -> int:
     return exit_code(failed)
 
 
-def check_masks(place: Path | None, sources: Sequence[Source]) -> None:
+def check_masks(place: Path, sources: Sequence[Source]) -> None:
     """Refuses masks that are missing, and one mask for several photographs.
 
     Raises:
         InputError: if there are such.
     """
-    if place is None:
-        return
     from ..files.masks import find_mask
 
     if not place.is_dir() and len(sources) > 1:
@@ -109,6 +110,7 @@ def load_restoring(options: argparse.Namespace) -> Work:
     """Loads the networks; restores a photograph of a job into its target."""
     from ..files.masks import find_mask
     from ..restore.photo_file import restore_file
+    from ..restore.scratches import load_scratch_finder
     from ..restore.settings import RestoreSettings
 
     networks, cleaner = load_networks(options), load_cleaner_of(options)
@@ -120,20 +122,28 @@ def load_restoring(options: argparse.Namespace) -> Work:
         numbering=options.numbering,
     )
 
+    place, finder = options.scratches, None
+    if place == AUTO:
+        finder = load_scratch_finder().to(networks["detector"].device)
+
     def work(job: Job) -> Found:
         assert job.target is not None
-        place = options.scratches
         done = restore_file(
             job.source.path,
             job.target,
             settings=settings,
             cleaner=cleaner,
-            scratches=None if place is None else find_mask(place, job.source.name),
+            scratches=find_mask(place, job.source.name) if isinstance(place, Path) else finder,
             **networks,
         )
         return Found(done.faces, done.entries())
 
     return work
+
+
+def mask_or_auto(text: str) -> Path | str:
+    """The type of --scratches."""
+    return text if text == AUTO else Path(text)
 
 
 def numbers(text: str) -> tuple[int, ...]:

@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from ..errors import ImageError, MissingPackageError
+from ..errors import ImageError
+from ..image.opencv import load_opencv
+
+_NEED = "Colour photos of 16 bits per channel"
 
 # Tags of TIFF 6.0
 _BITS = 258
@@ -36,7 +39,7 @@ def decode_16_bit(image: Image.Image, path: Path) -> np.ndarray:
     if stores_planes_of_16_bits(image):
         array = _decode_planes(image, tags, path)
     else:
-        array = _opencv().imdecode(np.fromfile(path, np.uint8), -1)  # -1: as in the file
+        array = load_opencv(_NEED).imdecode(np.fromfile(path, np.uint8), -1)  # -1: as in it
         if array is None or array.dtype != np.uint16 or array.ndim != 3:
             raise ImageError(
                 f"{path} must be readable at 16 bits, got an unusual layout. Save it with 8 bits "
@@ -92,7 +95,7 @@ def _straight(array: np.ndarray) -> np.ndarray:
 
 def encode_png(array: np.ndarray, profile: bytes | None, chunks: Mapping[bytes, bytes]) -> bytes:
     """A PNG of an H×W×3 or H×W×4 uint16 array, with further chunks before the pixels."""
-    done, data = _opencv().imencode(".png", array[..., [2, 1, 0, 3][: array.shape[2]]])
+    done, data = load_opencv(_NEED).imencode(".png", array[..., [2, 1, 0, 3][: array.shape[2]]])
     if not done:
         raise ValueError("16-bit PNG failed")
     png = data.tobytes()
@@ -132,14 +135,3 @@ def encode_tiff(array: np.ndarray, profile: bytes | None, dpi: tuple[float, floa
     buffer = io.BytesIO()
     tags.save(buffer)
     return buffer.getvalue() + strip
-
-
-def _opencv() -> Any:
-    try:
-        import cv2
-    except ImportError as error:
-        raise MissingPackageError(
-            "Colour photos of 16 bits per channel need OpenCV. "
-            "Install it: pip install opencv-python-headless"
-        ) from error
-    return cv2

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from ..faces.identity import Identity
 from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
@@ -21,6 +23,7 @@ from .keep_person import KeptPeople
 from .photo import restore_photo
 from .repair import repair_scratches
 from .restorer import Restorer
+from .scratches import ScratchFinder, find_scratches
 from .settings import RestoreSettings
 from .upscale import Upscaler
 
@@ -59,7 +62,7 @@ def restore_file(
     identity: Identity | None = None,
     cleaner: Upscaler | None = None,
     occlusion: Occlusion | None = None,
-    scratches: Path | None = None,
+    scratches: Path | ScratchFinder | None = None,
 ) -> RestoredFile:
     """Restores the faces of a photograph; one of which nothing is changed is copied.
 
@@ -68,7 +71,8 @@ def restore_file(
         target: where the result goes, in the format of its suffix; a local folder exists.
         detector, restorer, settings, parser, on_step, upscaler, identity, cleaner, occlusion: as
             of `restore_photo`.
-        scratches: a mask of what is repaired first (`read_mask`, `repair_scratches`), or None.
+        scratches: what is repaired first: a mask (`read_mask`), or what a network finds
+            (`load_scratch_finder`); None for nothing.
 
     Raises:
         ImageError: if it is no photograph, or the mask no image.
@@ -77,12 +81,10 @@ def restore_file(
     """
     with local_copy(source) as original:
         photo = read_photo(original)
-        size, repaired = (photo.pixels.shape[-2], photo.pixels.shape[-1]), False
-        if scratches is not None and bool((mask := read_mask(scratches, size) > 0.5).any()):
-            photo = replace(
-                photo, pixels=repair_scratches(photo.pixels, mask.float(), detector, restorer)
-            )
-            repaired = True
+        mask = None if scratches is None else _mask_of(photo.pixels, scratches)
+        repaired = mask is not None and bool((mask > 0.5).any())
+        if mask is not None and repaired:
+            photo = replace(photo, pixels=repair_scratches(photo.pixels, mask, detector, restorer))
         restored = restore_photo(
             photo.pixels,
             detector,
@@ -110,3 +112,9 @@ def restore_file(
         else:
             copy_file(original, target)
     return RestoredFile(faces, people, covered)
+
+
+def _mask_of(pixels: Tensor, scratches: Path | ScratchFinder) -> Tensor:
+    if isinstance(scratches, ScratchFinder):
+        return find_scratches(pixels, scratches)
+    return read_mask(scratches, (pixels.shape[-2], pixels.shape[-1]))

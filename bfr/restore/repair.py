@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import InputError, MissingPackageError
+from ..errors import InputError
 from ..faces.align import align_faces
 from ..faces.detect import detect_faces
 from ..faces.grain import draw_grain, measure_grain
 from ..faces.paste import paste_faces
 from ..faces.retinaface import Detector
+from ..image.opencv import load_opencv
 from ..image.tensors import check_images
 from ..records import OnStep
 from ..runtime.progress import within
@@ -96,12 +97,7 @@ def fill(images: Tensor, masks: Tensor) -> Tensor:
             f"images, got {'×'.join(map(str, masks.shape))}. Paint on this photograph, or resize "
             "the mask."
         )
-    try:
-        import cv2
-    except ImportError as error:
-        raise MissingPackageError(
-            "Repairing scratches needs OpenCV: pip install opencv-python-headless"
-        ) from error
+    cv2 = load_opencv("Repaired scratches")
     holes = masks > 0.5
     filled = images.clone()
     for index in range(len(images)):

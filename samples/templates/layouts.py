@@ -6,6 +6,7 @@ Their names are what the gallery's search looks at, and sort in the order in whi
 from __future__ import annotations
 
 from samples.templates.graph import Column, Node, Output, Template
+from samples.templates.scratched import SCRATCHED
 
 OLD, SMALL, NOISY = (f"face_example_{kind}_photo.png" for kind in ("old", "small", "noisy"))
 CLEAN, ALBUM = "face_example_clean_photo.png", "face_example_album"
@@ -332,6 +333,7 @@ TEMPLATES = {
     "face_restore_3_step_by_step": STEPS,
     "face_restore_4_video": VIDEO,
     "face_restore_5_detailer_needs_own_checkpoint": REPAINT,
+    "face_restore_6_scratched_print": SCRATCHED,
     "face_tune_1_guidance": GUIDANCE,
     "face_tune_2_build_pairs": PAIRS,
     "face_tune_3_train_restorer": TRAIN,

@@ -313,7 +313,8 @@ def test_all_recipes_from_data_to_weights(data, tmp_path):
     (tmp_path / "weights").mkdir()
     everything.run(few, tmp_path / "runs", tmp_path / "weights", (), smoke=True)
     made = {path.stem for path in (tmp_path / "weights").iterdir()}
-    assert made == {"detector", "restorer", "niqe", "prior", "background", "occlusion"}
+    networks = {"detector", "restorer", "prior", "background", "occlusion", "scratches"}
+    assert made == {*networks, "niqe"}
     pixels = torch.from_numpy(np.load(tmp_path / "runs/faces/faces.npy")[..., :3])
     about = json.loads((tmp_path / "runs/faces/faces.json").read_text())
     assert about["repeats"] == repeats(pixels.permute(0, 3, 1, 2).float() / 255).tolist()
