@@ -13,9 +13,13 @@ already shows. So there are limits to how much coarse detail may be amplified (o
 edges drawn in), features may move (another person, a warped one), colours may shift, lightness,
 tint and contrast may change on all faces alike, and grain or a pattern that repeats may appear.
 
+Faded faces are the exception: what gives them back the contrast that clean faces have is a repair,
+though it is the same for all.
+
 The limits were chosen on one half of the sabotaged targets of `benchmarks/guard.py`, and so that
-clean targets of the sample photographs pass; they were checked on the other half, where one miss
-(the mouth of another) led to "estranged". Measures, limits and verdict stand in one module, to be
+clean targets of the sample photographs pass; they were checked on the other half, where two misses
+(the mouth of another, and clean faces for faded prints) led to "estranged" and to what it allows
+for a repaired contrast. Measures, limits and verdict stand in one module, to be
 read together.
 """
 
@@ -34,7 +38,7 @@ from torch import Tensor
 from ..faces.identity import Identity, distance_of
 from ..image.tensors import luma, resize_square
 from ..quality.niqe import niqe
-from ..quality.texture import grain, sharpness
+from ..quality.texture import colour_grain, grain, sharpness
 
 Figures = dict[str, list[float]]
 """By name, a value per face; NaN where a face has none."""
@@ -45,29 +49,42 @@ SIZE = 256
 CLEAN, TOO_SHARP = 2.0, 3.5
 """The `sharpness` of clean faces of 256 px on average, and what few of them exceed."""
 
-GRAIN = 1.25, 1.0
-"""Grain may be so many times the base's, and at least so many 255ths: clean faces have some."""
+GRAIN = 1.25, (1.0, 0.6)
+"""Grain of luma and of colours may be so many times the base's, and at least so many 255ths: clean
+faces have some."""
+
+FADED = 45.0
+"""The contrast of faded faces on average: 95 % of a face's blocks are less than that lighter in L
+than its darkest twentieth. Clean ones have 57 ± 12."""
 
 LIMITS = {
     "harshness": ("amplifies what was there (harsh edges, contrast)", 9.0),
     "moved": ("moves features", 0.45),
+    "reshaped": ("moves a feature of all faces alike", 0.12),
     "person": ("shows somebody else", 0.42),
     "estranged": ("shows somebody less like the person in the input", 0.08),
     "colour": ("shifts colours or lightness", 2.5),
     "lightness": ("makes all faces lighter or darker", 0.6),
     "cast": ("gives all faces a colour cast", 2.2),
     "contrast": ("changes the contrast of all faces", 0.035),
+    "shade": ("makes a place of all faces lighter or darker", 0.7),
     "grain": ("adds grain", 1.0),
     "pattern": ("adds a pattern that repeats on all faces", 1.0),
     "niqe": ("makes the texture less like that of faces", 0.15),
 }
 """Harms in words, and the most that their mean over the faces may be: percent of the amplitude of
-detail of 2 to 4 px; px; `identity_distance`; how much of it the base has less of; ΔE;
-L, ab and the share of the base's contrast by which the faces move on average (a repair moves each
-its own way, a fault moves all alike); the share of what grain may be (`GRAIN`); nepers of power;
-NIQE."""
+detail of 2 to 4 px; px; px; `identity_distance`; how much of it the base has less of; ΔE;
+L, ab and the share of the base's contrast by which the faces move on average; L; the share of what
+grain may be (`GRAIN`); nepers of power; NIQE.
+
+"reshaped", "lightness", "cast", "contrast", "shade" and "pattern" look at what all faces share: a
+repair moves each its own way, a fault moves all alike."""
 
 _EARNED = 8.0  # ΔE that colours may shift more for a gain of 1: large repairs change colours, too
+# What more the limits allow for a doubled contrast of faded faces, which moves all that.
+_REPAIRED = {"colour": 25.0, "lightness": 10.0, "cast": 12.0, "estranged": 0.05}
+_CHANCES = 3.0  # squared standard errors by which some place of all stands out by chance
+_SPREAD_L, _SPREAD_PX = 1.0, 0.2  # what one face more would add to the squared spread of places
 _LEAST = 0.005  # a gain below it is none, however sure
 _FEW = 8  # faces: fewer say little
 _LONE = 0.03  # the gain that a single face must show
@@ -81,7 +98,7 @@ class Look:
     Attributes:
         niqe: N values.
         sharpness: N values.
-        grain: N values.
+        grain: N×2 values, of luma and colours.
         coarse: N×1×S×S, the luma's detail of 2 to 4 px.
         shape: N×1×S×S, the luma blurred by 2 px.
         colours: N×3×16×16, CIE Lab of its blocks.
@@ -145,7 +162,7 @@ def look(faces: Tensor, identity: Identity) -> Look:
     return Look(
         niqe=niqe(faces),
         sharpness=sharpness(small),
-        grain=grain(faces),
+        grain=torch.stack([grain(faces), colour_grain(faces)], 1),
         coarse=shape - _blurred(grey, 4.0),
         shape=shape,
         colours=rgb_to_lab(F.avg_pool2d(small, SIZE // 16)),
@@ -163,23 +180,29 @@ def compare(base: Look, tuned: Look, given: Tensor | None = None) -> Figures:
         given: N×D embeddings of the damaged faces; None leaves out "estranged".
     """
     strength = [look.coarse.square().mean((1, 2, 3)).sqrt() for look in (base, tuned)]
-    allowed = (GRAIN[0] * base.grain).clamp(min=GRAIN[1])
+    allowed = torch.maximum(GRAIN[0] * base.grain, base.grain.new_tensor(GRAIN[1]))
     # What stands out by chance falls with the number of faces.
     pattern = (tuned.spectrum - base.spectrum).max() - _CHANCE / math.sqrt(len(tuned.niqe))
     shift, count = tuned.colours - base.colours, len(tuned.niqe)
     shared = shift.mean((0, 2, 3))
-    slope = _slope(base.colours[:, 0], tuned.colours[:, 0]).mean()
+    lightness = base.colours[:, 0], tuned.colours[:, 0]
+    slopes = _slope(*lightness)
+    repaired = _repaired(lightness[0], float(slopes.mean()))
+    flow, weight = _flow(base.shape, tuned.shape)
     found = {
         "niqe": tuned.niqe,
         "sharpness": tuned.sharpness,
-        "harshness": 100 * (strength[1] / strength[0].clamp(min=1e-6) - 1),
-        "moved": _moved(base.shape, tuned.shape),
+        "harshness": 100 * (strength[1] / strength[0].clamp(min=1e-6) / (1 + repaired) - 1),
+        "moved": (flow.norm(dim=1, keepdim=True) * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)),
+        "reshaped": _reshaped(flow, weight).expand(count),
         "person": distance_of(tuned.person, base.person),
         "colour": shift.norm(dim=1).mean((1, 2)),
         "lightness": shared[0].abs().expand(count),
         "cast": shared[1:].norm().expand(count),
-        "contrast": (slope - 1).abs().expand(count),
-        "grain": tuned.grain / allowed,
+        "contrast": (slopes.mean() - 1 - repaired).abs().expand(count),
+        "repaired": torch.tensor(repaired).expand(count),
+        "shade": _shade(*lightness, slopes).expand(count),
+        "grain": (tuned.grain / allowed).amax(1),
         "pattern": pattern.expand(count),
     }
     if given is not None:
@@ -243,15 +266,17 @@ def _harms(
             value = _mean(figures.get(name, ()))
         if name == "colour":
             limit += _EARNED * max(gain, 0.0)
+        limit += _REPAIRED.get(name, 0.0) * _mean(figures.get("repaired", ()))
         if value > limit:
             found.append(f"{words} ({value:.3g}, at most {limit:.3g})")
     return found
 
 
 def _slope(before: Tensor, after: Tensor) -> Tensor:
-    """N regression slopes of N×16×16 values."""
+    """N regression slopes of N×H×W values; 1 where there is nothing to tell one by."""
     x, y = (values - values.mean((1, 2), keepdim=True) for values in (before, after))
-    return (x * y).sum((1, 2)) / x.square().sum((1, 2)).clamp(min=1e-6)
+    power = x.square().sum((1, 2))
+    return torch.where(power > 1e-6, (x * y).sum((1, 2)) / power.clamp(min=1e-6), 1.0)
 
 
 def _quantile(count: int) -> float:
@@ -269,16 +294,50 @@ def _mean(values: Sequence[float]) -> float:
     return average(values) or 0.0
 
 
-def _moved(before: Tensor, after: Tensor) -> Tensor:
-    """How far features moved: the mean optical flow in px, where there are any.
+def _repaired(before: Tensor, slope: float) -> float:
+    """By what share a changed contrast brings faded faces, N×16×16 L, nearer to clean ones.
+
+    At most twice what `FADED` is above theirs: clean ones have more than that.
+    """
+    low, high = (before.flatten(1).quantile(share, 1).mean() for share in (0.05, 0.95))
+    missing = max(FADED / max(float(high - low), 1.0) - 1, 0.0)
+    return min(max(slope - 1, 0.0), 2 * missing)
+
+
+def _shade(before: Tensor, after: Tensor, slopes: Tensor) -> Tensor:
+    """By how much L changes at the place where all faces change most, contrast aside."""
+    before, after = (x - x.mean((1, 2), keepdim=True) for x in (before, after))
+    left = after - slopes[:, None, None] * before
+    return _shared(F.avg_pool2d(left[:, None], 2), _SPREAD_L)
+
+
+def _shared(values: Tensor, spread: float) -> Tensor:
+    """The largest vector of N×C×H×W that all N share, beyond what chance would give."""
+    count, mean = len(values), values.mean(0)
+    variance = ((values - mean).square().sum(0) + spread**2) / count
+    return (mean.square() - _CHANCES * variance / count).sum(0).clamp(min=0).max().sqrt()
+
+
+def _reshaped(flow: Tensor, weight: Tensor) -> Tensor:
+    """How far that eighth of the faces moves, in px, which moves most and alike in all."""
+    side = flow.shape[-1] // 8
+    weights = F.avg_pool2d(weight, side)
+    cells = F.avg_pool2d(flow * weight, side) / weights.clamp(min=1e-12)
+    shown = weights.mean(0) > 0.3 * weights.mean()
+    return _shared(cells * shown, _SPREAD_PX)
+
+
+def _flow(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """How far features moved: N×2×H×W optical flow in px, and the N×1×H×W weight that it has.
 
     One step of Lucas and Kanade (1981) under Gaussian windows, on blurred luma of N×1×S×S whose
-    slow changes of lightness are taken out.
+    slow changes of lightness are taken out, and the contrast of the whole.
     """
     along_x = (before[..., 1:-1, 2:] - before[..., 1:-1, :-2]) / 2
     along_y = (before[..., 2:, 1:-1] - before[..., :-2, 1:-1]) / 2
-    change = (after - before)[..., 1:-1, 1:-1]
-    change = change - _blurred(change, 8.0)
+    before, after = (x - _blurred(x, 8.0) for x in (before, after))
+    slope = _slope(before[:, 0], after[:, 0]).clamp(0.5, 2)[:, None, None, None]
+    change = (after / slope - before)[..., 1:-1, 1:-1]
     xx, yy, xy, xt, yt = (
         _blurred(product, 6.0)
         for product in (
@@ -292,8 +351,8 @@ def _moved(before: Tensor, after: Tensor) -> Tensor:
     weight = (xx * yy - xy.square()).clamp(min=0).sqrt()  # where edges of several directions meet
     xx, yy = xx + 1e-5, yy + 1e-5
     determinant = xx * yy - xy.square()
-    flow = torch.hypot(yy * xt - xy * yt, xx * yt - xy * xt) / determinant
-    return (flow * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1e-12)
+    flow = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], 1) / determinant
+    return flow, weight.clamp(min=1e-12)
 
 
 def _spectrum(grey: Tensor) -> Tensor:

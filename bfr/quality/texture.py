@@ -74,7 +74,17 @@ def grain(images: Tensor) -> Tensor:
     Raises:
         InputError: if the images are none or too small.
     """
-    answer = _luma(images).diff(n=2, dim=-1).diff(n=2, dim=-2)
+    return _noise(_luma(images))
+
+
+def colour_grain(images: Tensor) -> Tensor:
+    """`grain`, of what the channels differ from the luma by."""
+    return _noise(255 * images.double() - _luma(images))
+
+
+def _noise(values: Tensor) -> Tensor:
+    """B standard deviations of the noise of B×C×H×W values, by the median over all of them."""
+    answer = values.diff(n=2, dim=-1).diff(n=2, dim=-2)
     return answer.abs().flatten(1).median(1).values / (6 * 0.6745)
 
 

@@ -11,10 +11,13 @@ from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
 from ..faces.paste import paste_faces
 from ..records import Alignment, Face, OnStep
+from ..runtime.memory import give_back
 from .grey import without_tint
 from .keep_person import KeptPeople, keep_person
 from .restorer import Restorer, restore_faces
 from .settings import RestoreSettings, chosen_mask
+
+_LARGE = 60_000_000  # values of a photograph for which what finding its faces took is missed
 
 
 def restore_crops(
@@ -77,6 +80,8 @@ def paste_crops(
     Returns:
         The images, and B×1×H×W masks in [0, 1] of what was replaced.
     """
+    if images[:1].numel() > _LARGE:
+        give_back()
     mask = chosen_mask(settings, parser)
     pasted, masks = paste_faces(
         images,

@@ -26,6 +26,8 @@ def look_at(images: Tensor) -> Look:
 FINE = {
     "harshness": [0.0],
     "moved": [0.0],
+    "reshaped": [0.0],
+    "shade": [0.0],
     "person": [0.0],
     "colour": [0.0],
     "lightness": [0.0],
@@ -112,6 +114,10 @@ def before() -> Tensor:
         ("harshness", lambda x: sabotage.contrasted(x, 1.3)),
         ("moved", lambda x: sabotage.shifted(x, 2)),
         ("moved", lambda x: sabotage.warped(x)),
+        ("reshaped", lambda x: sabotage.shifted(x, 1)),
+        ("shade", lambda x: sabotage.side_lit(x)),
+        ("shade", lambda x: sabotage.vignette(x)),
+        ("grain", lambda x: sabotage.colour_noise(x)),
         ("lightness", lambda x: 0.93 * x),
         ("lightness", lambda x: (1.07 * x).clamp(0, 1)),
         ("contrast", lambda x: sabotage.contrasted(x, 1.1)),
@@ -131,11 +137,26 @@ def test_each_harm_is_seen(before: Tensor, harm: str, change: Callable[[Tensor],
 
 
 def test_faces_are_measured_alone_but_for_what_they_share(before: Tensor):
+    shared = ("pattern", "person", "lightness", "cast", "contrast", "repaired", "reshaped", "shade")
     together = compare(look_at(before), look_at(before * 0.9))
     for name, values in together.items():
-        if name not in ("pattern", "person", "lightness", "cast", "contrast"):
+        if name not in shared:
             alone = compare(look_at(before[2:3]), look_at(before[2:3] * 0.9))[name]
             assert alone[0] == pytest.approx(values[2], rel=1e-3, abs=1e-4), name
+
+
+def test_contrast_may_be_given_back_to_faded_faces_only(before: Tensor):
+    def harms(given: Tensor, restored: Tensor) -> set[str]:
+        base, tuned = look_at(given), look_at(restored)
+        found = compare(base, tuned)
+        limits = {"harshness": LIMITS["harshness"][1], "contrast": LIMITS["contrast"][1]}
+        return {name for name, limit in limits.items() if sum(found[name]) / len(before) > limit}
+
+    full = sabotage.contrasted(before, 3.0)
+    half = sabotage.faded(full)
+    assert not harms(half.lerp(torch.full_like(half, 0.5), 0.4), half)
+    assert harms(full, sabotage.contrasted(full, 1.3)) == {"harshness", "contrast"}
+    assert "contrast" in harms(half, half.lerp(torch.full_like(half, 0.5), 0.4)), "faded further"
 
 
 def test_larger_faces_have_about_the_same_figures(before: Tensor):

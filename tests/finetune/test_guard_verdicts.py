@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from benchmarks.guard import LEARNED, REPORT, SIZE, TUNING, Case, Faces
 from bfr.damage.degrade import degrade_faces
@@ -19,7 +20,7 @@ from bfr.faces.identity import Identity, load_identity
 from bfr.faces.retinaface import load_detector
 from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
-from bfr.finetune.guard import compare, judge, look
+from bfr.finetune.guard import Look, compare, judge, look
 from bfr.restore.load import load_restorer
 from bfr.restore.restorer import restore_faces
 
@@ -49,13 +50,25 @@ def faces(root: Path) -> Faces:
     return Faces(lq, guess, guess, clean)
 
 
+@pytest.fixture(scope="module")
+def base(faces: Faces, identity: Identity) -> Look:
+    return look(faces.guess, identity)
+
+
+@pytest.fixture(scope="module")
+def given(faces: Faces, identity: Identity) -> Tensor:
+    with torch.no_grad():
+        return identity.embed(faces.lq)
+
+
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
-def test_only_what_deserves_it_is_accepted(name: str, faces: Faces, identity: Identity):
+def test_only_what_deserves_it_is_accepted(
+    name: str, faces: Faces, identity: Identity, base: Look, given: Tensor
+):
     case: Case = CASES[name]
     restored = faces.guess.lerp(case.targets(faces), LEARNED).clamp(0, 1)
-    base = look(faces.guess, identity)
-    figures = compare(base, look(restored, identity), identity.embed(faces.lq))
+    figures = compare(base, look(restored, identity), given)
     verdict = judge(figures, compare(base, base))
     means = {key: round(sum(values) / len(values), 3) for key, values in figures.items()}
     assert verdict.better == case.good, (verdict.describe(), means)
