@@ -60,7 +60,7 @@ than its darkest twentieth. Clean ones have 57 ± 12."""
 LIMITS = {
     "harshness": ("amplifies what was there (harsh edges, contrast)", 9.0),
     "moved": ("moves features", 0.45),
-    "reshaped": ("moves a feature of all faces alike", 0.12),
+    "reshaped": ("moves a feature of all faces alike", 0.15),
     "person": ("shows somebody else", 0.42),
     "estranged": ("shows somebody less like the person in the input", 0.08),
     "colour": ("shifts colours or lightness", 2.5),
