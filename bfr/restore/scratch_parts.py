@@ -56,7 +56,7 @@ def scratches_among(
     reach = cv2.distanceTransform(likely.astype(np.uint8), cv2.DIST_L2, 3)
     np.maximum.at(thickest, labels[place], reach[place])
     kept &= 2 * thickest <= max(_LEAST_THIN, _THIN * side)
-    for part in np.flatnonzero(kept):
+    for part in np.flatnonzero(kept).tolist():
         if boxes[part, 2:4].max() >= _LONG * side and _goes_around(labels, boxes[part], part):
             kept[part] = False
     return kept[labels]
