@@ -252,7 +252,7 @@ def test_a_saved_restorer_loads_everywhere_and_says_where_it_is_from(server: Ser
     # The core computes in single precision, and ours in half where the machine is made for it.
     for key, most in (("face", 1), ("by stock", 4)):
         gap = np.abs(server.images(loaded, key)[0].astype(int) - expected.astype(int))
-        assert gap.max() <= most and gap.mean() < 0.2, key
+        assert gap.max() <= most and gap.mean() < 0.5, key
     size = path.stat().st_size
     prompt["save"]["inputs"] |= {"half": True}
     second = Path(run(server, prompt).output("path")["text"][0])
