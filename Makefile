@@ -11,6 +11,8 @@ DATA ?=
 ARGS ?=
 # One process per core, one thread each: more threads only wait for one another.
 export OMP_NUM_THREADS ?= 1
+# Compiling torch takes longer than importing it: keep the bytecode, even where the shell says no.
+unexport PYTHONDONTWRITEBYTECODE
 HEADLESS := -n auto --dist worksteal -m "not comfyui and not browser and not gpu and not cluster"
 NUMERIC := $(addprefix tests/,damage faces finetune image prior quality restore)
 
@@ -25,7 +27,7 @@ setup: $(READY) ## create .venv with everything that development needs
 $(READY): pyproject.toml constraints-dev.txt .ci/make_venv.py
 	$(PYTHON) .ci/make_venv.py $(VENV)
 	$(BIN)/python -m uv pip install --python $(BIN)/python --constraint constraints-dev.txt \
-		--requirements pyproject.toml --extra dev
+		--requirements pyproject.toml --extra dev --compile-bytecode
 	@touch $@
 
 demo: $(READY) ## restore damaged photographs and show them: output/demo.png
