@@ -1,13 +1,7 @@
-"""Labelled sheets: pictures in a grid on dark grey, with headings, captions and coloured frames.
-
-The lettering is Pillow's built-in font, which knows little beyond ASCII: accents are dropped and
-a few signs replaced (é → e, × → x, – → -); letters of other scripts show as empty boxes.
-"""
+"""Labelled sheets: pictures in a grid on dark grey, with headings, captions and coloured frames."""
 
 from __future__ import annotations
 
-import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,16 +12,13 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..errors import InputError
+from .lettering import INK, Text, cut_to_width, drawable, line_height, wrapped
 from .tensors import check_images, from_uint8
 
 REJECTED, FLAGGED, CHOSEN = "#e5484d", "#f5a524", "#46a758"
 """Frame colours: red, amber and green."""
 
-_PAPER, _WELL, _INK, _FAINT = "#232323", "#1a1a1a", "#ececec", "#a8a8a8"
-_LINES = 3  # the most lines of a caption or a heading
-_SIGNS = str.maketrans({"×": "x", "–": "-", "—": "-", "→": "->", "≤": "<=", "≥": ">=", "\t": " "})
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_PAPER, _WELL = "#232323", "#1a1a1a"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,50 +96,27 @@ def lay_out(
 
     size = min(max(round(width / 17), 12), 26)
     font, heading, large = (ImageFont.load_default(size * k) for k in (1.0, 1.15, 1.5))
-    captions = [_wrapped(text, font, width) for text in labels]
-    above = [_wrapped(text, heading, width) for text in column_labels]
-    beside = [_wrapped(text, heading, width) for text in row_labels]
-    plan = _plan(
-        (height, width), gap, columns, size, _line(large) if title else 0, captions, above, beside
-    )
+    captions = [wrapped(text, font, width) for text in labels]
+    above = [wrapped(text, heading, width) for text in column_labels]
+    beside = [wrapped(text, heading, width) for text in row_labels]
+    headline = line_height(large) if title else 0
+    plan = _plan((height, width), gap, columns, size, headline, captions, above, beside)
     wells = [plan.place(index) for index in range(len(pictures))]
 
     paper = Image.new("RGB", plan.full(len(pictures)), _PAPER)
     pen = ImageDraw.Draw(paper)
     if title:
-        line = _cut(_drawable(title), large, paper.width - 2 * plan.margin)
-        pen.text((plan.margin, plan.margin - size // 4), line, _INK, large)
+        line = cut_to_width(drawable(title), large, paper.width - 2 * plan.margin)
+        pen.text((plan.margin, plan.margin - size // 4), line, INK, large)
     _write_headings(pen, plan, above, beside)
     _draw_wells(pen, plan, wells, colours, captions)
     drawn = from_uint8(np.array(paper)[None])
     for picture, (x, y) in zip(pictures, wells, strict=True):
         fitted = _fitted(picture, height, width)
-        y += (height - fitted.shape[-2]) // 2
-        x += (width - fitted.shape[-1]) // 2
-        drawn[0, :, y : y + fitted.shape[-2], x : x + fitted.shape[-1]] = fitted
+        high, wide = fitted.shape[-2:]
+        y, x = y + (height - high) // 2, x + (width - wide) // 2
+        drawn[0, :, y : y + high, x : x + wide] = fitted
     return Sheet(drawn, tuple((x, y, x + width, y + height + plan.below) for x, y in wells))
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """Lines with their colours, in one font."""
-
-    lines: list[tuple[str, str]]
-    font: Font
-
-    @property
-    def width(self) -> int:
-        return max(_width(line, self.font) for line, _ in self.lines)
-
-    @property
-    def height(self) -> int:
-        return len(self.lines) * _line(self.font)
-
-    def write(self, pen: ImageDraw.ImageDraw, x: float, y: float, anchor: str) -> None:
-        """Writes from ``y`` downwards; ``x`` is the middle ("m") or the right end ("r")."""
-        for line, colour in self.lines:
-            pen.text((x, y), line, colour, self.font, f"{anchor}a")
-            y += _line(self.font)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +160,14 @@ def _plan(
     gap: int,
     columns: int,
     size: int,
-    title: int,
-    captions: Sequence[_Text],
-    above: Sequence[_Text],
-    beside: Sequence[_Text],
+    headline: int,
+    captions: Sequence[Text],
+    above: Sequence[Text],
+    beside: Sequence[Text],
 ) -> _Plan:
-    """Makes room for the title's line, the headings and the captions."""
+    """Makes room for the title, ``headline`` pixels high, the headings and the captions."""
     margin = max(gap, size)
-    headline = margin + (title + size // 2 if title else 0)
+    headline = margin + (headline + size // 2 if headline else 0)
     return _Plan(
         *cell,
         gap,
@@ -213,7 +181,7 @@ def _plan(
 
 
 def _write_headings(
-    pen: ImageDraw.ImageDraw, plan: _Plan, above: Sequence[_Text], beside: Sequence[_Text]
+    pen: ImageDraw.ImageDraw, plan: _Plan, above: Sequence[Text], beside: Sequence[Text]
 ) -> None:
     for column, text in enumerate(above):
         x, y = plan.place(column)
@@ -228,7 +196,7 @@ def _draw_wells(
     plan: _Plan,
     wells: Sequence[tuple[int, int]],
     colours: Sequence[tuple[int, ...] | None],
-    captions: Sequence[_Text],
+    captions: Sequence[Text],
 ) -> None:
     """Draws each cell's dark ground with its frame and caption."""
     thick = min(max(3, round(plan.width / 80)), plan.gap // 2)
@@ -280,47 +248,3 @@ def _fitted(picture: Tensor, height: int, width: int) -> Tensor:
     if size != list(picture.shape[-2:]):
         picture = F.interpolate(picture[None], size, mode="bicubic", antialias=True)[0]
     return picture.clamp(0, 1)
-
-
-def _drawable(text: str) -> str:
-    """The text in the letters that the built-in font has, as far as possible."""
-    parts = unicodedata.normalize("NFKD", text.translate(_SIGNS))
-    return "".join(letter for letter in parts if not unicodedata.combining(letter))
-
-
-def _wrapped(text: str, font: Font, width: int) -> _Text:
-    """A text wrapped at its spaces, though not at non-breaking ones."""
-    lines: list[tuple[str, str]] = []
-    for paragraph in text.split("\n"):
-        colour = _FAINT if lines else _INK
-        line = ""
-        for word in map(_drawable, paragraph.split(" ")):
-            longer = f"{line} {word}" if line else word
-            if line and _width(longer.rstrip(), font) > width:
-                lines.append((line.rstrip(), colour))
-                longer = word
-            line = longer
-        lines.append((line.rstrip(), colour))
-    if len(lines) > _LINES:
-        last, colour = lines[_LINES - 1]
-        lines[_LINES - 1 :] = [(last + "…", colour)]
-    return _Text([(_cut(line, font, width), colour) for line, colour in lines], font)
-
-
-def _cut(line: str, font: Font, width: int) -> str:
-    """As much of a line as fits, with "…": for words the beginning, for a name both ends."""
-    kept, cut = len(line), line
-    while _width(cut, font) > width and kept > 0:
-        kept -= 1
-        end = 0 if " " in line else kept // 2
-        cut = f"{line[: kept - end].rstrip(' …')}…{line[len(line) - end :]}"
-    return cut
-
-
-def _width(line: str, font: Font) -> int:
-    return math.ceil(font.getlength(line))
-
-
-def _line(font: Font) -> int:
-    """The distance of two lines in pixels."""
-    return round(1.1 * font.getbbox("Apgj|")[3])
