@@ -28,16 +28,21 @@ def _alone(work: Callable[..., object], arguments: tuple[Any, ...]) -> None:
     work(*arguments)
 
 
+def launch(count: int, work: Callable[..., object], *arguments: Any) -> list[BaseProcess]:
+    """Starts a function in several processes that are told of each other as by ``torchrun``."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [begin(_ranked, rank, count, port, work, arguments) for rank in range(count)]
+
+
 def together(count: int, work: Callable[..., object], *arguments: Any) -> None:
-    """Runs a function in several processes that are told of each other as by ``torchrun``.
+    """Runs a function in several processes of `launch`, until all have ended.
 
     Raises:
         AssertionError: if one of them fails; its error is on the standard error output.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [begin(_ranked, rank, count, port, work, arguments) for rank in range(count)]
+    processes = launch(count, work, *arguments)
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * count

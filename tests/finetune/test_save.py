@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,6 +30,8 @@ from bfr.restore.load import from_spandrel, load_restorer
 from bfr.restore.restorer import Restorer
 from tests.rule_weights import fill_by_rule, published_format
 
+NARROW = 0.0625
+
 
 def nafnet() -> NAFNet:
     return NAFNet(width=4, middle_blk_num=1, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1])
@@ -50,6 +53,21 @@ def restoreformer() -> RestoreFormer:
     return RestoreFormer(
         n_embed=16, embed_dim=32, ch=32, ch_mult=(1, 1, 1, 1, 1, 1), num_res_blocks=1, z_channels=32
     )
+
+
+def gfpgan() -> nn.Module:
+    """A sixteenth of the channels. Spandrel's loader knows the published width alone."""
+    return GFPGAN(narrow=NARROW, num_style_feat=16)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def narrow_gfpgan(monkeypatch: pytest.MonkeyPatch):
+    """Spandrel's loader takes the network of `gfpgan`."""
+
+    def make(**options: Any) -> nn.Module:
+        return GFPGAN(**{**options, "narrow": NARROW, "num_style_feat": 16})
+
+    monkeypatch.setattr("spandrel.architectures.GFPGAN.GFPGAN", make)
 
 
 def codeformer() -> nn.Module:
@@ -82,10 +100,11 @@ def metadata_of(path: Path) -> dict[str, str]:
         (swinir, 128),
         (plain_swinir, 32),
         (restoreformer, 512),
-        (GFPGAN, 512),
+        (gfpgan, 512),
         (codeformer, 512),
     ],
 )
+@pytest.mark.usefixtures("narrow_gfpgan")
 @torch.inference_mode()
 def test_a_saved_restorer_is_the_published_file(
     make: Callable[[], nn.Module], size: int, tmp_path: Path

@@ -64,26 +64,19 @@ def test_the_full_size_checkpoint_fits():
 
 
 def test_a_batch_equals_its_singles_and_every_run_is_the_same(network: BFRffusion, faces: Tensor):
+    before = faces.clone()
     together = network(faces, steps=2)
-    assert together.shape == faces.shape
+    assert together.shape == faces.shape and torch.equal(faces, before)
     singles = torch.cat([network(face[None], steps=2) for face in faces])
     assert torch.allclose(together, singles, atol=1e-4)
+    assert not torch.allclose(*together, atol=1e-3), "the result depends on the face"
     assert torch.equal(together, network(faces, steps=2))
-
-
-def test_the_result_depends_on_the_face_and_the_face_is_left_alone(
-    network: BFRffusion, faces: Tensor
-):
-    before = faces.clone()
-    restored = network(faces, steps=2)
-    assert torch.equal(faces, before)
-    assert not torch.allclose(restored[0], restored[1], atol=1e-3)
 
 
 def test_every_step_is_reported_and_the_total_is_the_steps(network: BFRffusion, faces: Tensor):
     seen: list[tuple[int, int]] = []
-    network(faces, steps=4, on_step=lambda done, total, preview: seen.append((done, total)))
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    network(faces[:1], steps=2, on_step=lambda done, total, preview: seen.append((done, total)))
+    assert seen == [(1, 2), (2, 2)]
 
 
 def test_cancelling_stops_at_the_step(network: BFRffusion, faces: Tensor):
@@ -94,12 +87,12 @@ def test_cancelling_stops_at_the_step(network: BFRffusion, faces: Tensor):
         raise CancelledError
 
     with pytest.raises(CancelledError):
-        network(faces, steps=4, on_step=stop)
+        network(faces[:1], steps=4, on_step=stop)
     assert seen == [1]
 
 
 def test_no_residual_stays_in_the_network(network: BFRffusion, faces: Tensor):
-    x, t = torch.zeros(2, 4, 8, 16), torch.tensor([400, 400])
+    x, t, faces = torch.zeros(1, 4, 8, 16), torch.tensor([400]), faces[:1]
     context = network.prompt(t)
     before = network.denoise(x, t, context)
     network.predict(x, faces, t)

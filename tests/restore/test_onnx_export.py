@@ -32,7 +32,10 @@ def as_others_do(path: Path, faces: Tensor) -> Tensor:
 
 
 def crops(size: int) -> Tensor:
-    return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(3))
+    """Two faces; a single one where they are large."""
+    return torch.rand(
+        2 if size < 512 else 1, 3, size, size, generator=torch.Generator().manual_seed(3)
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,7 @@ def test_other_programs_get_the_same_pixels(
 def test_the_embedded_restorer_takes_the_size_that_other_programs_give(tmp_path: Path):
     restorer = load_restorer()
     export_onnx(tmp_path / "a.onnx", restorer)
-    faces = crops(512)[:1]
+    faces = crops(512)
     found = as_others_do(tmp_path / "a.onnx", faces)
     assert float((found - restore_faces(faces, restorer)).abs().max()) < 1 / 255
 

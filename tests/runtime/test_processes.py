@@ -6,15 +6,17 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 import torch
 
-from bfr.errors import InputError, MissingPackageError
+from bfr.errors import InputError, LostProcessError, MissingPackageError
 from bfr.pairs.folder import read_pairs
 from bfr.runtime.processes import PATIENCE_VARIABLE, Share, launched_share
-from tests.forks import together
+from tests.forks import CONTEXT, launch, together
 from tests.pair_sets import alike, build, files, photograph, stand_in
 
 
@@ -97,48 +99,33 @@ def test_two_processes_make_the_set_of_one(tmp_path: Path, monkeypatch: pytest.M
     assert build(photos, out).sampled == 0 and len(read_pairs(out).kept) == 6
 
 
-LOSING = """
-import os, pathlib, sys, time, torch
-from bfr.errors import LostProcessError
-from bfr.runtime.processes import launched_share
-how, step = sys.argv[1:3]
-share = launched_share(cpu=True, patience=float(sys.argv[3]) / 60)
-share.wait()
-if share.rank == 1:
-    sys.exit() if how == "ends" else time.sleep(60)
-try:
-    share.wait() if step == "wait" else share.average([torch.ones(3)])
-except LostProcessError as error:
-    print(error)
-    os._exit(7)
-"""
+def lose(how: str, step: str, told: Connection) -> None:
+    """The second of two processes ends or hangs; the first sends what it is told of that."""
+    rank = int(os.environ["RANK"])
+    share = launched_share(cpu=True, patience=3 / 60)
+    share.wait()
+    if rank == 1:
+        os._exit(0) if how == "ends" else time.sleep(60)
+    try:
+        share.wait() if step == "wait" else share.average([torch.ones(3)])
+    except LostProcessError as error:
+        told.send(str(error))
+    os._exit(0)  # the process group cannot be left in order
 
 
 @pytest.mark.parametrize(("how", "step"), [("ends", "average"), ("hangs", "wait")])
-def test_a_lost_process_is_named_to_the_others(tmp_path: Path, root: Path, how: str, step: str):
+def test_a_lost_process_is_named_to_the_others(how: str, step: str):
     pytest.importorskip("accelerate")
-    (tmp_path / "worker.py").write_text(LOSING)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    plain = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    plain |= {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, tmp_path / "worker.py", how, step, "3"],
-            env={**os.environ, **plain, "RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in "01"
-    ]
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+    processes = launch(2, lose, how, step, theirs)
+    theirs.close()
     try:
-        told, _ = started[0].communicate(timeout=120)
+        assert ours.poll(120)
+        told = ours.recv()
     finally:
-        for process in started:
+        for process in processes:
             process.kill()
-            process.communicate()
-    assert started[0].returncode == 7, told
+            process.join()
     assert "2 processes" in told and "1" in told.partition("(")[2], told
 
 
