@@ -48,7 +48,7 @@ from bfr.finetune.settings import PRESETS, adjusted
 from bfr.finetune.validate import means
 from bfr.image.tensors import luma
 from bfr.prior.guidance import Guidance
-from bfr.prior.prior import load_prior
+from bfr.prior.load import load_prior
 from bfr.prior.sample import sample_targets
 from bfr.quality.perceptual import load_distance, pyramid_distance
 from bfr.restore.load import load_restorer

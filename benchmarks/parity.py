@@ -37,7 +37,7 @@ from benchmarks.parity_figures import (
 )
 from benchmarks.parity_sampler import check_sampler
 from bfr.image.lowpass import lowpass, resize_weights
-from bfr.prior.prior import load_prior
+from bfr.prior.load import load_prior
 from bfr.restore.load import load_restorer
 from tests.rule_weights import rule_state
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from bfr.files.weights import read_state_dict
-from bfr.restore.bfrffusion import BFRffusion, build_bfrffusion, is_bfrffusion
+from bfr.restore.bfrffusion import BFRffusion
+from bfr.restore.bfrffusion_checkpoint import build_bfrffusion, is_bfrffusion
 from tests.rule_weights import GOLDEN, rule_state
 
 Check = tuple[str, float, float]

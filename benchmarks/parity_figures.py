@@ -10,7 +10,8 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from bfr.prior.prior import Prior, load_prior
+from bfr.prior.load import load_prior
+from bfr.prior.prior import Prior
 from tests.published_priors import published_unet
 
 Check = tuple[str, float, float]

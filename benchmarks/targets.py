@@ -23,7 +23,8 @@ from bfr.files.photos import Photo
 from bfr.files.writing import write_photo
 from bfr.image.sheets import sheet
 from bfr.prior.guidance import Guidance
-from bfr.prior.prior import Prior, load_prior
+from bfr.prior.load import load_prior
+from bfr.prior.prior import Prior
 from bfr.prior.sample import sample_targets
 from bfr.quality.measure import measure_sets
 from bfr.quality.metrics import Tools, caption
@@ -32,7 +33,9 @@ from bfr.quality.tables import Table
 from bfr.restore.load import load_restorer
 from bfr.restore.restorer import restore_faces
 
-from .unseen_damage import DAMAGES, Faces, evaluation_faces, markdown
+from .unseen_damage import DAMAGES
+from .unseen_faces import Faces, evaluation_faces
+from .unseen_tables import markdown
 
 PAPER = {"hold": "paper", "start": 150, "stop": 90, "factor": 8, "sampler": "ddpm"}
 WAYS = {

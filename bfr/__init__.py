@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from .finetune.loop import finetune as finetune_restorer
     from .finetune.save import save_restorer
     from .finetune.settings import FinetuneSettings
-    from .pairs.build import PairSettings, build_pairs
+    from .pairs.build import build_pairs
     from .pairs.folder import read_pairs
+    from .pairs.settings import PairSettings
     from .prior.constraint import Constraint
-    from .prior.prior import load_prior
+    from .prior.load import load_prior
     from .prior.sample import SampleSettings, sample_targets
     from .quality.measure import measure_faces
     from .restore.clip import restore_video
@@ -63,10 +64,11 @@ _ROOMS = {
     "finetune.loop": ("finetune_restorer",),
     "finetune.save": ("save_restorer",),
     "finetune.settings": ("FinetuneSettings",),
-    "pairs.build": ("PairSettings", "build_pairs"),
+    "pairs.build": ("build_pairs",),
     "pairs.folder": ("read_pairs",),
+    "pairs.settings": ("PairSettings",),
     "prior.constraint": ("Constraint",),
-    "prior.prior": ("load_prior",),
+    "prior.load": ("load_prior",),
     "prior.sample": ("SampleSettings", "sample_targets"),
     "quality.measure": ("measure_faces",),
     "restore.clip": ("restore_video",),

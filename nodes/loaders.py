@@ -13,7 +13,7 @@ from ..bfr.faces.identity import load_identity
 from ..bfr.faces.occlusion import load_occlusion
 from ..bfr.faces.parsing import load_parser
 from ..bfr.faces.retinaface import load_detector
-from ..bfr.prior.prior import load_prior
+from ..bfr.prior.load import load_prior
 from ..bfr.restore.load import load_restorer
 from ..bfr.runtime.precision import chosen_precision, convert
 from . import memory, schemas

@@ -14,9 +14,10 @@ from torch import Tensor
 from ..bfr.errors import InputError
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.files.sources import find_sources, unread_files
-from ..bfr.pairs.build import PairSettings, build_pairs, build_pairs_from_crops
+from ..bfr.pairs.build import build_pairs, build_pairs_from_crops
+from ..bfr.pairs.settings import PairSettings
 from ..bfr.prior.guidance import Guidance
-from ..bfr.prior.prior import load_prior
+from ..bfr.prior.load import load_prior
 from ..bfr.restore.load import load_restorer
 from . import memory, schemas
 from .chain import restore_inputs

@@ -10,7 +10,8 @@ from comfy_api.latest import io
 from ..bfr.errors import BusyError, InputError
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.pairs.contact_sheet import PAIRS_A_SHEET, describe, lay_out_pairs, read_images
-from ..bfr.pairs.folder import REJECTED, Pair, PairSet, read_pairs
+from ..bfr.pairs.folder import REJECTED, PairSet, read_pairs
+from ..bfr.pairs.pair import Pair
 from ..bfr.pairs.review import check_pairs, mark_pairs
 from . import memory, schemas
 from .convert import to_comfy

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..bfr.errors import InputError
-from ..bfr.prior import sweep
+from ..bfr.prior import sweep, sweep_results
 from ..bfr.prior.guidance import Guidance
 from ..bfr.prior.sample import sample_targets
 from ..bfr.records import OnStep
@@ -237,12 +237,13 @@ class SweepGuidance(io.ComfyNode):
         )
         if detector is not None:
             memory.load(detector)
-        figures = sweep.measure(guess, faces, prior.prior, detector, memory.load_recognizer())
+        recognizer = memory.load_recognizer()
+        figures = sweep_results.measure(guess, faces, prior.prior, detector, recognizer)
         title = sweep.shared(columns, rows, guidance)
-        grid = sweep.draw(faces, cells, figures, columns, rows, title)
+        grid = sweep_results.draw(faces, cells, figures, columns, rows, title)
         return io.NodeOutput(
             to_comfy(grid.picture),
             to_comfy(torch.cat([sampled for sampled in faces if sampled is not None])),
-            sweep.report(cells, figures, title),
-            ui=show(grid, sweep.about(cells, figures)),
+            sweep_results.report(cells, figures, title),
+            ui=show(grid, sweep_results.about(cells, figures)),
         )

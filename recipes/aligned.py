@@ -22,7 +22,8 @@ from torch import Tensor
 
 from bfr.faces.align import align_faces
 from bfr.faces.detect import detect_faces
-from bfr.faces.retinaface import load_detector
+from bfr.faces.retinaface import Detector, load_detector
+from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
 from bfr.files.whole import atomic_path
 from bfr.image.geometry import invert, scale_of, transform_points
@@ -105,6 +106,18 @@ def draw_faces(faces: Path, rng: np.random.Generator) -> Iterator[tuple[Tensor, 
         if rng.random() < 0.5:
             drawn = drawn.flip(-1)
         yield drawn[:3], drawn[3:]
+
+
+def held_out_faces(data: Path, detector: Detector) -> tuple[Tensor, list[str]]:
+    """The clean faces of `eval/hq` aligned at 256 px, N×3×256×256, and their names."""
+    crops, names = [], []
+    for path in sorted((data / "eval/hq").iterdir()):
+        image = read_photo(path).pixels
+        found = select_faces(detect_faces(image, detector), sort="score", limit=1)
+        if found.count:
+            crops.append(align_faces(image, found, SIZE)[0])
+            names.append(path.name)
+    return torch.cat(crops), names
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -26,16 +26,8 @@ from torchvision.ops import box_iou
 from bfr.faces.retinaface import anchors, build_detector, encode, normalise
 
 from .detector_labels import read_labels
-from .detector_samples import (
-    Canvas,
-    Source,
-    first_face,
-    load_source,
-    make_canvas,
-    make_empty_look,
-    make_look,
-    mirrored,
-)
+from .detector_looks import make_empty_look, make_look
+from .detector_samples import Canvas, Source, first_face, load_source, make_canvas, mirrored
 from .frame import (
     Commands,
     load_average,

@@ -7,27 +7,22 @@ photographs are: grey, faded, blurred, noisy, compressed.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from bfr.faces.align import align_faces
-from bfr.faces.detect import LOOK_SIDE, look_template
-from bfr.image.geometry import MIRROR_ORDER, fit_similarity
+from bfr.image.geometry import MIRROR_ORDER
 from bfr.image.tensors import from_uint8
 from bfr.records import Face, FaceSet
+from recipes.detector_damage import HATS, damage_canvas, put_on_hat
 
 from .detector_labels import Labels
 from .faces import landmark_boxes
 
 CANVAS = 320
-_ALARMS = 0.7  # share of looks at what is no face that look at a false alarm, if there is one
-_HATS = 0.12  # share of faces whose forehead is covered
-_FACE_IN_LOOK = 0.77 * LOOK_SIDE  # the height of a face's box in a second look
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +86,12 @@ def make_canvas(sources: list[Source], rng: np.random.Generator) -> Canvas:
             continue
         shown, hidden = _paste_with_face(canvas, cell, source, rng)
         for box, points in shown:
-            if rng.random() < _HATS:
+            if rng.random() < HATS:
                 put_on_hat(canvas, points, rng)
             boxes.append(box)
             landmarks.append(points if source.exact else np.full((5, 2), np.nan))
         ignored.extend(hidden)
-    pixels = np.asarray(_damage(canvas, rng))
+    pixels = np.asarray(damage_canvas(canvas, rng))
     turns = int(rng.integers(1, 4)) if rng.random() < 0.06 else 0
     if turns:  # turned pictures teach that a face lying on its side is not upright
         pixels, boxes, landmarks, ignored = np.rot90(pixels, turns).copy(), [], [], []
@@ -106,89 +101,6 @@ def make_canvas(sources: list[Source], rng: np.random.Generator) -> Canvas:
         np.array(landmarks, np.float32).reshape(-1, 5, 2),
         np.array(ignored, np.float32).reshape(-1, 4),
     )
-
-
-def make_look(source: Source, rng: np.random.Generator) -> Canvas:
-    """Draws what the second look of `bfr.faces.detect` sees: one face, nearly upright, one size."""
-    which = rng.integers(len(source.landmarks))
-    points = torch.as_tensor(source.landmarks[which : which + 1], dtype=torch.float64)
-    to_look = fit_similarity(points, look_template())[0].numpy()
-    turn, zoom = np.radians(rng.normal(0, 7)), np.exp(rng.normal(0, 0.12))
-    if rng.random() < 0.1:
-        turn, zoom = turn * 4, zoom**2
-    spin = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    if rng.random() < 0.5:
-        spin = spin @ np.diag([-1.0, 1.0])
-    middle = np.full(2, (LOOK_SIDE - 1) / 2)
-    shift = middle + rng.normal(0, 0.05 * LOOK_SIDE, 2) - spin @ middle
-    to_look = np.column_stack([spin @ to_look[:, :2], spin @ to_look[:, 2] + shift])
-    look = _look(source, to_look, rng)
-    landmarks = source.landmarks @ to_look[:, :2].T + to_look[:, 2]
-    if np.linalg.det(spin) < 0:
-        landmarks = landmarks[:, MIRROR_ORDER]
-    landmarks = landmarks.astype(np.float32)
-    others = np.concatenate([np.delete(landmark_boxes(landmarks), which, 0), np.zeros((0, 4))])
-    own = landmarks[which : which + 1]
-    if rng.random() < _HATS:
-        put_on_hat(look, own[0], rng)
-    pixels = np.asarray(_damage(look, rng))
-    known = own if source.exact else np.full_like(own, np.nan)
-    return Canvas(pixels, landmark_boxes(own), known, others.astype(np.float32))
-
-
-def make_empty_look(source: Source, rng: np.random.Generator) -> Canvas | None:
-    """Draws what the second look sees where the search was wrong: a place without a face.
-
-    Returns:
-        The look, with nothing to find in it; None if no such place was found in the picture.
-    """
-    wide, high = source.image.size
-    faces = np.concatenate([source.boxes, source.ignored]).reshape(-1, 4)
-    places = []
-    if len(source.alarms) and rng.random() < _ALARMS:
-        box = source.alarms[rng.integers(len(source.alarms))]
-        size = max(box[2:] - box[:2]) * np.exp(rng.normal(0, 0.15))
-        x, y = box.reshape(2, 2).mean(0) + rng.normal(0, 0.08 * size, 2)
-        places.append((np.inf, size, x, y))
-    for _ in range(20 if not places else 0):
-        size = np.exp(rng.uniform(np.log(12), np.log(max(13, 0.8 * min(wide, high)))))
-        x, y = rng.uniform(0, wide), rng.uniform(0, high)
-        box = np.array([x - size / 2, y - size / 2, x + size / 2, y + size / 2])
-        if all(_visible(box, face) < 0.05 for face in faces):
-            shown = source.image.crop(tuple(box.round().astype(int))).convert("L")
-            places.append((np.asarray(shown).std(), size, x, y))
-    if not places:
-        return None
-    _, size, x, y = max(places[:4])  # plain walls are not what deceives
-    angle, zoom = np.radians(rng.normal(0, 20)), _FACE_IN_LOOK / size
-    linear = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    middle = np.full(2, (LOOK_SIDE - 1) / 2)
-    to_look = np.column_stack([linear, middle - linear @ [x, y]])
-    look = _look(source, to_look, rng)
-    hidden = landmark_boxes(source.landmarks @ linear.T + to_look[:, 2])
-    none = np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32)
-    return Canvas(np.asarray(_damage(look, rng)), *none, hidden)
-
-
-def put_on_hat(canvas: Image.Image, points: np.ndarray, rng: np.random.Generator) -> None:
-    """Covers the forehead of a face with landmarks 5×2, as hats and shadows do."""
-    across = points[1] - points[0]
-    up = np.array([across[1], -across[0]])
-    middle = points[:2].mean(0)
-    brim, top, wide = rng.uniform(0.35, 0.7), rng.uniform(1.2, 2.0), rng.uniform(0.9, 1.7)
-    corners = [
-        middle + high * up + side * wide * across
-        for high, side in ((brim, -1), (brim, 1), (top, rng.uniform(0.5, 1)), (top, -1))
-    ]
-    colour = tuple(rng.integers(0, 256, 3).tolist())
-    ImageDraw.Draw(canvas).polygon([tuple(corner) for corner in corners], fill=colour)
-
-
-def _look(source: Source, to_look: np.ndarray, rng: np.random.Generator) -> Image.Image:
-    mean = tuple(int(value) for value in np.asarray(source.image).mean((0, 1)))
-    look = Image.new("RGB", (LOOK_SIDE, LOOK_SIDE), mean)
-    _paste(look, (0, 0, LOOK_SIDE, LOOK_SIDE), source.image, to_look, rng)
-    return look
 
 
 def mirrored(canvas: Canvas) -> Canvas:
@@ -328,38 +240,3 @@ def _backdrop(sources: list[Source], rng) -> Image.Image:
             shape = rng.choice([draw.ellipse, draw.rectangle, draw.line])
             shape((x, y, x + w, y + h), fill=tuple(rng.integers(0, 256, 3).tolist()))
     return canvas
-
-
-def _damage(image: Image.Image, rng) -> Image.Image:
-    """Random grey, tint, contrast, blur, low resolution, grain and JPEG."""
-    if rng.random() < 0.35:
-        image = image.convert("L").convert("RGB")
-        if rng.random() < 0.4:
-            tint = Image.new("RGB", image.size, tuple(rng.integers(120, 256, 3).tolist()))
-            image = Image.blend(image, tint, rng.uniform(0.05, 0.35))
-    else:
-        image = ImageEnhance.Color(image).enhance(rng.uniform(0.4, 1.6))
-    image = ImageEnhance.Brightness(image).enhance(rng.uniform(0.55, 1.45))
-    image = ImageEnhance.Contrast(image).enhance(rng.uniform(0.5, 1.5))
-    if rng.random() < 0.3:  # deep shadow, or glare
-        gamma = np.exp(rng.uniform(-0.7, 0.9))
-        image = image.point([round(255 * (v / 255) ** gamma) for v in range(256)] * 3)
-    if rng.random() < 0.2:
-        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 2.2)))
-    if rng.random() < 0.15:
-        side = image.width
-        small = round(side / rng.uniform(1.2, 3))
-        back = rng.choice([Image.Resampling.NEAREST, Image.Resampling.BICUBIC])
-        image = image.resize((small, small), Image.Resampling.BILINEAR)
-        image = image.resize((side, side), Image.Resampling(back))
-    if rng.random() < 0.35:
-        pixels = np.asarray(image, np.float32)
-        channels = 3 if rng.random() < 0.6 else 1
-        grain = rng.standard_normal((*pixels.shape[:2], channels), np.float32)
-        pixels = pixels + grain * rng.uniform(3, 30)
-        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-    if rng.random() < 0.4:
-        packed = io.BytesIO()
-        image.save(packed, "JPEG", quality=int(rng.integers(15, 85)))
-        image = Image.open(packed).convert("RGB")
-    return image

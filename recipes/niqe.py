@@ -25,9 +25,8 @@ from bfr.faces.retinaface import load_detector
 from bfr.image.tensors import from_uint8
 from bfr.quality.niqe import Statistics, load_statistics, niqe, patch_features
 
-from .aligned import ALIKE, SIZE
+from .aligned import ALIKE, SIZE, held_out_faces
 from .frame import Commands, write_weights
-from .restorer import held_out_faces
 
 log = logging.getLogger(__name__)
 PATCH = 32

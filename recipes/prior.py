@@ -26,14 +26,15 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from bfr.faces.retinaface import load_detector
 from bfr.prior.constraint import Constraint
-from bfr.prior.prior import Prior, load_prior, predict, save_prior
+from bfr.prior.load import load_prior, save_prior
+from bfr.prior.prior import Prior, predict
 from bfr.prior.sample import sample_targets
 from bfr.prior.schedule import Schedule, noised, respace
 from bfr.prior.settings import SampleSettings
 from bfr.prior.unet import UNet, UNetConfig
 from bfr.quality.likeness import psnr
 
-from .aligned import SIZE, draw_faces
+from .aligned import SIZE, draw_faces, held_out_faces
 from .frame import (
     Commands,
     load_average,
@@ -44,7 +45,6 @@ from .frame import (
 )
 from .grids import worst_first, write_versions
 from .groups import by_group
-from .restorer import held_out_faces
 
 log = logging.getLogger(__name__)
 NETWORK = UNetConfig(

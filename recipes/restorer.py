@@ -22,31 +22,26 @@ import argparse
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
 from bfr.damage.degrade import PRESETS, Degradation, degrade_faces
-from bfr.faces.detect import detect_faces
-from bfr.faces.identity import Identity, identity_distance, identity_loss, load_identity
-from bfr.faces.retinaface import Detector, load_detector
-from bfr.faces.select import select_faces
-from bfr.files.photos import read_photo
+from bfr.faces.identity import identity_distance, load_identity
+from bfr.faces.retinaface import load_detector
 from bfr.files.weights import read_state_dict
 from bfr.finetune.discriminator import DetailDiscriminator, balanced
-from bfr.image.geometry import face_template
 from bfr.quality.likeness import psnr
 from bfr.quality.niqe import niqe
 from bfr.quality.perceptual import pyramid_distance
 from bfr.quality.texture import sharpness
+from recipes.restorer_losses import critic_loss, restoration_loss, whole_face_loss
 
-from .aligned import SIZE, draw_faces
+from .aligned import SIZE, draw_faces, held_out_faces
 from .frame import (
     Commands,
     load_average,
@@ -79,13 +74,6 @@ DAMAGE = {
     "strong blur": (STRONG_BLUR, 0.15),
 }
 CRITIC_FIRST = 100  # steps in which the adversary's share rises to its full
-PARTS = ((0, 1, 3, 4), 0.055)
-"""The landmarks of eyes and mouth, and how far around each one counts, in sides of the crop."""
-PARTS_WEIGHT = 2.0  # how much more an error counts in the middle of an eye
-IDENTITY_WEIGHT = 1.0  # more (GFPGAN: 10) buys likeness with errors
-HIDDEN = (1.0, 3.0)
-"""Widths in pixels of the blur behind which the person is compared. Without it the restorer learns
-faint grids that mislead the recognition network and that one can see."""
 
 
 def build_restorer() -> nn.Module:
@@ -114,44 +102,6 @@ class Pairs(IterableDataset):
             y, x = rng.integers(0, SIZE - self.patch + 1, 2)
             window = (..., slice(y, y + self.patch), slice(x, x + self.patch))
             yield damaged[window][0], clean[window][0]
-
-
-@cache
-def part_weights(size: int) -> Tensor:
-    """How much errors count at each pixel of an aligned face, size×size, 1 on average."""
-    places = torch.arange(size)
-    chosen, reach = PARTS
-    x, y = face_template(size)[list(chosen)].float().T[..., None]
-    across = torch.exp(-((places - x) ** 2) / (2 * (reach * size) ** 2))
-    down = torch.exp(-((places - y) ** 2) / (2 * (reach * size) ** 2))
-    weights = 1 + PARTS_WEIGHT * (down[..., None] * across[:, None]).amax(0)
-    return weights / weights.mean()
-
-
-def restoration_loss(restored: Tensor, clean: Tensor) -> Tensor:
-    """L1 + 0.05 × L1 of the orthonormal 2-D spectrum."""
-    spectrum = torch.view_as_real(torch.fft.rfft2(restored - clean, norm="ortho"))
-    apart = (restored - clean).abs()
-    if clean.shape[-1] == SIZE:
-        apart = apart * part_weights(SIZE).to(apart)
-    return apart.mean() + 0.05 * spectrum.abs().mean()
-
-
-def whole_face_loss(restored: Tensor, clean: Tensor, identity: Identity) -> Tensor:
-    """`restoration_loss`, how different they look, and how far the person is from being the same.
-
-    To ask for more detail by its local contrast was tried: the network then draws a faint grid on
-    smooth skin, which measures better (NIQE) and looks worse.
-    """
-    blur = float(torch.empty(()).uniform_(*HIDDEN))
-    likeness = IDENTITY_WEIGHT * identity_loss(restored, clean, identity, blur / SIZE)
-    looks = 0.2 * pyramid_distance(restored, clean).mean()
-    return restoration_loss(restored, clean) + looks + likeness
-
-
-def critic_loss(critic: nn.Module, clean: Tensor, restored: Tensor) -> Tensor:
-    """The critic's hinge loss (Lim and Ye 2017): 2 when it knows nothing, 0 when all."""
-    return F.relu(1 - critic(clean)).mean() + F.relu(1 + critic(restored.detach())).mean()
 
 
 def load_start(start: Path) -> dict[str, Tensor]:
@@ -215,20 +165,6 @@ def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = Fa
     limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}
     rates = {"lr": args.lr, "warm_up": 100, "decay": 0.999, "clip": 0.5, "every": 100}
     train_for(run, parts, loader, loss_of, **limits, **rates)
-
-
-def held_out_faces(data: Path, detector: Detector) -> tuple[Tensor, list[str]]:
-    """The clean faces of `eval/hq` aligned at 256 px, N×3×256×256, and their names."""
-    from bfr.faces.align import align_faces
-
-    crops, names = [], []
-    for path in sorted((data / "eval/hq").iterdir()):
-        image = read_photo(path).pixels
-        found = select_faces(detect_faces(image, detector), sort="score", limit=1)
-        if found.count:
-            crops.append(align_faces(image, found, SIZE)[0])
-            names.append(path.name)
-    return torch.cat(crops), names
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ from bfr.image.lowpass import lowpass
 from bfr.image.sheets import sheet
 from bfr.image.tensors import from_uint8, to_uint8
 from bfr.prior.constraint import Constraint
-from bfr.prior.prior import load_prior
+from bfr.prior.load import load_prior
 from bfr.prior.sample import sample_targets
 from bfr.prior.settings import SampleSettings, for_prior
 from bfr.records import FaceSet

@@ -18,7 +18,8 @@ from bfr.faces.retinaface import Detector
 from bfr.files.lock import LOCK
 from bfr.files.sources import find_sources
 from bfr.pairs import crops
-from bfr.pairs.build import BuildReport, PairSettings, build_pairs
+from bfr.pairs.build import BuildReport, build_pairs
+from bfr.pairs.settings import PairSettings
 from bfr.prior.constraint import Constraint
 from bfr.prior.settings import SampleSettings
 from bfr.records import Face, FaceSet

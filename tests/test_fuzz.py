@@ -32,7 +32,7 @@ from bfr.files.weights import read_state_dict
 from bfr.pairs.folder import KINDS, read_image, read_pairs
 from bfr.pairs.review import mark_pairs
 from bfr.pairs.writer import PairWriter, write_pair
-from bfr.prior.prior import load_prior
+from bfr.prior.load import load_prior
 from bfr.restore.load import load_restorer
 
 TIMES = int(os.environ.get("BFR_FUZZ") or 1)

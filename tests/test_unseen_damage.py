@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks import unseen_damage
+from benchmarks import unseen_damage, unseen_faces, unseen_tables
 from bfr.quality.metrics import HIGHER, LOWER
 from bfr.quality.tables import Column, Table
 
@@ -29,7 +29,7 @@ def test_parts_can_run_alone():
 
 def test_only_sure_differences_are_marked():
     base = table([20.0, 21, 22, 23], [5.0, 6, 5, 6])
-    lines = unseen_damage.markdown(
+    lines = unseen_tables.markdown(
         {"base": base, "tuned": table([21.0, 22.1, 22.9, 24], [5.5, 5.5, 5.5, float("nan")])}, base
     )
     assert lines[2] == "| base | 21.50 | 5.50 |"
@@ -38,7 +38,7 @@ def test_only_sure_differences_are_marked():
 
 def test_pairs_find_their_clean_faces():
     given = torch.arange(3.0).view(3, 1, 1, 1).expand(-1, 3, 4, 4)
-    faces = unseen_damage.Faces(given, 1 - given)
-    chosen = unseen_damage.in_order(faces, ["crop 0003", "crop 0001"])
+    faces = unseen_faces.Faces(given, 1 - given)
+    chosen = unseen_tables.in_order(faces, ["crop 0003", "crop 0001"])
     assert chosen.clean is not None
     assert torch.equal(chosen.given, given[[2, 0]]) and torch.equal(chosen.clean, 1 - chosen.given)

@@ -15,7 +15,8 @@ from .report import DONE, say, tell
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..pairs.folder import Pair, PairSet
+    from ..pairs.folder import PairSet
+    from ..pairs.pair import Pair
 
 SHOWN = ("all", "kept", "rejected", "flagged")
 

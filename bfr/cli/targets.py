@@ -30,7 +30,8 @@ from .report import DONE, SOME_FAILED, say, say_unread
 if TYPE_CHECKING:
     import torch
 
-    from ..pairs.build import BuildReport, PairSettings
+    from ..pairs.build import BuildReport
+    from ..pairs.settings import PairSettings
     from ..prior.prior import Prior
 
 _PATIENCE = 24 * 60.0  # minutes: one process may have far more faces to sample than another
@@ -102,7 +103,8 @@ def targets(options: argparse.Namespace) -> int:
     sources = find_sources(options.paths, options.out)
     say_unread(options.paths, options.out)
 
-    from ..pairs.build import build_pairs, paper_factor
+    from ..pairs.build import build_pairs
+    from ..pairs.settings import paper_factor
     from ..restore.load import load_restorer
     from ..runtime.processes import launched_share
 
@@ -132,7 +134,7 @@ def targets(options: argparse.Namespace) -> int:
 
 
 def _prior(options: argparse.Namespace, device: torch.device) -> Prior:
-    from ..prior.prior import load_prior
+    from ..prior.load import load_prior
     from ..runtime.precision import convert
 
     is_folder = Path(options.prior).is_dir() and options.prior != EMBEDDED
@@ -144,7 +146,7 @@ def _prior(options: argparse.Namespace, device: torch.device) -> Prior:
 
 
 def _settings(options: argparse.Namespace, paper_factor: int, prior: Prior | None) -> PairSettings:
-    from ..pairs.build import PairSettings
+    from ..pairs.settings import PairSettings
 
     sample = None
     if prior is not None:

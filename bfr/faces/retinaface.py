@@ -25,7 +25,8 @@ from ..files.handles import NetworkHandle
 from ..files.manifest import EMBEDDED_DIR
 from ..files.pickled import holds_network
 from ..files.weights import read_state_dict
-from .yolo import YoloOnnx, YoloV8, read_yolo
+from .yolo import YoloOnnx, read_yolo
+from .yolov8 import YoloV8
 
 EMBEDDED_DETECTOR = EMBEDDED_DIR / "detector.safetensors"
 

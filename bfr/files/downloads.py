@@ -9,16 +9,11 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import (
-    CorruptWeightsError,
-    DownloadError,
-    MissingWeightsError,
-    OutputError,
-)
+from ..errors import CorruptWeightsError, DownloadError, MissingWeightsError, OutputError
 from ..records import OnStep
 from .checksums import file_sha256
+from .impostors import is_text
 from .manifest import PublishedWeights, get_again, where_from
-from .weights import is_text
 from .whole import atomic_path
 
 _CHUNK = 1 << 20

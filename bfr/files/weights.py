@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import string
-import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +20,7 @@ from ..errors import (
     WrongArchitectureError,
 )
 from .checksums import file_sha256
+from .impostors import refuse_bomb, refuse_others
 from .manifest import EMBEDDED_DIR, get_again, where_from
 from .whole import atomic_path
 
@@ -30,22 +29,6 @@ CHECKSUMS = EMBEDDED_DIR / "SHA256SUMS"
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model")
 _SAFE_TORCH = (2, 6)  # before it, weights_only could be made to run code (CVE-2025-32434)
-_MOST_UNPACKED = 20  # times the length of a file; PyTorch itself does not compress
-_OTHERS = {
-    b"\x89PNG": "a picture",
-    b"\xff\xd8\xff": "a picture",
-    b"GIF8": "a picture",
-    b"RIFF": "a picture or a sound",
-    b"II*\0": "a picture",
-    b"MM\0*": "a picture",
-    b"%PDF": "a PDF",
-    b"7z\xbc\xaf": "an archive, to be unpacked first",
-    b"Rar!": "an archive, to be unpacked first",
-    b"\x1f\x8b": "an archive, to be unpacked first",
-    b"GGUF": "a GGUF file, for language and latent diffusion models",
-    b"\x7fELF": "a program",
-    b"MZ": "a program",
-}
 
 
 def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -75,7 +58,7 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
     try:
         with path.open("rb") as file:
             head = file.read(64)
-        _refuse_others(head, path)
+        refuse_others(head, path)
         _verify_embedded(path)
         is_safetensors = path.suffix == ".safetensors" or head[8:9] == b"{"
         content, metadata = _read_safetensors(path) if is_safetensors else (_read_torch(path), {})
@@ -137,7 +120,7 @@ def _read_torch(path: Path) -> Any:
             "run code by other files. Update PyTorch to 2.6 or newer, or get the weights as "
             ".safetensors."
         )
-    _refuse_bomb(path)
+    refuse_bomb(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
@@ -159,25 +142,6 @@ def _read_torch(path: Path) -> Any:
 def torch_version() -> tuple[int, ...]:
     """The version of PyTorch, as (major, minor)."""
     return tuple(int(number) for number in re.findall(r"\d+", torch.__version__)[:2])
-
-
-def _refuse_bomb(path: Path) -> None:
-    """Refuses an archive that unpacks to far more than its length."""
-    if not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise CorruptWeightsError(
-            f"{path} must be a weights file, got a damaged archive ({error}). "
-            f"{get_again(path.name)}"
-        ) from error
-    if unpacked > _MOST_UNPACKED * path.stat().st_size:
-        raise CorruptWeightsError(
-            f"{path} must hold about as much as its {path.stat().st_size} bytes, got an archive "
-            f"that unpacks to {unpacked}. Do not use it."
-        )
 
 
 @lru_cache(maxsize=1)
@@ -258,24 +222,3 @@ def _oddity(tensor: Tensor) -> str:
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         return "repeated"  # it would take far more memory than the file
     return ""
-
-
-def is_text(head: bytes) -> bool:
-    """True if a file begins like a web page, or like what git leaves of a large file."""
-    return head.lstrip().startswith((b"<", b"version https://git-lfs"))
-
-
-def _refuse_others(head: bytes, path: Path) -> None:
-    """Refuses what is called a weights file and is something else."""
-    if is_text(head):
-        raise CorruptWeightsError(
-            f"{path} must be a weights file, got a web page or a pointer to the file: the link was "
-            f"opened instead of saved. {get_again(path.name)}"
-        )
-    kind = next((kind for start, kind in _OTHERS.items() if head.startswith(start)), None)
-    if kind is None and head.strip() and not head.strip(string.printable.encode()):
-        kind = "text"
-    if kind is not None:
-        raise CorruptWeightsError(
-            f"{path} must be a weights file, got {kind}. {get_again(path.name)}"
-        )

@@ -20,7 +20,8 @@ from ..errors import ImageError, InputError
 from ..files.formats import IMAGE_SUFFIXES
 from ..files.photos import read_photo
 from ..image.tensors import resize_square
-from ..pairs.folder import Pair, PairSet, read_image
+from ..pairs.folder import PairSet, read_image
+from ..pairs.pair import Pair
 from .losses import Batch
 from .settings import FinetuneSettings
 

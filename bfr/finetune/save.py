@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import CorruptWeightsError, InputError, WeightsError, WrongArchitectureError
 from ..files.checksums import network_sha256
 from ..files.weights import write_state_dict
-from ..pairs.folder import Pair
+from ..pairs.pair import Pair
 from ..restore.restorer import CONVENTIONS, Restorer
 from .settings import FinetuneSettings
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..faces.identity import Identity
 from ..image.sheets import sheet
-from ..pairs.folder import Pair, PairSet, read_image
+from ..pairs.folder import PairSet, read_image
+from ..pairs.pair import Pair
 from ..quality.likeness import consistency_psnr, likeness_factor
 from ..quality.metrics import METRICS, check_faces
 from ..quality.perceptual import pyramid_distance

@@ -8,7 +8,6 @@ interrupted ends up the same as one that was not, and faces of all photographs s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -19,15 +18,17 @@ from ..files.sources import Source
 from ..image.tensors import check_images
 from ..prior.guidance import Guidance
 from ..prior.prior import Prior
-from ..prior.settings import SampleSettings, check_prior
+from ..prior.settings import check_prior
 from ..records import OnStep
 from ..restore.restorer import Restorer
 from ..runtime.processes import Share
 from ..runtime.progress import Progress
-from .crops import Search, find_faces, identify, take_crops
-from .folder import Pair
+from .crops import Search, find_faces, identify
 from .guesses import Guesses, GuessFolder, from_folder, from_restorer, from_tensors
+from .pair import Pair
+from .ready_crops import take_crops
 from .run import BuildReport, Run
+from .settings import PairSettings
 from .stages import make_guesses, make_targets, take_targets
 from .writer import PairWriter
 
@@ -35,33 +36,6 @@ OWN_SIZE = 512
 """Side in pixels of the crops where neither a restorer nor a prior has a size."""
 
 Sampler = Callable[[Run, Sequence[Pair]], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairSettings:
-    """How `build_pairs` makes a set.
-
-    Attributes:
-        score: lowest confidence in [0, 1] of a face.
-        min_size: lowest longer box side in pixels of a face.
-        size: side in pixels of the crops; None for the restorer's own size, else the prior's.
-        fidelity: for a restorer that has it, 0 (best looking) to 1 (closest to the input).
-        batch_size: faces that go through the restorer at once.
-        sample: how targets are sampled; its seed is the set's. None for the defaults of
-            `Guidance`, suited to the prior.
-    """
-
-    score: float = 0.5
-    min_size: float = 0.0
-    size: int | None = None
-    fidelity: float = 0.5
-    batch_size: int = 8
-    sample: SampleSettings | None = None
-
-
-def paper_factor(restorer: Restorer | None) -> int:
-    """The low-pass factor of the paper: 16 after SwinIR, 8 after any other restorer."""
-    return 16 if restorer is not None and restorer.architecture == "SwinIR" else 8
 
 
 def build_pairs(

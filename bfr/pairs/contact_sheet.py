@@ -9,7 +9,8 @@ from torch import Tensor
 from ..errors import InputError
 from ..image import sheets
 from ..quality.metrics import caption
-from .folder import KINDS, REJECTED, Pair, PairSet, read_image
+from .folder import KINDS, REJECTED, PairSet, read_image
+from .pair import Pair
 from .review import RULES
 
 PAIRS_A_SHEET = 24

@@ -8,22 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..errors import ImageError, InputError, OutputError, WeightsError
+from ..errors import ImageError, OutputError, WeightsError
 from ..faces.align import align_faces
 from ..faces.detect import detect_faces
 from ..faces.retinaface import Detector
 from ..files.checksums import file_sha256
 from ..files.photos import read_photo
 from ..files.sources import Source
-from ..image.geometry import face_template
 from ..records import counted
 from ..runtime.progress import SCALE
-from .folder import Pair, Photograph, in_order, pair_name, same_parameters
+from .folder import in_order, pair_name, same_parameters
+from .pair import Pair, Photograph
 from .run import Run
-from .writer import PairWriter, as_written, pixels_sha256
+from .writer import PairWriter
 
 FOUND = SCALE // 20
 """Where this half ends, of all the progress."""
@@ -186,7 +185,7 @@ def _write_crops(
             score=face.score,
         )
         old = known.get((photograph.sha256, number))
-        _put_crop(writer, pair, old, crops[number : number + 1], wanted)
+        put_crop(writer, pair, old, crops[number : number + 1], wanted)
     size = (pixels.shape[2], pixels.shape[3])
     writer.put_photograph(replace(photograph, faces=len(alignment), crop=wanted, size=size))
     return len(alignment)
@@ -208,67 +207,7 @@ def _drop_vanished(
             run.drop(pair)
 
 
-def take_crops(
-    run: Run,
-    crops: Tensor,
-    names: Sequence[str],
-    detector: Detector | None,
-    score: float,
-) -> dict[str, int]:
-    """Writes crops that came aligned; the numbers of those taken by the names of their pairs."""
-    writer = run.writer
-    known = {(pair.source_sha256, pair.face): pair for pair in writer.pairs.values()}
-    taken: dict[str, int] = {}
-    first: dict[str, str] = {}
-    run.progress.begin("crops taken", len(crops), (0, FOUND))
-    for number, name in enumerate(names):
-        crop = as_written(crops[number : number + 1])
-        sha256 = pixels_sha256(crop)
-        if sha256 in first:
-            run.report.duplicates.append((name, first[sha256]))
-            run.progress.say(f"{name}: the same as {first[sha256]}, taken once")
-            continue
-        first[sha256] = name
-        old = known.get((sha256, 0))
-        landmarks, confidence = face_template(crop.shape[-1]), 1.0
-        if detector is not None and not (old and old.settled):
-            found = detect_faces(crop, detector, score=score, try_rotations=False).faces[0]
-            run.report.searched += 1
-            if not found:
-                run.fail(
-                    name,
-                    InputError("It must show a face, got none. Leave it out, or align it again."),
-                )
-                continue
-            landmarks, confidence = torch.tensor(found[0].landmarks), found[0].score
-        pair = Pair(
-            name=pair_name(name, sha256, 0),
-            source=name,
-            source_sha256=sha256,
-            face=0,
-            image_to_crop=[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
-            landmarks=landmarks.tolist(),
-            score=confidence,
-        )
-        try:
-            _take_crop(writer, pair, old, crop, mine=number in writer.share.of(range(len(names))))
-        except ImageError as error:  # it was exchanged
-            run.fail(name, error)
-            continue
-        taken[old.name if old else pair.name] = number
-        run.progress.tell(number + 1)
-    writer.sync()
-    return taken
-
-
-def _take_crop(writer: PairWriter, pair: Pair, old: Pair | None, crop: Tensor, mine: bool) -> None:
-    wanted = {"size": crop.shape[-1]}
-    current = old is not None and writer.has_image(old, "lq") and old.crop == wanted
-    if mine and not current:
-        _put_crop(writer, pair, old, crop, wanted)
-
-
-def _put_crop(
+def put_crop(
     writer: PairWriter, pair: Pair, old: Pair | None, crop: Tensor, wanted: dict[str, Any]
 ) -> None:
     """Writes a pair's crop; what was made of an earlier one stays, if the crop is the same."""

@@ -22,7 +22,8 @@ from ..image.geometry import compose, resize_matrix
 from ..image.tensors import resize_square
 from ..records import OnStep
 from ..restore.restorer import Restorer, restore_faces
-from .folder import Pair, Photograph, read_image
+from .folder import read_image
+from .pair import Pair, Photograph
 from .writer import as_written, pixels_sha256
 
 _OUT_OF_PROPORTION = 0.02  # of the sides' ratio: more than rounding when a photograph is scaled

@@ -11,8 +11,7 @@ flagged.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +24,9 @@ from ..faces.retinaface import Detector
 from ..image.tensors import resize_square
 from ..quality.metrics import METRICS, FaceBatch, Tools
 from ..records import OnStep
-from .folder import FLAGGED, KEPT, REJECTED, Pair, PairSet, in_order, read_image, read_pairs
+from .choose import choose_pairs
+from .folder import FLAGGED, KEPT, REJECTED, PairSet, in_order, read_image, read_pairs
+from .pair import Pair
 from .writer import PairWriter, add_marks
 
 NO_FACE = "no face"
@@ -231,27 +232,3 @@ def mark_pairs(
     if changed:
         add_marks(pairs.folder, changed)
     return read_pairs(folder)
-
-
-def choose_pairs(pairs: PairSet, words: Iterable[str]) -> list[Pair]:
-    """The pairs that words name: their names, their numbers from 1, or ranges of them.
-
-    Raises:
-        InputError: for a word that names none.
-    """
-    by_name = {pair.name: pair for pair in pairs.pairs}
-    count, chosen = len(pairs.pairs), list[Pair]()
-    for word in words:
-        word = word.strip().removesuffix(".png")
-        if word in by_name:
-            chosen.append(by_name[word])
-            continue
-        span = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
-        first, last = (int(span[1]), int(span[2] or span[1])) if span else (0, 0)
-        if not 1 <= first <= last <= count:
-            raise InputError(
-                f"A pair must be given by its name or by its number on the contact sheet, 1 to "
-                f"{count}, got {word!r}. Look it up there."
-            )
-        chosen += pairs.pairs[first - 1 : last]
-    return chosen

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..errors import FaceRestorationError
 from ..runtime.progress import Progress
-from .folder import Pair, PairSet, in_order
+from .folder import PairSet, in_order
+from .pair import Pair
 from .writer import PairWriter
 
 

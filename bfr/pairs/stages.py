@@ -14,8 +14,9 @@ from ..prior.sample import sample_targets
 from ..prior.settings import SampleSettings, fingerprint
 from ..runtime.progress import SCALE
 from .crops import FOUND
-from .folder import KEPT, Pair, pair_seed, read_image, same_parameters
+from .folder import KEPT, pair_seed, read_image, same_parameters
 from .guesses import Guesses
+from .pair import Pair
 from .run import Run
 
 _GUESSED = SCALE // 10  # where the guesses end, of all the progress

@@ -31,9 +31,10 @@ from ..files.whole import check_writable, remove_leftovers
 from ..files.writing import write_photo
 from ..image.tensors import from_uint8, to_uint8
 from ..runtime.processes import Share
-from .folder import KINDS, Pair, Photograph, image_path, in_order, read_lists
+from .folder import KINDS, image_path, in_order, read_lists
 from .format import MANIFEST, MARKS, SOURCES, list_file, part_files
 from .lines import as_line, refuse_link, write_lines
+from .pair import Pair, Photograph
 
 _STAGES = {"lq": "crop", "guess": "guess", "target": "target"}
 

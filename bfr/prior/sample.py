@@ -13,20 +13,19 @@ from ..image.lowpass import lowpass
 from ..image.tensors import check_images, resize_square
 from ..records import OnStep, counted
 from ..runtime.memory import Parts
-from .constraint import PAPER_SIZE, Constraint, constrain, suited_step
+from .constraint import Constraint, constrain
+from .masks import checked_masks, repainting
 from .noise import Noise, seeded_noise
 from .prior import Predicted, Prior, predict
 from .samplers import Predict, ddim, ddpm, multistep
 from .schedule import Respaced, noised
-from .settings import SampleSettings, check_prior, check_seed, learned_steps
-from .soft import SoftHold, fill, hold_softly
+from .settings import SampleSettings, check_prior, check_seed, describe
+from .soft import fill, hold_softly
 
 OnSample = Callable[[Tensor, int, Tensor], None]
 """``on_sample(x, step, clean)`` gets each sample as it reaches a step, before the paper's hold, and
 the clean faces predicted on the way: B×3×S×S, nominally in [-1, 1]. Raising from it cancels."""
 
-_HIDES = 150 / 250  # share of the steps, at 512 px, whose noise hides what a mask covers
-_PAINTING_CALLS = 4  # more than without a mask
 _AMPLIFIED = 2.0  # contrast of the difference in the preview
 
 
@@ -98,7 +97,7 @@ def sample_targets(
         check_seed(seed)
     every = check_prior(prior, settings)
     if masks is not None:
-        masks = _checked_masks(masks, guesses, settings)
+        masks = checked_masks(masks, guesses, settings)
         settings = repainting(settings, prior, every)
     factor, calls = settings.constraint.factor, settings.calls_a_face
     device = next(prior.network.parameters()).device
@@ -240,57 +239,3 @@ def _report(count: int, own: int, prior: Prior, settings: SampleSettings) -> str
         size = f"resized from {own} px to the prior's {prior.size} px and back"
     calls = f"{settings.sampler}, {settings.calls_a_face} network calls per face"
     return f"{counted(count, 'face')} {size}; {calls}; {describe(settings)}; prior {prior.name}."
-
-
-def describe(settings: SampleSettings) -> str:
-    """The constraint in words, as whoever made the settings describes it, or in their numbers."""
-    hold = settings.constraint
-    if settings.described:
-        return settings.described
-    start = f"from step {hold.start} of {settings.steps}"
-    values = f"factor {hold.factor}, strength {hold.strength:g}"
-    if isinstance(hold, SoftHold):
-        return f"soft hold {start}, {values}, error {hold.error:g}, detail {hold.detail:g}"
-    held = sum(map(hold.holds_at, settings.reached[:-1]))
-    return f"paper's hold {start} to {hold.stop}, {held} calls constrained, {values}"
-
-
-def repainting(settings: SampleSettings, prior: Prior, every: Respaced) -> SampleSettings:
-    """Settings that start where the noise hides a scratch, with the calls that this takes.
-
-    Args:
-        settings: of the soft hold.
-        prior: its size and what it has learned limit the start.
-        every: all its steps.
-    """
-    hides = suited_step(round(_HIDES * len(every)), prior.size / PAPER_SIZE, every)
-    start = max(settings.constraint.start, min(hides, learned_steps(prior, every)))
-    calls = settings.calls and min(settings.calls + _PAINTING_CALLS, start)
-    constraint = replace(settings.constraint, start=start)
-    return replace(settings, constraint=constraint, calls=calls)
-
-
-def _checked_masks(masks: Tensor, guesses: Tensor, settings: SampleSettings) -> Tensor:
-    """One mask per guess, of its size."""
-    if not isinstance(settings.constraint, SoftHold):
-        raise InputError(
-            "A mask needs the soft hold, got the paper's, which cannot leave a part of the face "
-            "free. Choose the soft hold, or remove the mask."
-        )
-    shape = tuple(masks.shape)
-    if masks.ndim != 4 or shape[1] != 1 or shape[2] != shape[3]:
-        raise InputError(
-            f"masks must be N×1×S×S, square like the faces, got {'×'.join(map(str, shape))}. "
-            "Align the mask with the face."
-        )
-    if len(masks) not in (1, len(guesses)):
-        raise InputError(
-            f"masks must hold one mask, or one per face ({len(guesses)}), got {len(masks)}."
-            " Give one for each."
-        )
-    if not bool(torch.isfinite(masks).all()) or masks.min() < 0 or masks.max() > 1:
-        raise InputError(
-            f"masks must be in [0, 1], got {float(masks.min()):.3g} to {float(masks.max()):.3g}. "
-            "Clamp them first."
-        )
-    return masks.expand(len(guesses), -1, -1, -1)

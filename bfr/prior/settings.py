@@ -154,3 +154,16 @@ def check_seed(seed: object) -> None:
 
 def _is_whole(value: object, first: int, last: int) -> bool:
     return isinstance(value, int) and first <= value <= last
+
+
+def describe(settings: SampleSettings) -> str:
+    """The constraint in words, as whoever made the settings describes it, or in their numbers."""
+    hold = settings.constraint
+    if settings.described:
+        return settings.described
+    start = f"from step {hold.start} of {settings.steps}"
+    values = f"factor {hold.factor}, strength {hold.strength:g}"
+    if isinstance(hold, SoftHold):
+        return f"soft hold {start}, {values}, error {hold.error:g}, detail {hold.detail:g}"
+    held = sum(map(hold.holds_at, settings.reached[:-1]))
+    return f"paper's hold {start} to {hold.stop}, {held} calls constrained, {values}"

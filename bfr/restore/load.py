@@ -16,7 +16,8 @@ from ..files.weights import read_state_dict
 from ..runtime.precision import check_precision
 from .bfrffusion import SIZE as BFRFFUSION_SIZE
 from .bfrffusion import STEPS as BFRFFUSION_STEPS
-from .bfrffusion import build_bfrffusion, is_bfrffusion, make_scheduler
+from .bfrffusion import make_scheduler
+from .bfrffusion_checkpoint import build_bfrffusion, is_bfrffusion
 from .onnx import OnnxRestorer
 from .restorer import CONVENTIONS, Call, Restorer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bfr.prior.prior import save_prior
+from bfr.prior.load import save_prior
 from tests.comfyui.conftest import server  # noqa: F401 (a fixture)
 from tests.comfyui.server import PACK_NAME, Server
 from tests.priors import tiny_prior

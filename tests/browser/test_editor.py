@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bfr.prior.prior import save_prior
+from bfr.prior.load import save_prior
 from tests.comfyui.prompts import own_checkpoint
 from tests.comfyui.server import PACK, Server
 from tests.priors import tiny_prior

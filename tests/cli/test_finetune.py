@@ -94,8 +94,8 @@ def test_a_run_from_end_to_end(
     """The result is the best one, whole, with its provenance; once more there is nothing to do."""
     monkeypatch.setattr(learner, "judge", by_distance)
     out = tmp_path / "run"
-    words = [pairs.folder, "-o", out, "--restorer", base, *TINY, "--steps", 30, "--lr", 0.01]
-    assert run(*words, "--validate-every", 15) == 0
+    words = [pairs.folder, "-o", out, "--restorer", base, *TINY, "--steps", 16, "--lr", 0.01]
+    assert run(*words, "--validate-every", 8) == 0
     told = capsys.readouterr()
     path = out / training.RESULT
     assert told.out.splitlines()[-1] == str(path) and "BETTER than the base" in told.out
@@ -108,7 +108,7 @@ def test_a_run_from_end_to_end(
     assert metadata["base_sha256"] == network_sha256(load_restorer(base).network)
     assert "pairs of damaged faces" in metadata["provenance"] and metadata["size"] == str(SIZE)
 
-    assert run(*words, "--validate-every", 15, "--resume", "--half") == 0
+    assert run(*words, "--validate-every", 8, "--resume", "--half") == 0
     assert load_file(path)["intro.weight"].dtype == torch.float16
     assert run(*words, "--resume", "--seed", 3) == 2
     assert "seed was 0 and is 3" in capsys.readouterr().err

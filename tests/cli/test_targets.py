@@ -14,13 +14,14 @@ from PIL import Image
 from bfr.cli import main
 from bfr.faces import retinaface
 from bfr.pairs import build, contact_sheet, stages
-from bfr.pairs.build import PairSettings
 from bfr.pairs.folder import read_pairs
+from bfr.pairs.settings import PairSettings
 from bfr.pairs.writer import PairWriter
-from bfr.prior import prior
+from bfr.prior import load as prior_files
 from bfr.prior.constraint import Constraint
 from bfr.prior.guidance import Guidance
-from bfr.prior.prior import save_prior
+from bfr.prior.load import save_prior
+from bfr.prior.prior import Prior
 from bfr.prior.settings import SampleSettings, for_prior
 from bfr.quality import metrics
 from bfr.restore import load
@@ -34,7 +35,7 @@ WORDS = (
 ).split()
 
 
-def load_tiny(path: Path | None, *, preset: str, size: int = 32) -> prior.Prior:
+def load_tiny(path: Path | None, *, preset: str, size: int = 32) -> Prior:
     assert preset == "auto"
     return tiny_prior(size)
 
@@ -45,7 +46,7 @@ def stand(monkeypatch: pytest.MonkeyPatch) -> None:
     pair_sets.stand_in(monkeypatch)
     monkeypatch.setattr(retinaface, "load_detector", lambda path: pair_sets.detector())
     monkeypatch.setattr(load, "load_restorer", lambda path, **_: pair_sets.restorer())
-    monkeypatch.setattr(prior, "load_prior", load_tiny)
+    monkeypatch.setattr(prior_files, "load_prior", load_tiny)
     monkeypatch.setattr(metrics, "find_landmarks", lambda images, _: images[:, 0, :5, :2].double())
     monkeypatch.setattr(metrics, "niqe", lambda images: images.double().std((1, 2, 3)))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bfr.prior.prior import save_prior
+from bfr.prior.load import save_prior
 from tests.blueprints import PATHS, flatten, read
 from tests.comfyui import prompts
 from tests.comfyui.server import PACK_NAME, Server

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from safetensors import safe_open
 
 from bfr.finetune.save import save_restorer
-from bfr.prior.prior import save_prior
+from bfr.prior.load import save_prior
 from tests.comfyui import prompts
 from tests.comfyui.previews import listening
 from tests.comfyui.prompts import node, only

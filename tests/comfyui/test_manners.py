@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from bfr.prior.prior import Prior, save_prior
+from bfr.prior.load import save_prior
+from bfr.prior.prior import Prior
 from bfr.prior.schedule import Schedule
 from bfr.prior.unet import UNet, UNetConfig
 from tests.comfyui import prompts

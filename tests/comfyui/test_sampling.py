@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bfr.prior.prior import save_prior
+from bfr.prior.load import save_prior
 from tests.comfyui import prompts
 from tests.comfyui.previews import listening
 from tests.comfyui.prompts import node

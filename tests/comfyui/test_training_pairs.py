@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from bfr.pairs.folder import read_pairs
-from bfr.prior.prior import save_prior
+from bfr.prior.load import save_prior
 from tests.comfyui import prompts
 from tests.comfyui.prompts import node
 from tests.comfyui.server import PACK, Server

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from bfr.errors import CorruptWeightsError, MissingWeightsError, UnsafeWeightsError, WeightsError
 from bfr.faces.detect import detect_faces
 from bfr.faces.retinaface import load_detector
-from bfr.faces.yolo import YoloV8, landmarks_in, merged, read_table, read_yolo
+from bfr.faces.yolo import read_table, read_yolo
+from bfr.faces.yolov8 import YoloV8, landmarks_in, merged
 from tests.onnx_files import table_file
 from tests.portraits import astronaut
 from tests.rule_weights import GOLDEN, rule_state

@@ -25,7 +25,7 @@ from bfr.errors import InputError, OutputError, WeightsError, WrongArchitectureE
 from bfr.files.checksums import network_sha256
 from bfr.finetune.save import LICENCE, pairs_sha256, provenance, published_state, save_restorer
 from bfr.finetune.settings import PRESETS
-from bfr.pairs.folder import Pair
+from bfr.pairs.pair import Pair
 from bfr.restore.load import from_spandrel, load_restorer
 from bfr.restore.restorer import Restorer
 from tests.rule_weights import fill_by_rule, published_format

@@ -23,8 +23,10 @@ from bfr.files.photos import Photo, read_photo
 from bfr.files.sources import find_sources
 from bfr.files.writing import write_photo
 from bfr.pairs import stages
-from bfr.pairs.build import PairSettings, build_pairs, build_pairs_from_crops, paper_factor
-from bfr.pairs.folder import REJECTED, Pair, PairSet, read_image, read_pairs
+from bfr.pairs.build import build_pairs, build_pairs_from_crops
+from bfr.pairs.folder import REJECTED, PairSet, read_image, read_pairs
+from bfr.pairs.pair import Pair
+from bfr.pairs.settings import PairSettings, paper_factor
 from bfr.prior.constraint import Constraint
 from tests.forks import begin
 from tests.pair_sets import (

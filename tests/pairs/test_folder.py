@@ -11,15 +11,8 @@ from torch import nn
 
 from bfr.errors import InputError
 from bfr.files.checksums import network_sha256
-from bfr.pairs.folder import (
-    Pair,
-    Photograph,
-    pair_name,
-    pair_seed,
-    read_lists,
-    read_pairs,
-    same_parameters,
-)
+from bfr.pairs.folder import pair_name, pair_seed, read_lists, read_pairs, same_parameters
+from bfr.pairs.pair import Pair, Photograph
 from bfr.pairs.writer import PairWriter
 
 SHA = "0123456789abcdef" * 4

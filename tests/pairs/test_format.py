@@ -14,7 +14,8 @@ import torch
 from bfr.errors import BusyError, FaceRestorationError, ImageError, InputError
 from bfr.files.photos import Photo, read_photo
 from bfr.files.writing import write_photo
-from bfr.pairs.folder import KINDS, REJECTED, Pair, image_path, read_image, read_pairs
+from bfr.pairs.folder import KINDS, REJECTED, image_path, read_image, read_pairs
+from bfr.pairs.pair import Pair
 from bfr.pairs.review import mark_pairs
 from bfr.pairs.writer import PairWriter, add_marks, write_pair
 from tests.finetune_sets import pairs_folder

@@ -15,17 +15,11 @@ from bfr.errors import InputError
 from bfr.files.sources import find_sources
 from bfr.image import sheets
 from bfr.image.sheets import Sheet
+from bfr.pairs.choose import choose_pairs
 from bfr.pairs.contact_sheet import lay_out_pairs
-from bfr.pairs.folder import Pair, PairSet, read_image, read_pairs
-from bfr.pairs.review import (
-    BY_HAND,
-    NO_FACE,
-    RULES,
-    check_pairs,
-    choose_pairs,
-    find_flags,
-    mark_pairs,
-)
+from bfr.pairs.folder import PairSet, read_image, read_pairs
+from bfr.pairs.pair import Pair
+from bfr.pairs.review import BY_HAND, NO_FACE, RULES, check_pairs, find_flags, mark_pairs
 from bfr.pairs.writer import PairWriter
 from bfr.quality import metrics
 from tests.pair_sets import SAMPLE, SETTINGS, build, detector, files, photograph, stand_in

@@ -20,7 +20,8 @@ from bfr.errors import (
     WrongArchitectureError,
 )
 from bfr.prior.checkpoints import PRESETS
-from bfr.prior.prior import load_prior, predict
+from bfr.prior.load import load_prior
+from bfr.prior.prior import predict
 from bfr.prior.schedule import Schedule, respace
 from bfr.prior.unet import UNet, UNetConfig
 from tests.published_priors import published_unet

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bfr.errors import CorruptWeightsError, InputError, MissingWeightsError, WrongArchitectureError
-from bfr.prior.prior import load_prior, predict
+from bfr.prior.load import load_prior
+from bfr.prior.prior import predict
 from bfr.prior.schedule import Schedule, posterior, respace
 
 SMALL = {

@@ -13,7 +13,7 @@ from bfr.faces.align import align_faces
 from bfr.image.lowpass import lowpass
 from bfr.prior.constraint import Constraint
 from bfr.prior.guidance import Guidance
-from bfr.prior.prior import load_prior
+from bfr.prior.load import load_prior
 from bfr.prior.sample import sample_targets
 from bfr.prior.settings import SampleSettings, for_prior
 from bfr.prior.soft import SoftHold

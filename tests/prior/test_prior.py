@@ -22,7 +22,8 @@ from bfr.errors import (
     WrongArchitectureError,
 )
 from bfr.files.manifest import EMBEDDED_DIR
-from bfr.prior.prior import EMBEDDED_PRIOR, PREDICTIONS, Prior, load_prior, predict, save_prior
+from bfr.prior.load import EMBEDDED_PRIOR, load_prior, save_prior
+from bfr.prior.prior import PREDICTIONS, Prior, predict
 from bfr.prior.schedule import Schedule, noised, respace
 from bfr.prior.unet import UNet, UNetConfig
 from tests.rule_weights import fill_by_rule

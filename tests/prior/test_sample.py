@@ -22,8 +22,8 @@ from bfr.errors import (
 )
 from bfr.image.lowpass import lowpass
 from bfr.prior.constraint import Constraint
+from bfr.prior.load import load_prior
 from bfr.prior.noise import seeded_noise
-from bfr.prior.prior import load_prior
 from bfr.prior.sample import SampledTargets, sample, sample_targets
 from bfr.prior.settings import SampleSettings, for_prior
 from tests.priors import Ideal, ideal_prior, tiny_prior

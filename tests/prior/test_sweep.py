@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bfr.errors import InputError
-from bfr.prior import sweep
+from bfr.prior import sweep, sweep_results
 from bfr.prior.constraint import Constraint
 from bfr.prior.settings import SampleSettings
 from tests.priors import tiny_prior
@@ -86,10 +86,12 @@ def test_cells_share_their_noise_and_the_preview_is_the_grid():
     assert [(done, total) for done, total, _ in told] == [(done, 8) for done in range(1, 9)]
     assert told[-1][2].shape == (1, 3, 160, 480)
     assert torch.equal(told[-1][2][..., :160], told[-1][2][..., 160:320])
-    figures = sweep.measure(guess, faces, prior, None)
+    figures = sweep_results.measure(guess, faces, prior, None)
     assert figures[0] == figures[1] != "" and figures[2] == ""
-    grid = sweep.draw(faces, cells, figures, sweep.read_axis("seed", "1 2 3"), down, "title")
+    grid = sweep_results.draw(
+        faces, cells, figures, sweep.read_axis("seed", "1 2 3"), down, "title"
+    )
     assert grid.picture.shape[1] == 3 and grid.picture.shape[3] > 3 * 48 and len(grid.boxes) == 3
-    assert sweep.report(cells, figures, "title").splitlines()[3] == (
+    assert sweep_results.report(cells, figures, "title").splitlines()[3] == (
         "7: left out: The factor must divide, or so."
     )

@@ -15,15 +15,9 @@ from PIL import Image
 from bfr.restore.background import load_background
 from bfr.restore.load import load_restorer
 from recipes import background
-from recipes.background import (
-    FOLDERS,
-    KINDS,
-    SQUARE,
-    Pairs,
-    damage,
-    held_out_squares,
-    squares_of,
-)
+from recipes import squares as cut
+from recipes.background import KINDS, Pairs, damage
+from recipes.squares import FOLDERS, SQUARE, held_out_squares, squares_of
 
 
 @pytest.fixture
@@ -43,7 +37,7 @@ def options(**given) -> argparse.Namespace:
 
 
 def test_from_photographs_to_a_file_that_goes_on(data, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(background, "SHIPPED", ("chelsea",))
+    monkeypatch.setattr(cut, "SHIPPED", ("chelsea",))
     squares, run = tmp_path / "squares", tmp_path / "run"
     background.prepare(data, squares, None)
     about = json.loads((squares / "squares.json").read_text())
@@ -60,8 +54,8 @@ def test_from_photographs_to_a_file_that_goes_on(data, tmp_path, monkeypatch, ca
 
 
 def test_held_out_photographs_are_others(data, monkeypatch):
-    assert not set(background.SHIPPED) & set(background.HELD)
-    monkeypatch.setattr(background, "HELD", ("astronaut",))
+    assert not set(cut.SHIPPED) & set(cut.HELD)
+    monkeypatch.setattr(cut, "HELD", ("astronaut",))
     found = held_out_squares(data, None)
     assert found["portraits"].shape == (1, 3, SQUARE, SQUARE) and len(found["scikit-image"]) > 1
 

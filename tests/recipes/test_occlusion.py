@@ -15,6 +15,7 @@ from bfr.faces.occlusion import find_in_front, load_occlusion
 from recipes import occlusion
 from recipes.occluder_sources import SIDE, Sources, load_sources, skins_of
 from recipes.occluders import KINDS, SHARES, draw_occluder, put_on
+from recipes.occlusion_evaluation import overlap
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_overlap():
     found[..., 60:80, 60:80] = 1.0
     wanted = found.clone()
     wanted[1, :, 60:70] = 0.0
-    assert occlusion.overlap(found, wanted).tolist() == [1.0, 0.5]
+    assert overlap(found, wanted).tolist() == [1.0, 0.5]
 
 
 def test_recipe(tmp_path: Path, faces: Path, things: Path):

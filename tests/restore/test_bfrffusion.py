@@ -15,7 +15,8 @@ from torch import Tensor
 
 from benchmarks.parity import check_folder
 from bfr.errors import CancelledError, InputError, WrongArchitectureError
-from bfr.restore.bfrffusion import BFRffusion, build_bfrffusion, is_bfrffusion, make_scheduler
+from bfr.restore.bfrffusion import BFRffusion, make_scheduler
+from bfr.restore.bfrffusion_checkpoint import build_bfrffusion, is_bfrffusion
 from bfr.restore.load import load_restorer
 from bfr.restore.restorer import restore_faces
 from tests.rule_weights import GOLDEN, rule_state

@@ -14,7 +14,7 @@ from bfr.choices import PRECISIONS
 from bfr.errors import InputError
 from bfr.faces.align import align_faces
 from bfr.prior.guidance import Guidance
-from bfr.prior.prior import load_prior
+from bfr.prior.load import load_prior
 from bfr.prior.sample import sample_targets
 from bfr.restore.load import load_restorer
 from bfr.restore.restorer import restore_faces
