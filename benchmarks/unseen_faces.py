@@ -16,8 +16,9 @@ from bfr.faces.align import align_faces
 from bfr.faces.detect import detect_faces
 from bfr.faces.retinaface import load_detector
 from bfr.faces.select import select_faces
-from bfr.files.photos import Photo, read_photo, write_photo
+from bfr.files.photos import Photo, read_photo
 from bfr.files.whole import atomic_path
+from bfr.files.writing import write_photo
 from bfr.image.tensors import from_uint8, to_uint8
 
 SIZE = 256

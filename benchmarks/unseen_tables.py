@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.unseen_faces import Faces, evaluation_faces
-from bfr.files.photos import Photo, write_photo
+from bfr.files.photos import Photo
 from bfr.files.whole import atomic_path
+from bfr.files.writing import write_photo
 from bfr.image.sheets import sheet
 from bfr.quality.tables import Column, Table
 from bfr.restore.load import load_restorer

@@ -1,4 +1,4 @@
-"""The whole chain on one node: its inputs, and the settings and networks they come to.
+"""The whole chain on one node: its inputs, and the settings and networks they stand for.
 
 Restore Photo, Restore Folder and Restore Video Faces share it.
 """
@@ -251,7 +251,7 @@ def upscaler_input() -> io.UpscaleModel.Input:
 
 
 def background_inputs() -> list[io.Input]:
-    """How much the rest of the photograph is cleaned, and by what. They came later, too."""
+    """How much the rest of the photograph is cleaned, and by what; added later, too."""
     return [
         schemas.slider(
             "background",

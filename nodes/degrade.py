@@ -16,7 +16,7 @@ UNDAMAGED = "none"
 DAMAGES = (UNDAMAGED, *PRESETS)
 AS_DAMAGE = -1.0  # what leaves an own setting to the kind of damage
 
-# The settings of one's own: display name, largest value, step and tooltip.
+# The settings of custom damage: display name, largest value, step and tooltip.
 OWN = {
     "blur": ("blur", 50.0, 0.1, "Width of the blur in pixels of a 512 px face."),
     "downscale": ("reduction", 64.0, 0.1, "How many times smaller than a 512 px face the picture "

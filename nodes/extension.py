@@ -1,4 +1,4 @@
-"""The pack as ComfyUI sees it: model folders, routes, nodes, and what nodes of others become."""
+"""The pack as ComfyUI sees it: model folders, routes, nodes, and what replaces others' nodes."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def keep_in_front_input() -> io.Boolean.Input:
 
 
 def split_parser(parser: Any, keep: bool) -> tuple[Any, memory.ManagedOcclusion | None]:
-    """What is on a parser's socket, as a parser and as what finds things in front.
+    """The network on a parser's socket, as a parser or as what finds things in front.
 
     Args:
         parser: a parser, an XSeg network, or None.

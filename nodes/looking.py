@@ -1,4 +1,4 @@
-"""Sheets that nodes show in the editor, where web/ makes their cells things to click."""
+"""Sheets that nodes show in the editor, with cells that web/ makes clickable."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ def load(*managed: Managed | None, faces: int = 0, needed: int = 0) -> None:
 
 
 def sampling_bytes(prior: Prior, faces: int) -> int:
-    """The memory that a prior needs beside its weights, for as many faces at once."""
+    """The memory that a prior needs besides its weights, for that many faces at once."""
     first = next(m for m in prior.network.modules() if isinstance(m, nn.Conv2d))
     channels = 3 * first.out_channels / first.in_channels  # a pixel, if pixels are folded or not
     return int(4 * faces * prior.size**2 * channels * _PRIOR_LAYERS)

@@ -1,4 +1,4 @@
-"""The inputs that say how a restorer is fine-tuned, and the settings that they come to."""
+"""The inputs that say how a restorer is fine-tuned, and the settings that they stand for."""
 
 from __future__ import annotations
 

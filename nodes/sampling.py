@@ -21,7 +21,7 @@ PREVIEWS = {"face, reference and difference": 3, "predicted face": 1, "none": 0}
 
 
 def load_prior(managed: memory.ManagedPrior, faces: int) -> None:
-    """Moves a prior to the computing device, with room for as many faces at once."""
+    """Moves a prior to the computing device, with room for that many faces at once."""
     memory.load(managed, needed=memory.sampling_bytes(managed.prior, faces))
 
 

@@ -142,7 +142,7 @@ def turned(square: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def damage(clean: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """A square 1×3×S×S damaged or not, and what is to come of it: its tones stay."""
+    """A square 1×3×S×S, damaged or not, and its target, which keeps its tones."""
     if rng.random() < GREY:
         clean = luma(clean).expand(-1, 3, -1, -1)
     if rng.random() < FADED:

@@ -1,4 +1,4 @@
-"""Things that lie in front of faces, drawn anew each time: hands, objects, text, strands, veils.
+"""Things that lie in front of faces, drawn afresh each time: hands, objects, text, strands, veils.
 
 Each is a picture of its own with a soft outline, and goes over a clean face at `SIDE` pixels. Hands
 are rounded limbs in the skin of some face, lit from one side; what other things are covered with is

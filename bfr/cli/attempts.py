@@ -177,7 +177,7 @@ def _load_in_worker(
 
 
 def _lost(item: tuple[Job, Source], why: str) -> Attempt:
-    """What is said of a photograph whose workers died time and again."""
+    """The error for a photograph whose workers died again and again."""
     problem = f"Its worker died again and again: {why}"
     return Attempt(report_entry(item[1].path, (), 0.0, problem), f"failed: {problem}")
 

@@ -25,7 +25,7 @@ def faces_to_evaluate(
 ) -> Tensor:
     """The faces in the photographs of ``--evaluation``, N×3×S×S, at the size of the pairs.
 
-    A photograph that cannot be read is told and left out.
+    A photograph that cannot be read is reported and left out.
 
     Raises:
         InputError: if there are no faces in them, or no finished pairs.

@@ -200,7 +200,7 @@ def _check_onnx(path: Path) -> None:
 
 
 def _damage(options: argparse.Namespace, pairs: PairSet) -> LearnedDamage:
-    """The damage that the pairs show, told in words."""
+    """The damage that the pairs show, in words."""
     from ..pairs.damage import damage_of
 
     if options.clean is None:

@@ -89,7 +89,7 @@ def degrade_faces(
 
     Args:
         images: B×3×H×W RGB in [0, 1], each an aligned crop (or a picture as large as its face).
-        preset: a name of `PRESETS`, ranges of one's own, or damage of `learn_damage`, which is
+        preset: a name of `PRESETS`, your own ranges, or damage of `learn_damage`, which is
             for square faces.
         seed: any non-negative integer.
 

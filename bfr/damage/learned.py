@@ -1,4 +1,4 @@
-"""Damage as it was found on faces, and how it is put on others.
+"""Damage found on faces, and how to put it on others.
 
 A record of a face says what was done to it, in this order::
 
@@ -31,7 +31,7 @@ TONES = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnedDamage:
-    """Damage as it was found on N faces.
+    """The damage found on N faces.
 
     Attributes:
         size: side in pixels of these faces; others are damaged at this size.

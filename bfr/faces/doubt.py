@@ -1,10 +1,10 @@
 """Doubtful faces: hands, badges and book spines that a detector takes for faces.
 
-The larger a photograph, the more of them there are. A face is still one when it is looked at from
-nearer or from further away, and in a mirror; what only resembles one seldom is. On 70 scans that
-were enlarged 4 times and 9 photographs, 149 things were found. Of those with a score of at least
-0.5, all seven that were none (books, a lapel, hair, a wall) are doubtful by this, and of 140 true
-ones two: a profile, and two profiles taken for one face.
+The larger a photograph, the more of them there are. A face still looks like one from nearer, from
+further away and in a mirror; what only resembles a face seldom does. In 70 scans enlarged 4 times
+and 9 photographs, the detector found 149 things. Of those with a score of at least 0.5, this test
+doubts all seven that were no faces (books, a lapel, hair, a wall), and two of the 140 that were: a
+profile, and two profiles taken for one face.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NEVER = 1e-3  # what a look that sees nothing counts
 
 
 def set_aside(images: Tensor, faces: FaceSet, detector: Detector) -> tuple[FaceSet, FaceSet]:
-    """Parts faces into those that are surely some, and doubtful ones.
+    """Splits faces into certain and doubtful ones.
 
     Args:
         images: B×3×H×W RGB in [0, 1].
@@ -64,7 +64,7 @@ def confidence(image: Tensor, face: Face, detector: Detector) -> float:
 
 
 def _look(image: Tensor, face: Face, detector: Detector, side: int, near: float) -> Tensor:
-    """The scores of what is seen in the middle, straight and in a mirror."""
+    """The scores of what is in the middle, as it is and mirrored."""
     template = face_template(512) - torch.tensor(FACE_CENTRE)
     template = template * (near * side / 512) + (side - 1) / 2
     points = torch.tensor([face.landmarks], dtype=torch.float64)

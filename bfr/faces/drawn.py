@@ -139,7 +139,7 @@ def _overlap(box: Box, faces: Sequence[Face]) -> float:
 
 
 def _look_into(image: Tensor, box: Box, detector: Detector) -> Face | None:
-    """The face in the middle of a box, in pixels of the image; None if none is seen."""
+    """The face in the middle of a box, in pixels of the image; None if there is none."""
     side = _side(box)
     x0, y0 = (max(0, math.floor(low - _ROOM * side)) for low in box[:2])
     x1, y1 = (math.ceil(high + _ROOM * side) for high in box[2:])
@@ -172,7 +172,7 @@ def _in_image(face: Face, scale: float, corner: tuple[int, int]) -> Face:
 
 
 def _upright(box: Box) -> Face:
-    """A face as on the template, that fills the box."""
+    """A face that fills the box, its landmarks as on the template."""
     points = (face_template(512) - torch.tensor(FACE_CENTRE)) * (_side(box) / _BOX_SIDE)
     x, y = _middle(box)
     return Face(box, 1.0, tuple((x + dx, y + dy) for dx, dy in points.tolist()))

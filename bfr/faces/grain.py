@@ -1,4 +1,4 @@
-"""Grain: measured in a photograph, and drawn anew on a face that lost it.
+"""Grain: measured in a photograph, and drawn again on a face that lost it.
 
 A restored face is smooth. In a grainy print it shows as a patch with a halo. So the grain around
 it is measured on small blocks, each without its mean and slope: the power spectrum of its luma (the
@@ -163,7 +163,7 @@ def _coloured(white: Tensor, channels: Tensor, power: Tensor) -> Tensor:
 
 
 def _block_side(image: Tensor, weight: Tensor | None) -> int | None:
-    """The side of the blocks: as large as leaves enough of them, None where none would fit."""
+    """The largest side that leaves enough blocks; None where none would fit."""
     length = float(min(image.shape[-2:]))
     if weight is not None:
         length = min(length, math.sqrt(float((weight > 0.5).sum())))

@@ -28,7 +28,7 @@ from .shapes import mask_shape
 EMBEDDED_OCCLUSION = EMBEDDED_DIR / "occlusion.safetensors"
 
 LEAST_SHARE = 0.01
-"""The share of a face from which on what covers it is told."""
+"""The share of a face that must be covered before a report mentions it."""
 
 _SURE = 0.35
 _BATCH = 8

@@ -65,7 +65,7 @@ def extras_of(image: Image.Image, path: Path, turned: bool) -> Extras:
 
 
 def _positive(values: Any, count: int) -> tuple[float, ...] | None:
-    """So many positive finite numbers, or None."""
+    """``count`` positive finite numbers, or None."""
     try:
         numbers = tuple(float(value) for value in values)
     except (TypeError, ValueError, ZeroDivisionError):

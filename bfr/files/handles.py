@@ -58,7 +58,7 @@ class NetworkHandle:
         return self
 
     def copy(self) -> Self:
-        """A handle with a network of its own, to train or to convert."""
+        """A handle with its own copy of the network, to train or to convert."""
         return replace(self, network=deepcopy(self.network))
 
     def _first_tensor(self) -> torch.Tensor | None:

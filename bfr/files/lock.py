@@ -56,7 +56,7 @@ def only_writer(folder: Path, wait: float = 0.0) -> Iterator[None]:
 
 
 def _sign(folder: Path) -> None:
-    """Leaves word of who holds the lock; without it the lock holds as well."""
+    """Records who holds the lock, for messages; the lock does not depend on it."""
     facts = {
         "process": os.getpid(),
         "machine": platform.node(),

@@ -1,4 +1,4 @@
-"""ONNX files, run by onnxruntime on the device that a network of torch would be on."""
+"""ONNX files, run by onnxruntime on the device that a torch network would use."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def providers_for(device: torch.device, available: Sequence[str]) -> list[Any]:
 
 
 def _slot(given: Any, path: Path) -> Slot:
-    """An input or output as onnxruntime tells it; open sides are names or None there."""
+    """An input or output as onnxruntime describes it, with names or None for open sides."""
     if given.type not in _TYPES:
         raise WrongArchitectureError(
             f"{path} must take and give floating-point tensors, got {given.type} as "

@@ -65,7 +65,7 @@ def _decode_planes(image: Image.Image, tags: Mapping[int, Any], path: Path) -> n
     if _STRIPS not in tags or channels not in (3, 4) or compression not in _PLAIN + _DEFLATED:
         raise ImageError(
             f"{path} must hold its channels pixel by pixel, got one after the other, packed by "
-            f"method {compression}. Save it anew with interleaved channels."
+            f"method {compression}. Save it again with interleaved channels."
         )
     plane = height * width * 2
     data = bytearray()
@@ -87,7 +87,7 @@ def _decode_planes(image: Image.Image, tags: Mapping[int, Any], path: Path) -> n
 
 
 def _straight(array: np.ndarray) -> np.ndarray:
-    """Divides colours by the alpha with which they were multiplied; where it is 0 they stay."""
+    """Divides colours by the alpha that they were multiplied by; where it is 0 they stay."""
     alpha = array[..., 3:].astype(np.float64)
     colours = array[..., :3] * (65535 / np.where(alpha > 0, alpha, 65535))
     return np.concatenate([colours.round().clip(0, 65535).astype(np.uint16), array[..., 3:]], -1)

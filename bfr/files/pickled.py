@@ -19,7 +19,7 @@ from .manifest import get_again, where_from
 
 
 class Inert:
-    """What stands in for a pickled class: it keeps its state, whatever it is made with."""
+    """Stands in for a pickled class: keeps its state, whatever it is made with."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Inert:
         return super().__new__(cls)
@@ -37,7 +37,7 @@ class Inert:
 
 
 def holds_network(path: Path) -> bool:
-    """Whether a file that ``torch.save`` wrote holds objects beside tensors and plain values."""
+    """Whether a file that ``torch.save`` wrote holds objects besides tensors and plain values."""
     try:
         return bool(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # no such file, or one of another kind: its reader says so
@@ -45,7 +45,7 @@ def holds_network(path: Path) -> bool:
 
 
 def read_pickled(path: Path) -> Any:
-    """Reads what ``torch.save`` wrote, with `Inert` objects in the place of all others.
+    """Reads what ``torch.save`` wrote, with `Inert` objects in place of all others.
 
     Raises:
         MissingWeightsError: if there is no such file.

@@ -50,7 +50,7 @@ def to_path(place: str | Path) -> Path:
 
 
 def is_remote(place: object) -> bool:
-    """True for a `UPath`, which is no `Path`."""
+    """True for a `UPath`, which is not a `Path`."""
     return not isinstance(place, str | Path)
 
 

@@ -63,7 +63,7 @@ def match_colour(
 
 
 def _mean_nearby(x: Tensor, mask: Tensor) -> Tensor:
-    """The mean of ``x`` around each pixel, weighted by the mask; 0 far outside of it."""
+    """The mean of ``x`` around each pixel, weighted by the mask; 0 far outside it."""
     blur, enlarge = (matrix.to(x) for matrix in _blur_and_enlarge(x.shape[-1]))
     sums, weights = (blur @ F.adaptive_avg_pool2d(y, _GRID) @ blur.mT for y in (x * mask, mask))
     return enlarge @ (sums / weights.clamp(min=1e-6)) @ enlarge.mT

@@ -1,4 +1,4 @@
-"""The low-pass φ of the paper's constraint: down by N, then up by N, as one linear map an axis."""
+"""The low-pass φ of the paper's constraint: down by N, then up by N, as one linear map per axis."""
 
 from __future__ import annotations
 

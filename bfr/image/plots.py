@@ -74,7 +74,7 @@ def curves(series: Mapping[str, Curve], title: str = "", *, log: bool = False) -
 
 
 def bars(panels: Mapping[str, Mapping[str, Sequence[float]]], title: str = "") -> Tensor:
-    """Draws figures of several things side by side: a panel a figure, a bar a thing.
+    """Draws bar charts of several things side by side: a panel per figure, a bar per thing.
 
     A bar is as high as the mean of its values, which are drawn as dots where there are several.
     Values that are not finite are left out; a bar without any stays empty, marked ∞ if they are

@@ -150,7 +150,7 @@ class _Plan:
         return x, self.top + row * (self.height + self.below + self.gap)
 
     def full(self, count: int) -> tuple[int, int]:
-        """The (width, height) of a sheet with so many cells."""
+        """The (width, height) of a sheet of ``count`` cells."""
         x, y = self.place(-(-count // self.columns) * self.columns - 1)
         return x + self.width + self.margin, y + self.height + self.below + self.margin
 

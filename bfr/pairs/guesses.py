@@ -100,7 +100,7 @@ class GuessFolder:
 def cut_guess(
     pixels: Tensor, whole: bool, source_size: Sequence[int], pair: Pair, size: int
 ) -> Tensor:
-    """The aligned face out of a guess.
+    """The aligned face, cut out of a guess.
 
     Args:
         pixels: 1×3×H×W RGB in [0, 1], the guess as it came.

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ImageError, InputError
+from ..errors import ImageError, InputError, OutputError
 from ..files.whole import atomic_path
 
 log = logging.getLogger(__name__)
@@ -200,3 +201,22 @@ TRUE = Kind("true", lambda value: value is True)
 def one_of(*choices: str) -> Kind:
     """One of some words."""
     return Kind(" or ".join(choices), lambda value: isinstance(value, str) and value in choices)
+
+
+def append_lines(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Appends lines in one go; what a full disk cuts off is taken back."""
+    content = b"".join(map(as_line, entries))
+    try:
+        with path.open("ab") as file:
+            size = file.tell()
+            try:
+                file.write(content)
+                file.flush()
+            except OSError:
+                os.truncate(path, size)
+                raise
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror or error}. Make room on the disk or check "
+            "the folder, and run the same again: what is done is kept."
+        ) from error

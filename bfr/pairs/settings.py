@@ -1,4 +1,4 @@
-"""How a pseudo-target set is made."""
+"""The settings of a pseudo-target set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The second half of a pseudo-target set: guesses and targets, each only where it is to do."""
+"""The second half of a pseudo-target set: guesses and targets, each only where still to do."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ be rejected while a set is being made.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -33,7 +32,7 @@ from ..image.tensors import from_uint8, to_uint8
 from ..runtime.processes import Share
 from .folder import KINDS, image_path, in_order, read_lists
 from .format import MANIFEST, MARKS, SOURCES, list_file, part_files
-from .lines import as_line, refuse_link, write_lines
+from .lines import append_lines, refuse_link, write_lines
 from .pair import Pair, Photograph
 
 _STAGES = {"lq": "crop", "guess": "guess", "target": "target"}
@@ -154,9 +153,9 @@ class PairWriter:
         del self.pairs[pair.name]
         self._append(MANIFEST, [{"name": pair.name, "removed": True}])
 
-    def _append(self, kind: str, entries: Sequence[Mapping[str, Any]]) -> None:
+    def append_lines(self, kind: str, entries: Sequence[Mapping[str, Any]]) -> None:
         path = self.folder / f"{kind}.part{self.share.rank}.jsonl"
-        _append(path, entries)
+        append_lines(path, entries)
 
     def _merge(self) -> tuple[dict[str, Pair], dict[str, Photograph]]:
         pairs, photographs = read_lists(self.folder)
@@ -187,7 +186,7 @@ def add_marks(folder: Path, pairs: Iterable[Pair]) -> None:
         }
         for pair in pairs
     ]
-    _append(path, marks)
+    append_lines(path, marks)
 
 
 def write_pair(
@@ -222,25 +221,6 @@ def write_pair(
     pair = replace(pair, **made_from)
     writer.put([pair])
     return pair
-
-
-def _append(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Appends lines in one go; what a full disk cuts off is taken back."""
-    content = b"".join(map(as_line, entries))
-    try:
-        with path.open("ab") as file:
-            size = file.tell()
-            try:
-                file.write(content)
-                file.flush()
-            except OSError:
-                os.truncate(path, size)
-                raise
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}. Make room on the disk or check "
-            "the folder, and run the same again: what is done is kept."
-        ) from error
 
 
 def as_written(image: Tensor) -> Tensor:

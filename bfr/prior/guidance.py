@@ -114,7 +114,7 @@ class Guidance:
             "seed": self.seed,
             "batch_size": self.batch_size,
         }
-        # A start of one's own limits the calls; one that follows freedom takes what fits.
+        # A start that is given limits the calls; one that follows freedom takes what fits.
         asked = SampleSettings(hold, calls=(self.calls or None) if self.start else None, **shared)
         settings = for_prior(asked, prior, size)
         if not self.start:  # what follows the slider never asks for more than there is

@@ -1,4 +1,4 @@
-"""Masks of sampling: what is hidden by a scratch is painted anew, from a noisier start."""
+"""Masks of sampling: what a scratch hides is painted again, from a noisier start."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """The diffusion U-Net of the published face priors, in all its dialects, with their key names.
 
+One module on purpose: a network is read from top to bottom, and its parts are a few lines each.
+
 The structure is that of Dhariwal and Nichol (2021), "Diffusion Models Beat GANs", and of Nichol
 and Dhariwal (2021), "Improved Denoising Diffusion Probabilistic Models": residual blocks with a
 time embedding, attention on the coarse levels, and a skip from every encoder block to a decoder

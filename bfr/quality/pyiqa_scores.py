@@ -2,7 +2,7 @@
 
 Its licence (PolyForm Noncommercial 1.0.0, in parts the S-Lab License 1.0) and those of many of its
 networks forbid commercial use. It downloads the weights of a score when that is first used, and
-reads them as it sees fit; both are told in the log.
+reads them as it sees fit; the log names both.
 """
 
 from __future__ import annotations

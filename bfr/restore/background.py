@@ -1,4 +1,4 @@
-"""The picture around the faces: noise, grain and JPEG blocks taken out, as the faces' are.
+"""The picture around the faces: noise, grain and JPEG blocks taken out, as in the faces.
 
 A network that keeps the size works tile by tile: the embedded one, or any of the user's. Faces are
 pasted over its result. It changes no tones, and invents nothing: what it cannot tell from noise,

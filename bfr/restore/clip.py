@@ -107,7 +107,7 @@ def clip_factor(
 
 @dataclass(frozen=True, slots=True)
 class _Restored:
-    """A frame whose faces are restored, and not yet pasted.
+    """A frame whose faces are restored but not yet pasted.
 
     Attributes:
         image: 1×3×H×W, as it came.

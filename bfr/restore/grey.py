@@ -37,7 +37,7 @@ def without_tint(grey: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
 
 def find_grey(images: Tensor) -> Tensor:
     """B×1×1×1, whether all pixels of an image are grey."""
-    # Most photographs in colour are told by a few pixels; the others are read whole.
+    # A few pixels show that most photographs have colour; the others are read whole.
     grey = [_is_grey(image[:, ::16, ::16]) and _is_grey(image) for image in images]
     return torch.tensor(grey, device=images.device).view(-1, 1, 1, 1)
 

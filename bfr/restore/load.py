@@ -1,4 +1,4 @@
-"""Reading a face restorer from a file or from ComfyUI: its architecture is told by its keys."""
+"""Reading a face restorer from a file or from ComfyUI: its keys tell its architecture."""
 
 from __future__ import annotations
 

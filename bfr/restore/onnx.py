@@ -76,7 +76,7 @@ class OnnxRestorer(OnnxModule):
         return bool(_PUBLISHED.search(self.path.name)) or self._suits_signed()
 
     def _suits_signed(self) -> bool:
-        """Whether a drawn face does not come back far more like itself in [0, 1].
+        """Whether a drawn face comes back from [-1, 1] about as well as from [0, 1], or better.
 
         A network of [0, 1] loses what is dark in [-1, 1]. One of [-1, 1] may do well in both.
         """

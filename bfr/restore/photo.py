@@ -148,5 +148,5 @@ def restore_photo(
 
 
 def no_faces(faces: FaceSet) -> FaceSet:
-    """None in any of the same images."""
+    """No faces, in as many images."""
     return FaceSet(((),) * len(faces.faces), faces.image_size)

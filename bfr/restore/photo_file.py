@@ -30,7 +30,7 @@ from .upscale import Upscaler
 
 @dataclass(frozen=True, slots=True)
 class RestoredFile:
-    """The faces that were restored in a photograph, and what there is to say of them.
+    """The faces restored in a photograph, and what a report says of them.
 
     Attributes:
         faces: where they are.
@@ -64,7 +64,7 @@ def restore_file(
     occlusion: Occlusion | None = None,
     scratches: Path | ScratchFinder | None = None,
 ) -> RestoredFile:
-    """Restores the faces of a photograph; one of which nothing is changed is copied.
+    """Restores the faces of a photograph; copies the file if nothing changes.
 
     Args:
         source: the photograph, local or remote.

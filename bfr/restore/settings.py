@@ -100,7 +100,7 @@ def chosen_mask(settings: RestoreSettings, parser: Parser | None) -> str:
 
 
 def check_settings(settings: VideoSettings, parser: Parser | None) -> None:
-    """Refuses settings that cannot be.
+    """Refuses impossible settings.
 
     Raises:
         InputError: a chunk without a frame, a negative steadiness, a background, numbers of faces,

@@ -1,4 +1,4 @@
-"""What was done to a photograph, in a sentence that a person understands."""
+"""What was done to a photograph, in one plain sentence."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def summary(
 
 
 def _hint(faces: Sequence[Face], crop_size: int, factor: int) -> str:
-    """How many faces are so small that more would be seen of them in a larger photograph."""
+    """How many faces are so small that a larger photograph would show more of them."""
     needs = needed_factors(faces, crop_size)
     small = [
         (face.size * factor, least_factor(need))

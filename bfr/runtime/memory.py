@@ -20,7 +20,7 @@ _SAID = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class DeviceOutOfMemoryError(OutOfMemoryError, torch.OutOfMemoryError):
-    """The same as torch's class, by which ComfyUI knows that it should unload its models."""
+    """Torch's class, too, so that ComfyUI knows that it should unload its models."""
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ def at_once(batch_size: int, device: torch.device) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is no memory left."""
+    """Whether an error says that memory has run out."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         words in str(error) for words in _SAID
     )
@@ -96,7 +96,7 @@ def give_back() -> None:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """The memory in bytes that is free for tensors on a device; None where it cannot be told."""
+    """The bytes that are free for tensors on a device; None where they are unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type not in ("cpu", "mps"):

@@ -1,4 +1,4 @@
-"""Several processes that work on one thing: who does which part.
+"""Several processes on one task: who does which part.
 
 ``accelerate launch`` starts the processes, and the environment tells each of them which it is.
 """
@@ -109,7 +109,7 @@ def _patience(minutes: float) -> timedelta:
 
 @contextmanager
 def _naming_the_lost(roll_call: Any, count: int, ask: bool) -> Iterator[None]:
-    """Turns the failure of a step in common into an error that says who is missing.
+    """Turns the failure of a joint step into an error that says which process is missing.
 
     Args:
         roll_call: the gloo group of all processes, which can tell who does not answer.

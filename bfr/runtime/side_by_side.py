@@ -49,7 +49,7 @@ def idle_cores() -> int:
 def in_order(
     items: Iterable[Item], work: Callable[[Item], Result], at_once: int
 ) -> Iterator[tuple[Item, Result]]:
-    """Works on several items at once, each in a thread of its own.
+    """Works on several items at once, each in its own thread.
 
     Args:
         items: what is worked on; taken as it is needed.

@@ -1,6 +1,7 @@
 """Where everything is in the workflows of the gallery, the simplest first.
 
-Their names are what the gallery's search looks at, and sort in the order in which to try them.
+One module on purpose: it is a list. Their names are what the gallery's search looks at, and sort in
+the order in which to try them.
 """
 
 from __future__ import annotations
