@@ -153,7 +153,7 @@ class PairWriter:
         del self.pairs[pair.name]
         self._append(MANIFEST, [{"name": pair.name, "removed": True}])
 
-    def append_lines(self, kind: str, entries: Sequence[Mapping[str, Any]]) -> None:
+    def _append(self, kind: str, entries: Sequence[Mapping[str, Any]]) -> None:
         path = self.folder / f"{kind}.part{self.share.rank}.jsonl"
         append_lines(path, entries)
 
