@@ -26,8 +26,9 @@ from bfr.prior.guidance import Guidance
 from bfr.prior.load import load_prior
 from bfr.prior.prior import Prior
 from bfr.prior.sample import sample_targets
+from bfr.quality.face_batch import Tools
 from bfr.quality.measure import measure_sets
-from bfr.quality.metrics import Tools, caption
+from bfr.quality.metrics import caption
 from bfr.quality.perceptual import load_distance
 from bfr.quality.tables import Table
 from bfr.restore.load import load_restorer

@@ -10,8 +10,8 @@ from comfy_api.latest import io
 from ..bfr.errors import InputError
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.quality import render
+from ..bfr.quality.face_batch import Tools
 from ..bfr.quality.measure import measure_sets
-from ..bfr.quality.metrics import Tools
 from ..bfr.quality.perceptual import load_distance
 from ..bfr.quality.tables import compare
 from . import memory, schemas

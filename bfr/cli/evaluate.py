@@ -111,9 +111,9 @@ def evaluate(options: argparse.Namespace) -> int:
         check_drawing(options.plot)
 
     from ..faces.identity import load_identity
+    from ..quality.face_batch import Tools
     from ..quality.folders import Aligning, measure_folders
     from ..quality.measure import SHOWN
-    from ..quality.metrics import Tools
     from ..quality.perceptual import load_distance
     from ..runtime.progress import Progress
 

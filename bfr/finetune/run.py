@@ -26,8 +26,9 @@ from ..restore.restorer import Restorer
 from ..runtime.processes import Share
 from ..runtime.progress import Progress
 from .adapters import plain_state
-from .batches import MOST_HELD, TrainingSet
+from .batches import TrainingSet
 from .guard import Look, look
+from .held_back import MOST_HELD
 from .identity import as_begun, identify, rates, settled
 from .learner import Learner, make_learner
 from .losses import Batch

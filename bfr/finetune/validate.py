@@ -12,8 +12,9 @@ from ..faces.identity import Identity
 from ..image.sheets import sheet
 from ..pairs.folder import PairSet, read_image
 from ..pairs.pair import Pair
+from ..quality.face_batch import check_faces
 from ..quality.likeness import consistency_psnr, likeness_factor
-from ..quality.metrics import METRICS, check_faces
+from ..quality.metrics import METRICS
 from ..quality.perceptual import pyramid_distance
 from ..records import OnStep, counted
 from ..restore.restorer import Restorer, restore_faces

@@ -22,7 +22,8 @@ from ..errors import InputError
 from ..faces.identity import LIMIT, Identity, load_identity
 from ..faces.retinaface import Detector
 from ..image.tensors import resize_square
-from ..quality.metrics import METRICS, FaceBatch, Tools
+from ..quality.face_batch import FaceBatch, Tools
+from ..quality.metrics import METRICS
 from ..records import OnStep
 from .choose import choose_pairs
 from .folder import FLAGGED, KEPT, REJECTED, PairSet, in_order, read_image, read_pairs

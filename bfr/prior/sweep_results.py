@@ -13,7 +13,8 @@ from ..faces.identity import Identity
 from ..faces.retinaface import Detector
 from ..image.sheets import Sheet, lay_out
 from ..image.tensors import resize_square
-from ..quality.metrics import METRICS, FaceBatch, Tools, caption
+from ..quality.face_batch import FaceBatch, Tools
+from ..quality.metrics import METRICS, caption
 from .prior import Prior
 from .settings import SampleSettings, for_prior
 from .sweep import EMPTY, Axis, Cell

@@ -16,8 +16,9 @@ from ..faces.retinaface import Detector
 from ..files.photos import read_photo
 from ..files.sources import find_sources
 from ..records import OnStep
+from .face_batch import Tools
 from .measure import SHOWN, measure_sets
-from .metrics import GIVEN, REFERENCE, Tools
+from .metrics import GIVEN, REFERENCE
 from .tables import Comparison, Table, compare, join
 
 _AT_ONCE = 64  # faces that are read and measured together: bounds the memory

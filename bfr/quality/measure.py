@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..faces.identity import LIMIT, Identity
 from ..faces.retinaface import Detector
 from ..records import OnStep
+from .face_batch import FaceBatch, Tools, check_faces
 from .metrics import (
     DETECTOR,
     DISTANCE,
@@ -26,10 +27,7 @@ from .metrics import (
     METRICS,
     ORIGINAL,
     REFERENCE,
-    FaceBatch,
     Metric,
-    Tools,
-    check_faces,
 )
 from .perceptual import Distance
 from .pyiqa_scores import Score, load_score

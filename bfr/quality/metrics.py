@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..faces.identity import Identity, distance_of, readable
-from ..faces.retinaface import Detector
-from ..image.tensors import check_images
+from ..faces.identity import distance_of
+from .face_batch import FaceBatch, Tools
 from .likeness import (
     consistency_psnr,
-    find_landmarks,
     landmarks_apart,
     likeness_factor,
     psnr,
     ssim,
 )
 from .niqe import niqe
-from .perceptual import Distance
 from .texture import grain, sharpness
 
 HIGHER, LOWER = "higher", "lower"
@@ -38,52 +32,6 @@ or the former if there are any and else the latter."""
 
 DETECTOR, DISTANCE, IDENTITY = "detector", "distance", "identity"
 """Networks that a metric needs, by their names in `Tools`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """The networks and settings that metrics need; None leaves out those that need it.
-
-    Attributes:
-        detector: of `load_detector`.
-        distance: of `load_distance`, on the device of the faces.
-        identity: of `load_identity`; with a detector, crops that show no face, or one that is
-            turned too far, have no identity.
-        factor: the low-pass factor of the likeness; None for `likeness_factor`.
-    """
-
-    detector: Detector | None = None
-    distance: Distance | None = None
-    identity: Identity | None = None
-    factor: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class FaceBatch:
-    """Faces and what the networks see in them, each computed once, when first asked for.
-
-    Attributes:
-        images: B×3×S×S RGB in [0, 1], aligned faces.
-        tools: the networks.
-    """
-
-    images: Tensor
-    tools: Tools = field(default_factory=Tools)
-
-    @cached_property
-    def landmarks(self) -> Tensor:
-        """B×5×2 float64 landmarks, NaN where no face is found."""
-        assert self.tools.detector is not None
-        return find_landmarks(self.images, self.tools.detector)
-
-    @cached_property
-    def embeddings(self) -> Tensor:
-        """B×D, NaN where a face cannot be read."""
-        assert self.tools.identity is not None
-        found = self.tools.identity.embed(self.images)
-        if self.tools.detector is None:
-            return found
-        return found.where(readable(self.landmarks).to(found.device)[:, None], torch.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,18 +190,3 @@ def caption(values: Mapping[str, float | None]) -> str:
     """
     words = (METRICS[key].words(value) for key, value in values.items() if value is not None)
     return "  ".join(filter(None, words))
-
-
-def check_faces(faces: Tensor, name: str) -> None:
-    """Raises InputError unless ``faces`` are aligned ones, N×3×S×S RGB in [0, 1], N at least 1."""
-    check_images(faces, name)
-    if not len(faces) or faces.shape[-1] != faces.shape[-2]:
-        raise InputError(
-            f"{name} must be square, aligned faces, got {len(faces)} of {faces.shape[-1]}×"
-            f"{faces.shape[-2]} pixels. Align the faces first."
-        )
-    if faces.min() < 0 or faces.max() > 1:
-        raise InputError(
-            f"{name} must lie in [0, 1], got {float(faces.min()):.3g} to "
-            f"{float(faces.max()):.3g}. Clamp them first."
-        )

@@ -16,7 +16,7 @@ from bfr.cli import main
 from bfr.faces import retinaface
 from bfr.files.photos import Photo, read_photo
 from bfr.files.writing import write_photo
-from bfr.quality import folders, measure, metrics, perceptual, tables
+from bfr.quality import face_batch, folders, measure, metrics, perceptual, tables
 from bfr.quality.likeness import psnr
 from bfr.quality.pyiqa_scores import Score
 from bfr.records import FaceSet
@@ -28,7 +28,9 @@ from tests.portraits import face_at
 def stand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins for what takes its time."""
     monkeypatch.setattr(metrics, "niqe", lambda images: images.double().mean((1, 2, 3)))
-    monkeypatch.setattr(metrics, "find_landmarks", lambda images, _: images[:, 0, :5, :2].double())
+    monkeypatch.setattr(
+        face_batch, "find_landmarks", lambda images, _: images[:, 0, :5, :2].double()
+    )
     monkeypatch.setattr(retinaface, "load_detector", lambda path: torch.nn.Linear(1, 1))
 
 

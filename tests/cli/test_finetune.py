@@ -24,7 +24,7 @@ from bfr.files.checksums import network_sha256
 from bfr.files.photos import Photo
 from bfr.files.writing import write_photo
 from bfr.finetune import learner, loop, plan
-from bfr.finetune.batches import split
+from bfr.finetune.held_back import split
 from bfr.finetune.loop import Finetuned
 from bfr.finetune.save import provenance, save_restorer
 from bfr.finetune.settings import PRESETS, FinetuneSettings, adjusted

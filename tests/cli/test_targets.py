@@ -23,7 +23,7 @@ from bfr.prior.guidance import Guidance
 from bfr.prior.load import save_prior
 from bfr.prior.prior import Prior
 from bfr.prior.settings import SampleSettings, for_prior
-from bfr.quality import metrics
+from bfr.quality import face_batch, metrics
 from bfr.restore import load
 from bfr.runtime import processes
 from tests import pair_sets
@@ -47,7 +47,9 @@ def stand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retinaface, "load_detector", lambda path: pair_sets.detector())
     monkeypatch.setattr(load, "load_restorer", lambda path, **_: pair_sets.restorer())
     monkeypatch.setattr(prior_files, "load_prior", load_tiny)
-    monkeypatch.setattr(metrics, "find_landmarks", lambda images, _: images[:, 0, :5, :2].double())
+    monkeypatch.setattr(
+        face_batch, "find_landmarks", lambda images, _: images[:, 0, :5, :2].double()
+    )
     monkeypatch.setattr(metrics, "niqe", lambda images: images.double().std((1, 2, 3)))
 
 

@@ -13,7 +13,8 @@ from bfr.damage.learn import learn_damage
 from bfr.errors import ImageError, InputError
 from bfr.files.photos import Photo
 from bfr.files.writing import write_photo
-from bfr.finetune.batches import MOST_HELD, TrainingSet, split
+from bfr.finetune.batches import TrainingSet
+from bfr.finetune.held_back import MOST_HELD, split
 from bfr.pairs.folder import REJECTED, PairSet, read_image, read_pairs
 from tests.finetune_sets import PLAIN, QUICK, SIZE, darker, faces, pairs_folder
 

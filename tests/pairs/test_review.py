@@ -21,7 +21,7 @@ from bfr.pairs.folder import PairSet, read_image, read_pairs
 from bfr.pairs.pair import Pair
 from bfr.pairs.review import BY_HAND, NO_FACE, RULES, check_pairs, find_flags, mark_pairs
 from bfr.pairs.writer import PairWriter
-from bfr.quality import metrics
+from bfr.quality import face_batch, metrics
 from tests.pair_sets import SAMPLE, SETTINGS, build, detector, files, photograph, stand_in
 
 USUAL = {
@@ -134,7 +134,7 @@ def out(
         seen = images.flatten(1).std(1)[:, None, None] > 0.01
         return torch.where(seen, found + images.mean(), torch.nan)
 
-    monkeypatch.setattr(metrics, "find_landmarks", find_landmarks)
+    monkeypatch.setattr(face_batch, "find_landmarks", find_landmarks)
     monkeypatch.setattr(metrics, "niqe", lambda images: images.std().double()[None])
     for number in range(9):
         photograph(tmp_path / "photos" / f"{number}.png", seed=number)

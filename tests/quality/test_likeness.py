@@ -13,6 +13,7 @@ from bfr.errors import InputError
 from bfr.faces.align import align_faces
 from bfr.faces.retinaface import Detector, load_detector
 from bfr.image.lowpass import lowpass
+from bfr.quality.face_batch import FaceBatch
 from bfr.quality.likeness import (
     consistency_psnr,
     find_landmarks,
@@ -21,7 +22,7 @@ from bfr.quality.likeness import (
     psnr,
     ssim,
 )
-from bfr.quality.metrics import METRICS, FaceBatch, caption
+from bfr.quality.metrics import METRICS, caption
 from bfr.quality.texture import grain, sharpness
 from tests.portraits import astronaut, only
 

@@ -17,10 +17,11 @@ from bfr.errors import InputError
 from bfr.faces.identity import LIMIT, Identity
 from bfr.faces.retinaface import Detector
 from bfr.image.geometry import face_template
-from bfr.quality import measure, metrics, render
+from bfr.quality import face_batch, measure, metrics, render
+from bfr.quality.face_batch import Tools
 from bfr.quality.likeness import consistency_psnr, psnr, ssim
 from bfr.quality.measure import measure_faces, measure_sets
-from bfr.quality.metrics import HIGHER, LOWER, Tools
+from bfr.quality.metrics import HIGHER, LOWER
 from bfr.quality.niqe import niqe
 from bfr.quality.perceptual import load_distance
 from bfr.quality.pyiqa_scores import Score
@@ -52,7 +53,7 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
         found[images.flatten(1).std(1) < 0.01] = math.nan
         return found
 
-    monkeypatch.setattr(metrics, "find_landmarks", find_landmarks)
+    monkeypatch.setattr(face_batch, "find_landmarks", find_landmarks)
     return seen
 
 
