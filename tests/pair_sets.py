@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bfr.faces.retinaface import Detector
 from bfr.files.lock import LOCK
 from bfr.files.sources import find_sources
-from bfr.pairs import crops
+from bfr.pairs import crops, ready_crops
 from bfr.pairs.build import BuildReport, build_pairs
 from bfr.pairs.settings import PairSettings
 from bfr.prior.constraint import Constraint
@@ -83,7 +83,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
         faces: list[Face] = [face_at(x, y, 22.0, 5.0) for x, y in PLACES[:count]]
         return FaceSet((tuple(faces),), (images.shape[2], images.shape[3]))
 
-    monkeypatch.setattr(crops, "detect_faces", detect_faces)
+    for module in (crops, ready_crops):
+        monkeypatch.setattr(module, "detect_faces", detect_faces)
     return searched
 
 
