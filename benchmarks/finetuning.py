@@ -32,7 +32,8 @@ from torch import Tensor
 
 from bfr.errors import CancelledError
 from bfr.finetune.loop import finetune
-from bfr.finetune.losses import Batch, make_objective
+from bfr.finetune.losses import make_objective
+from bfr.finetune.objective import Batch
 from bfr.finetune.settings import PRESETS, FinetuneSettings, preset_for
 from bfr.pairs.folder import read_pairs
 from bfr.pairs.writer import PairWriter, write_pair

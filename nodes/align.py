@@ -15,6 +15,7 @@ from ..bfr.records import counted
 from . import memory, schemas
 from .convert import mask_to_comfy, to_comfy, to_core, to_face_set
 from .in_front import keep_in_front_input, split_parser
+from .progress import progress
 
 
 class AlignFaces(io.ComfyNode):
@@ -81,7 +82,7 @@ class AlignFaces(io.ComfyNode):
         images, _ = to_core(image)
         if faces is None:
             memory.load(detector := memory.manage_detector(load_detector()))
-            faces = detect_faces(images, detector, on_step=memory.progress())
+            faces = detect_faces(images, detector, on_step=progress())
         found = to_face_set(faces)
         if need_faces and not found.count:
             raise InputError(

@@ -17,11 +17,12 @@ from ..bfr.faces.person import distances_to, embed_person
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.faces.select import SORTS, parse_numbers, select_faces
 from ..bfr.records import FaceSet, counted
+from ..bfr.restore.cuts import find_cuts, thumbnails
 from ..bfr.restore.people import along_tracks
-from ..bfr.restore.track import find_cuts, thumbnails
 from . import memory, schemas
 from .chain import person_inputs
 from .convert import from_bounding_boxes, mask_to_core, to_bounding_boxes, to_comfy, to_core
+from .progress import progress
 
 AS_NUMBERED = "as numbered"
 
@@ -147,9 +148,7 @@ class DetectFaces(io.ComfyNode):
         images, _ = to_core(image)
         detector = detector or memory.manage_detector(load_detector())
         memory.load(detector)
-        faces = detect_faces(
-            images, detector, score=score, min_size=min_size, on_step=memory.progress()
-        )
+        faces = detect_faces(images, detector, score=score, min_size=min_size, on_step=progress())
         drawn = from_bounding_boxes(boxes or [], len(images))
         if painted is not None:
             by_hand = painted_boxes(mask_to_core(painted), images)

@@ -19,6 +19,7 @@ from ..bfr.restore.load import load_restorer
 from . import memory, save, schemas
 from .convert import to_comfy, to_core
 from .folders import stamp, user_folder
+from .progress import saving_progress
 from .recipe import make_settings, own_weight, recipe_inputs
 
 log = logging.getLogger(__name__)
@@ -269,7 +270,7 @@ class FinetuneRestorer(io.ComfyNode):
                 validate_every=validate_every,
                 save_every=save_every,
                 say=log.info,
-                on_step=memory.saving_progress(),
+                on_step=saving_progress(),
                 judge=None if recognizer is None else memory.load_recognizer(recognizer),
             )
         if not tuned.finished:

@@ -12,7 +12,7 @@ import folder_paths
 
 from ..bfr.errors import InputError, MissingWeightsError
 from ..bfr.files import downloads, manifest
-from . import memory
+from .progress import progress
 
 FOLDERS_VARIABLE = "BFR_FOLDERS"
 """The environment variable with more folders that workflows may read, as ``PATH`` has them."""
@@ -195,7 +195,7 @@ def get_file(kind: str, name: str, download: bool) -> Path:
         return path
     folder = path.parent if path else Path(folder_paths.get_folder_paths(entry.folder)[0])
     if download:  # of a file that is here already it only checks the sha256
-        return downloads.download(entry, folder, on_step=memory.progress())
+        return downloads.download(entry, folder, on_step=progress())
     if path is None:
         raise MissingWeightsError(
             f"{name} must be on this machine, got none: nothing downloads by itself. "

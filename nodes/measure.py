@@ -16,6 +16,7 @@ from ..bfr.quality.perceptual import load_distance
 from ..bfr.quality.tables import compare
 from . import memory, schemas
 from .convert import to_comfy, to_core
+from .progress import progress
 from .review import words
 
 
@@ -132,7 +133,7 @@ class MeasureFaces(io.ComfyNode):
             tools=tools,
             extra=words(extra),
             device=device,
-            on_step=memory.progress(),
+            on_step=progress(),
         )
         comparison = compare(tables)
         return io.NodeOutput(render.as_markdown(comparison), to_comfy(render.plot(comparison)))

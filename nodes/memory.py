@@ -8,27 +8,21 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import comfy.model_management as model_management
-import comfy.utils
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
-from ..bfr.errors import CancelledError
 from ..bfr.faces.identity import Identity, load_identity
 from ..bfr.faces.occlusion import Occlusion
 from ..bfr.faces.parsing import Parser
 from ..bfr.faces.retinaface import Detector
 from ..bfr.files.handles import NetworkHandle
-from ..bfr.image.tensors import to_uint8
 from ..bfr.prior.prior import Prior
-from ..bfr.records import OnStep
 from ..bfr.restore.background import BackgroundRestorer, check_cleaner, load_background
 from ..bfr.restore.load import from_spandrel
 from ..bfr.restore.restorer import Restorer
 from ..bfr.restore.scratches import ScratchFinder
 from ..bfr.restore.scratches import load_scratch_finder as read_scratch_finder
 
-_PREVIEW_SIDE = 512
 _FACE_BYTES = 6 * 64 * 512 * 512 * 4  # six float32 layers of 64 channels at 512 px
 _PRIOR_LAYERS = 16  # a U-Net holds some 12 layers as large as its first one; measured
 _SEARCH_BYTES = 8 * 16 * 1600 * 1600 * 4  # eight of 16 channels at the largest search size
@@ -259,35 +253,3 @@ def room(needed: int) -> Iterator[None]:
         yield
     finally:
         model_management.soft_empty_cache()
-
-
-def saving_progress() -> OnStep:
-    """`progress`, with Cancel as the core's own, which saves and gives what there is so far."""
-    tell = progress()
-
-    def on_step(done: int, total: int, preview: Tensor | None = None) -> None:
-        try:
-            tell(done, total, preview)
-        except model_management.InterruptProcessingException as interrupt:
-            raise CancelledError("It was cancelled in ComfyUI.") from interrupt
-
-    return on_step
-
-
-def progress() -> OnStep:
-    """A callback for the core that moves the node's progress bar and obeys Cancel.
-
-    A preview, if the core sends one, is shown on the node (its first image).
-    """
-    bar = comfy.utils.ProgressBar(1)
-
-    def on_step(done: int, total: int, preview: Tensor | None = None) -> None:
-        model_management.throw_exception_if_processing_interrupted()
-        image = None
-        if preview is not None:
-            picture = Image.fromarray(to_uint8(preview[:1])[0])
-            side = _PREVIEW_SIDE * max(1, picture.width // picture.height)
-            image = ("JPEG", picture, min(side, max(picture.size)))
-        bar.update_absolute(done, total, image)
-
-    return on_step

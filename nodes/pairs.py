@@ -24,6 +24,7 @@ from .chain import restore_inputs
 from .convert import to_core
 from .folders import stamp, user_folder
 from .guidance import guidance_inputs, sampled_at_once_input, slider_inputs
+from .progress import progress
 from .sets import list_sets, report, set_folder
 
 log = logging.getLogger(__name__)
@@ -201,7 +202,7 @@ class BuildTrainingPairs(io.ComfyNode):
             "prior": None if prior is None else prior.prior,
             "settings": settings,
             "say": log.info,
-            "on_step": memory.progress(),
+            "on_step": progress(),
         }
         if photographs is not None:
             sources, unread = find_sources([photographs], out), unread_files([photographs], out)

@@ -10,6 +10,7 @@ from ..bfr.restore.repair import repair_scratches
 from ..bfr.restore.scratches import MIN_SIZE, find_scratches, mark_scratches
 from . import memory, schemas
 from .convert import mask_to_comfy, mask_to_core, to_comfy, to_core
+from .progress import progress
 
 
 class FindScratches(io.ComfyNode):
@@ -70,7 +71,7 @@ class FindScratches(io.ComfyNode):
             sensitivity=sensitivity,
             min_size=min_size,
             grow=grow,
-            on_step=memory.progress(),
+            on_step=progress(),
         )
         overlay = to_comfy(mark_scratches(images, masks))
         return io.NodeOutput(mask_to_comfy(masks), overlay)
@@ -132,6 +133,6 @@ class RepairScratches(io.ComfyNode):
         restorer = memory.manage_restorer(restorer or load_restorer())
         memory.load(detector, restorer, faces=8)
         repaired = repair_scratches(
-            images, masks, detector, restorer, grain=grain, on_step=memory.progress()
+            images, masks, detector, restorer, grain=grain, on_step=progress()
         )
         return io.NodeOutput(to_comfy(repaired, alpha))

@@ -30,6 +30,7 @@ from .chain import (
 )
 from .convert import mask_to_comfy, mask_to_core, to_comfy, to_core
 from .in_front import keep_in_front_input
+from .progress import progress
 
 IGNORED = "\nfidelity: ignored by this restorer (CodeFormer has it)"
 
@@ -113,7 +114,7 @@ class RestoreFaces(io.ComfyNode):
             lock=lock,
             lock_factor=lock_factor,
             batch_size=batch_size,
-            on_step=memory.progress(),
+            on_step=progress(),
         )
         if keep_person and len(faces):
             identity = memory.load_recognizer(recognizer)
@@ -235,7 +236,7 @@ class RestorePhoto(io.ComfyNode):
         photo = restore_photo(
             images,
             settings=settings,
-            on_step=memory.progress(),
+            on_step=progress(),
             cleaner=cleaner,
             wanted=wanted,
             **networks,

@@ -33,6 +33,7 @@ from .chain import (
 )
 from .folders import stamp, user_folder
 from .in_front import keep_in_front_input
+from .progress import progress
 
 _UNIT = 100  # of progress for each photograph
 _KEEP_PERSON = 0.5  # of a prompt that does not name it: the node had it from the beginning
@@ -182,7 +183,7 @@ def restore_all(
     """
     lines: list[str] = []
     faces = failed = 0
-    on_step = memory.progress()
+    on_step = progress()
     for number, (source, target) in enumerate(targets.items()):
         part = within(on_step, number * _UNIT, (number + 1) * _UNIT, len(targets) * _UNIT)
         try:

@@ -17,6 +17,7 @@ from . import memory, schemas
 from .convert import to_comfy
 from .folders import stamp, user_folder
 from .looking import show
+from .progress import progress
 from .sets import list_sets, set_folder, summary
 
 NONE_YET = "none yet"
@@ -195,7 +196,7 @@ class ReviewTrainingPairs(io.ComfyNode):
         memory.load(detector)
         busy = ""
         try:
-            check_pairs(pairs.folder, detector, on_step=memory.progress())
+            check_pairs(pairs.folder, detector, on_step=progress())
         except BusyError as error:  # it is being built: verdicts can be given all the same
             busy = f"\nNew pairs are not measured now: {error}"
         reviewed = mark_pairs(

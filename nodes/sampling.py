@@ -15,6 +15,7 @@ from . import memory, schemas
 from .convert import mask_to_core, to_comfy, to_core
 from .guidance import guidance_inputs, sampled_at_once_input, slider_inputs
 from .looking import show
+from .progress import progress
 
 # How many of the three panels each preview shows.
 PREVIEWS = {"face, reference and difference": 3, "predicted face": 1, "none": 0}
@@ -108,7 +109,7 @@ class SamplePseudoTargets(io.ComfyNode):
         settings = Guidance(**guidance, batch_size=batch_size).settings(prior.prior)
         if len(guesses):
             load_prior(prior, min(batch_size, len(guesses)))
-        on_step = show_panels(memory.progress(), PREVIEWS[preview])
+        on_step = show_panels(progress(), PREVIEWS[preview])
         masks = None if mask is None else mask_to_core(mask)
         sampled = sample_targets(guesses, prior.prior, settings, masks=masks, on_step=on_step)
         return io.NodeOutput(to_comfy(sampled.targets), to_comfy(sampled.reference), sampled.report)
@@ -232,9 +233,7 @@ class SweepGuidance(io.ComfyNode):
         rows = sweep.read_axis(down, down_values)
         cells = sweep.plan(columns, rows, guidance, prior.prior)
         load_prior(prior, 1)
-        faces = sweep.sample_cells(
-            guess, prior.prior, cells, len(columns.values), memory.progress()
-        )
+        faces = sweep.sample_cells(guess, prior.prior, cells, len(columns.values), progress())
         if detector is not None:
             memory.load(detector)
         recognizer = memory.load_recognizer()

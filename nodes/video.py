@@ -13,7 +13,7 @@ from ..bfr.restore.enlarge import enlarge_mask
 from ..bfr.restore.keep_person import describe_many
 from ..bfr.restore.settings import VideoSettings
 from ..bfr.restore.track import Track
-from . import memory, schemas
+from . import schemas
 from .chain import (
     ChainInputs,
     enlarge_inputs,
@@ -29,6 +29,7 @@ from .chain import (
 from .convert import to_comfy, to_core
 from .detect import load_person
 from .in_front import keep_in_front_input
+from .progress import progress
 
 
 class RestoreVideo(io.ComfyNode):
@@ -155,7 +156,7 @@ class RestoreVideo(io.ComfyNode):
         restored, tracks = restore_video(
             frames,
             settings=settings,
-            on_step=memory.progress(),
+            on_step=progress(),
             person=wanted,
             person_limit=person_limit,
             **networks,

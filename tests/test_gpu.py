@@ -17,7 +17,7 @@ from bfr.faces.detect import detect_faces
 from bfr.faces.retinaface import load_detector
 from bfr.finetune.loop import finetune
 from bfr.prior.guidance import Guidance
-from bfr.prior.prior import load_prior
+from bfr.prior.load import load_prior
 from bfr.prior.sample import sample_targets
 from bfr.restore.load import load_restorer
 from bfr.restore.restorer import restore_faces

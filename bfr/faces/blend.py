@@ -16,7 +16,8 @@ from ..image.colour import match_colour
 from ..image.tensors import resize_square
 from ..image.warp import sample
 from .detail import kept_share
-from .grain import bands, grain_in_bands, measure_grain
+from .grain import measure_grain
+from .grain_drawing import bands, grain_in_bands
 from .place import Box, Place
 
 _SHARPNESS = 2  # the higher, the narrower the blend between overlapping faces

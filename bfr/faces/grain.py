@@ -13,7 +13,6 @@ there; amplitudes √(s·(2 − s)) of new grain bring the power back to what it
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -28,8 +27,8 @@ _FLAT = 3.0  # times the power of the quarter of flattest blocks: more is an edg
 _CLIPPED = 0.02  # from black or white, where grain does not show
 _BINS = 6  # of brightness
 _NOTHING = 1e-12  # a power that nobody sees
-_BAND = 1 << 18  # pixels that are worked on at once
-_TILE = 2048  # px: bounds the memory for larger faces
+BAND = 1 << 18  # pixels that are worked on at once
+TILE = 2048  # px: bounds the memory for larger faces
 _DOUBT = 4.0  # blocks of average strength that each bin of brightness begins with
 
 HALO = 2
@@ -80,86 +79,6 @@ def measure_grain(image: Tensor, weight: Tensor | None = None) -> Grain | None:
     flat = _flat(energy, light)
     rough, grey, energy, light = rough[flat], grey[flat], energy[flat], light[flat]
     return Grain(_spectrum(grey), _by_brightness(energy, light), _mixture(rough, energy))
-
-
-def draw_grain(
-    image: Tensor,
-    share: Tensor,
-    wanted: Grain,
-    generator: torch.Generator,
-    amount: float = 1.0,
-) -> Tensor:
-    """The grain that a restored face lacks.
-
-    Args:
-        image: 1×3×H×W RGB in [0, 1], the photograph with the face.
-        share: 1×1×H×W in [0, 1], how much of each pixel is the restored face.
-        wanted: the grain of the photograph.
-        generator: draws it; of the CPU.
-        amount: 0 (none) to 1 (as much as in the photograph).
-
-    Returns:
-        1×3×H×W, to be added to ``image``; 0 where ``share`` is.
-    """
-    return torch.cat(list(grain_in_bands(image, share, wanted, generator, amount)), 2)
-
-
-def grain_in_bands(
-    image: Tensor, share: Tensor, wanted: Grain, generator: torch.Generator, amount: float
-) -> Iterator[Tensor]:
-    """`draw_grain` in bands of rows, from top to bottom.
-
-    Each band looks at `HALO` rows of ``image`` above itself, so write one when the next is drawn.
-    Faces larger than `_TILE` get the same grain again after so many pixels.
-    """
-    most = float(share.max())
-    height, width = image.shape[-2:]
-    noise = None
-    if most > 0 and amount > 0:
-        found = measure_grain(image, share / most)
-        power = wanted.power
-        if found is not None:
-            power = (power - _resized(found.power, *power.shape)).clamp(min=0)
-        tile = min(height, _TILE), min(width, _TILE)
-        white = torch.randn(wanted.channels.shape[1], *tile, generator=generator).to(image)
-        noise = _coloured(white, wanted.channels.to(image), _resized(power, *tile).to(image))
-    columns = torch.arange(width, device=image.device) % _TILE
-    for rows in bands(range(height), width):
-        if noise is None:
-            yield image.new_zeros(1, 3, len(rows), width)
-            continue
-        covered = share[:, :, rows.start : rows.stop]
-        reach = (covered * (2 - covered)).sqrt() / math.sqrt(most * (2 - most))
-        strength = _at(wanted.strength.to(image), _light(image, rows))
-        drawn = noise[:, torch.tensor(rows, device=image.device)[:, None] % _TILE, columns]
-        yield amount * reach * strength * drawn
-
-
-def bands(rows: range, width: int) -> list[range]:
-    """Rows in parts of at most `_BAND` pixels, or as few as can be."""
-    count = max(HALO, _BAND // width)
-    return [rows[start : start + count] for start in range(0, len(rows), count)]
-
-
-def _light(image: Tensor, rows: range) -> Tensor:
-    """1×1×h×W, how bright an image is around each pixel of some rows."""
-    first = max(rows.start - HALO, 0)
-    light = luma(image[:, :, first : rows.stop + HALO])
-    light = F.avg_pool2d(light, 2 * HALO + 1, 1, HALO, count_include_pad=False).clamp(0, 1)
-    return light[:, :, rows.start - first :][:, :, : len(rows)]
-
-
-def _coloured(white: Tensor, channels: Tensor, power: Tensor) -> Tensor:
-    """C×H×W: K×H×W white noise mixed by C×K channels, with a power spectrum of H×W.
-
-    One channel after the other, and half of each spectrum, which saves memory.
-    """
-    mixed = torch.einsum("ck,khw->chw", channels, white)
-    half = power[:, : power.shape[1] // 2 + 1].sqrt()
-    for channel in mixed:
-        spectrum = torch.fft.rfft2(channel).mul_(half)
-        torch.fft.irfft2(spectrum, s=channel.shape, out=channel)
-    return mixed
 
 
 def _block_side(image: Tensor, weight: Tensor | None) -> int | None:
@@ -243,14 +162,14 @@ def _mixture(rough: Tensor, energy: Tensor) -> Tensor:
     return mixed / energy.mean().clamp(min=1e-20).sqrt()
 
 
-def _at(strength: Tensor, light: Tensor) -> Tensor:
+def strength_at(strength: Tensor, light: Tensor) -> Tensor:
     """The strength at the brightness of each pixel, between the steps in straight lines."""
     place = light * (_BINS - 1)
     low = place.floor().long().clamp(max=_BINS - 2)
     return strength[low].lerp(strength[low + 1], place - low)
 
 
-def _resized(power: Tensor, height: int, width: int) -> Tensor:
+def resized_spectrum(power: Tensor, height: int, width: int) -> Tensor:
     """A spectrum at other frequencies, height×width, in the order of `torch.fft.fft2`.
 
     Spectra fall steeply, so it is their logarithm that runs straight from one to the next.

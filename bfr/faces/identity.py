@@ -12,22 +12,19 @@ Every network's distances come out on dlib's scale, so that one limit holds for 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
 
 from ..errors import InputError, WrongArchitectureError
 from ..files.handles import NetworkHandle, load_into
 from ..files.manifest import EMBEDDED_DIR
 from ..files.onnx import OnnxModule
-from ..image.geometry import face_template
 from ..image.tensors import check_images
+from .chips import chip_windows
 from .recognition import CHIP, empty_network
 
 EMBEDDED_IDENTITY = EMBEDDED_DIR / "identity.safetensors"
@@ -93,7 +90,7 @@ class Identity(NetworkHandle):
                 f"Faces must be aligned and square, got {crops.shape[-1]}×{crops.shape[-2]} "
                 "pixels. Align the faces first."
             )
-        matrices = _windows(crops.shape[-1], self.size or CHIP, self.template, blur)
+        matrices = chip_windows(crops.shape[-1], self.size or CHIP, self.template, blur)
         rows, columns = (matrix.to(self.device, torch.float32) for matrix in matrices)
         parts = [
             self.network(rows @ part.to(self.device, torch.float32) @ columns.mT)
@@ -211,44 +208,6 @@ def readable(landmarks: Tensor) -> Tensor:
     eyes = across.norm(dim=-1)
     turn = ((nose - (left + right) / 2) * across).sum(-1).abs() / eyes.square()
     return (eyes >= LEAST_EYES) & (turn <= MOST_TURN)  # NaN is neither
-
-
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)  # ComfyUI's nodes run in it; the matrices also serve training
-def _windows(
-    size: int, chip: int, template: Sequence[Sequence[float]], blur: float
-) -> tuple[Tensor, Tensor]:
-    """The chip×size matrices that cut a network's picture out of an aligned crop: rows, columns.
-
-    The crop's and the network's templates differ in scale and place; the best least-squares fit
-    without rotation is a separable resampling. So is the blur before it.
-    """
-    source = face_template(size)
-    target = torch.tensor(template, dtype=torch.float64)
-    centred = source - source.mean(0), target - target.mean(0)
-    scale = float((centred[0] * centred[1]).sum() / centred[0].square().sum())
-    shift = (target.mean(0) - scale * source.mean(0)).tolist()
-    rows, columns = (_resampling(size, chip, scale, start) for start in reversed(shift))
-    if not blur:
-        return rows, columns
-    blurring = _blurring(size, blur * size)
-    return rows @ blurring, columns @ blurring
-
-
-def _resampling(size: int, chip: int, scale: float, shift: float) -> Tensor:
-    """A chip×size matrix that maps the pixels x of an axis to scale·x + shift, antialiased."""
-    places = (torch.arange(chip, dtype=torch.float64) - shift) / scale
-    reach = max(1.0, 1.0 / scale)
-    away = (places[:, None].clamp(0, size - 1) - torch.arange(size, dtype=torch.float64)).abs()
-    weights = (1 - away / reach).clamp(min=0)
-    return weights / weights.sum(1, keepdim=True)
-
-
-def _blurring(size: int, deviation: float) -> Tensor:
-    """A size×size matrix that blurs an axis, its edges mirrored."""
-    side = 2 * math.ceil(3 * deviation) + 1
-    axis = torch.eye(size, dtype=torch.float64)[None, None]
-    return gaussian_blur2d(axis, (side, 1), (deviation, deviation), "reflect")[0, 0]
 
 
 class _ArcFace(nn.Module):

@@ -23,7 +23,7 @@ from ..image.tensors import resize_square
 from ..pairs.folder import PairSet, read_image
 from ..pairs.pair import Pair
 from .held_back import split
-from .losses import Batch
+from .objective import Batch
 from .settings import FinetuneSettings
 
 

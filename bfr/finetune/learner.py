@@ -27,7 +27,8 @@ from .adapters import add_adapters, load_plain, plain_state
 from .checkpointing import checkpoint_blocks
 from .discriminator import refresh
 from .guard import Figures, Verdict, judge
-from .losses import Batch, Objective, make_objective
+from .losses import make_objective
+from .objective import Batch, Objective
 from .settings import FinetuneSettings
 
 _LOWER = {"bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -1,115 +1,29 @@
 """The losses of the paper's two recipes.
 
 Regression, for any network from image to image: the mean absolute error to the pseudo target, a
-perceptual distance, an adversarial loss, and beyond the paper an identity term. Codebook, for
+perceptual distance, an adversarial loss, and beyond the paper an identity term. `Codebook`, for
 CodeFormer: it learns to predict the codes of the pseudo target, and to bring the encoder's
 features close to them; no image is made.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from copy import deepcopy
-from dataclasses import dataclass, fields
-from fnmatch import fnmatchcase
-from typing import Any
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import InputError, WrongArchitectureError
 from ..faces.identity import identity_loss, load_identity
 from ..quality.perceptual import Distance
 from ..restore.restorer import CONVENTIONS, Restorer
+from .codebook import Codebook
 from .discriminator import DetailDiscriminator, UNetDiscriminator, balanced
+from .objective import Batch, Objective, in_words
 from .settings import CODEBOOK, DETAIL, REGRESSION, FinetuneSettings
 
 _WHOLE = ("GFPGAN", "RestoreFormer", "CodeFormer")  # take faces of their own size only
-_FROZEN = {
-    "CodeFormer": ("quantize.*", "generator.*", "fuse_convs_dict.*"),
-    "RestoreFormer": ("quantize.*", "encoder.*attn*.norm2.*"),
-    "GFPGAN": ("toRGB.*", "stylegan_decoder.style_mlp.*"),
-}
-"""Parameters that are not trained, by architecture: CodeFormer's because the recipe freezes them,
-the others because the restored face does not depend on them, or not smoothly."""
 
 _BLUR = 2 / 256  # that the person is compared through, as a share of a face's side
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Pairs to learn from.
-
-    Attributes:
-        lq: B×3×S×S RGB in [0, 1], damaged faces.
-        target: B×3×S×S RGB in [0, 1], their pseudo targets.
-        real: B×3×S×S RGB in [0, 1], other clean faces for the discriminator; None shows it the
-            pseudo targets.
-        guess: B×3×T×T RGB in [0, 1], the whole faces as the base restored them; None where the
-            identity term is off.
-        corners: B×2 places (y, x) in them that the others were cut from.
-    """
-
-    lq: Tensor
-    target: Tensor
-    real: Tensor | None = None
-    guess: Tensor | None = None
-    corners: Tensor | None = None
-
-    def to(self, device: torch.device, *, channels_last: bool = False) -> Batch:
-        """The same on a device, and in the order that half precision and NAFNets are quick in."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        moved = {name: value.to(device) for name, value in values.items() if value is not None}
-        for name in ("lq", "target", "real") if channels_last else ():
-            if name in moved:
-                moved[name] = moved[name].contiguous(memory_format=torch.channels_last)
-        return Batch(**moved)
-
-
-class Objective(ABC):
-    """The losses of one restorer. Its trainable parameters get ``requires_grad``.
-
-    Attributes:
-        discriminator: the adversary, or None.
-    """
-
-    discriminator: UNetDiscriminator | DetailDiscriminator | None = None
-
-    def __init__(self, restorer: Restorer, settings: FinetuneSettings) -> None:
-        self.restorer, self.settings = restorer, settings
-        self.frozen = _FROZEN.get(restorer.architecture, ())
-        for name, parameter in restorer.network.named_parameters():
-            frozen = any(fnmatchcase(name, pattern) for pattern in self.frozen)
-            parameter.requires_grad_(not frozen)
-
-    def parameters(self) -> list[nn.Parameter]:
-        """The restorer's trainable parameters, in the network's order."""
-        return [p for p in self.restorer.network.parameters() if p.requires_grad]
-
-    @abstractmethod
-    def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
-        """The restorer's losses, weighted means over the batch; their sum is the loss.
-
-        They give the discriminator no gradient.
-
-        Returns:
-            The scalars by name, and the restored faces, B×3×S×S, not clamped; None where the
-            recipe makes no image.
-        """
-
-    def critic_terms(self, batch: Batch, restored: Tensor) -> dict[str, Tensor]:
-        """The discriminator's losses, each a mean over the batch; empty without one.
-
-        Args:
-            batch: the one that ``restored`` was made from.
-            restored: B×3×S×S of `terms`; gets no gradient.
-        """
-        return {}
-
-    @abstractmethod
-    def describe(self) -> str:
-        """The losses in words, including the distance that was chosen and what is frozen."""
 
 
 class Regression(Objective):
@@ -184,46 +98,7 @@ class Regression(Objective):
             ),
             "identity against the guess": settings.identity,
         }
-        return _in_words(parts, self.frozen)
-
-
-class Codebook(Objective):
-    """CodeFormer's second stage (Zhou et al., NeurIPS 2022, eq. 3 and 4) on pseudo targets.
-
-    The codes to predict are those that the base's own encoder finds nearest to the pseudo target:
-    ``weight_code·CE(s, ŝ) + weight_feature·‖z - sg(z_q)‖²``, the latter a mean over all elements.
-    """
-
-    def __init__(self, restorer: Restorer, settings: FinetuneSettings) -> None:
-        super().__init__(restorer, settings)
-        network: Any = restorer.network
-        self.encoder = deepcopy(network.encoder).requires_grad_(False).eval()
-        self.codes = network.quantize.embedding.weight
-
-    def terms(self, batch: Batch) -> tuple[dict[str, Tensor], None]:
-        wanted = self._codes_of(batch.target)
-        features, logits = _predict_codes(self.restorer.network, batch.lq * 2 - 1)
-        terms, settings = {}, self.settings
-        if settings.code:
-            terms["code"] = settings.code * F.cross_entropy(logits.float().mT, wanted)
-        if settings.feature:
-            apart = features.float().flatten(2).mT - self.codes[wanted].float()
-            terms["feature"] = settings.feature * apart.square().mean()
-        return terms, None
-
-    @torch.no_grad()
-    def _codes_of(self, target: Tensor) -> Tensor:
-        """B×256 numbers of the codes nearest to a target's features."""
-        with torch.autocast(target.device.type, enabled=False):
-            features = self.encoder(target * 2 - 1).flatten(2).mT
-            # ‖z - e‖² without ‖z‖², which is the same for all codes e
-            return (self.codes.square().sum(1) - 2 * features @ self.codes.mT).argmin(2)
-
-    def describe(self) -> str:
-        parts = {"code cross-entropy": self.settings.code, "features": self.settings.feature}
-        words = _in_words(parts, self.frozen)
-        without = "; no identity term, as no image is made" if self.settings.identity else ""
-        return words + without
+        return in_words(parts, self.frozen)
 
 
 def make_objective(
@@ -277,19 +152,6 @@ def make_objective(
     return Regression(restorer, settings, distance, device, seed)
 
 
-def _predict_codes(network: Any, faces: Tensor) -> tuple[Tensor, Tensor]:
-    """CodeFormer up to its codes: features B×256×16×16 and logits B×256×codes.
-
-    The network's own call also makes the picture, which the loss does not need: twice the work.
-    """
-    features = network.encoder(faces)
-    places = network.position_emb[:, None].expand(-1, len(faces), -1)
-    query = network.feat_emb(features.flatten(2).permute(2, 0, 1))
-    for layer in network.ft_layers:
-        query = layer(query, query_pos=places)
-    return features, network.idx_pred_layer(query).transpose(0, 1)
-
-
 def _in_place(restored: Tensor, batch: Batch) -> Tensor:
     """Whole faces: the guesses, with the restored patches where they were cut from.
 
@@ -306,9 +168,3 @@ def _bce(logits: Tensor, label: float) -> Tensor:
     return F.binary_cross_entropy_with_logits(
         logits.float(), torch.full_like(logits.float(), label)
     )
-
-
-def _in_words(parts: dict[str, float], frozen: tuple[str, ...]) -> str:
-    losses = " + ".join(f"{name} × {weight:g}" for name, weight in parts.items() if weight)
-    kept = ", ".join(pattern.removesuffix(".*") for pattern in frozen)
-    return f"{losses}; frozen: {kept}" if kept else losses

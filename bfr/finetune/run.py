@@ -31,7 +31,7 @@ from .guard import Look, look
 from .held_back import MOST_HELD
 from .identity import as_begun, identify, rates, settled
 from .learner import Learner, make_learner
-from .losses import Batch
+from .objective import Batch
 from .run_folder import LOSS, SAMPLES, RunFolder
 from .save import provenance
 from .settings import FinetuneSettings

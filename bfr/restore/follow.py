@@ -12,8 +12,10 @@ from ..faces.detect import SURE, detect_faces
 from ..faces.retinaface import Detector
 from ..image.tensors import size_in_words
 from ..records import Face, FaceSet, OnStep
+from .cuts import find_cuts, thumbnails
 from .settings import VideoSettings
-from .track import Track, find_cuts, link_faces, smooth_track, thumbnails
+from .smooth import smooth_track
+from .track import Track, link_faces
 
 _LEAST_SEEN = 3  # frames of a track that is not sure: a false alarm flashes up and is gone
 _FAINT = 0.7  # the share of the asked score that a face needs in a track that reaches it

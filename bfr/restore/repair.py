@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..faces.align import align_faces
 from ..faces.detect import detect_faces
-from ..faces.grain import draw_grain, measure_grain
+from ..faces.grain import measure_grain
+from ..faces.grain_drawing import draw_grain
 from ..faces.paste import paste_faces
 from ..faces.retinaface import Detector
 from ..image.opencv import load_opencv

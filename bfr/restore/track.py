@@ -10,13 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from itertools import pairwise
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from ..errors import InputError
 from ..records import Face, FaceSet
@@ -24,9 +19,6 @@ from ..records import Face, FaceSet
 _APART = 1.0  # the cost at which two faces are no longer one; about half a face's width
 _PACE_FRAMES = 4  # over which the pace of a face is measured
 _HIDDEN = 0.3  # of a bridged face's box that a seen face covers: then it is behind that one
-_LEAST_SPREAD = 0.7  # in frames; below it a frame is fitted to itself alone
-_THUMBNAIL = 16  # pixels a side, in which scenes are told apart
-_CUT = 0.12  # mean change between two frames of a scene's end, of the range of the pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,40 +115,6 @@ def link_faces(
     return tuple(_bridged(path, person) for person, path in enumerate(paths))
 
 
-def smooth_track(track: Track, spread: float) -> Track:
-    """Takes the jitter from a track's landmarks and boxes.
-
-    Each coordinate becomes the value, in its frame, of the parabola that fits its neighbours best
-    with Gaussian weights (Savitzky and Golay 1964 with these weights; Cleveland 1979). It looks
-    both ways, so it does not lag, and what moves evenly, or with even acceleration, stays as it
-    is to the ends of the track. Motion that is too quick for the spread is not smoothed away: of
-    the spread, its half and its quarter, that is taken which tells each frame's landmarks best
-    from those of the others (cross-validation; Stone 1974).
-
-    Args:
-        track: any track; with fewer than four frames it is fitted with a line.
-        spread: the weights' largest standard deviation in frames; 0 changes nothing.
-
-    Raises:
-        InputError: if the spread is negative.
-    """
-    if not spread >= 0:
-        raise InputError(
-            f"The smoothing must be at least 0 frames, got {spread}. 0 smooths nothing."
-        )
-    if spread == 0 or len(track) < 3:
-        return track
-    raw = torch.tensor([_values(face) for face in track.faces], dtype=torch.float64)
-    spreads = [spread, *(spread / n for n in (2, 4) if spread / n >= _LEAST_SPREAD)]
-    fits = [_fit(raw, each) for each in spreads]
-    errors = [((raw - fit) / (1 - own).clamp(min=1e-3))[:, 4:].square().sum() for fit, own in fits]
-    smooth, _ = fits[int(torch.stack(errors).argmin())]
-    faces = tuple(
-        _face(values, face.score) for values, face in zip(smooth.tolist(), track.faces, strict=True)
-    )
-    return replace(track, faces=faces)
-
-
 def faces_by_frame(tracks: Sequence[Track], frames: int) -> list[dict[int, Face]]:
     """Where the faces are in each frame.
 
@@ -184,27 +142,6 @@ def faces_by_frame(tracks: Sequence[Track], frames: int) -> list[dict[int, Face]
     return [dict(sorted(faces.items())) for faces in seen]
 
 
-def thumbnails(frames: Tensor) -> Tensor:
-    """B×3×H×W frames reduced to the few pixels in which scenes are told apart (`find_cuts`)."""
-    return F.adaptive_avg_pool2d(frames, _THUMBNAIL)
-
-
-def find_cuts(thumbnails: Tensor) -> tuple[int, ...]:
-    """The frames that begin a new scene.
-
-    Where a face stands in the place of another after a cut, places alone would link the two.
-
-    Args:
-        thumbnails: B×C×h×w in [0, 1], each frame reduced to a few pixels.
-
-    Returns:
-        The frames that differ from the one before by more than about an eighth of the range on
-        average; a hard flash counts as one too, which costs no more than a new track.
-    """
-    change = (thumbnails[1:] - thumbnails[:-1]).abs().flatten(1).mean(1)
-    return tuple(i + 1 for i, value in enumerate(change.tolist()) if value > _CUT)
-
-
 def _bridged(path: _Path, person: int) -> Track:
     """The track of a path, its gaps filled in straight lines."""
     found = zip(path.frames, path.faces, strict=True)
@@ -216,28 +153,6 @@ def _bridged(path: _Path, person: int) -> Track:
         faces.append(new)
         seen.append(True)
     return Track(path.frames[0], tuple(faces), tuple(seen), person)
-
-
-def _fit(raw: Tensor, spread: float) -> tuple[Tensor, Tensor]:
-    """The N×C values fitted to N frames, and N×1: how much each frame's own value counts."""
-    reach, last = math.ceil(3 * spread), len(raw) - 1
-    smooth, own = torch.empty_like(raw), raw.new_empty(len(raw), 1)
-    for frame in range(len(raw)):
-        before, after = min(reach, frame), min(reach, last - frame)
-        weights = _fit_weights(before, after, spread)
-        smooth[frame] = weights @ raw[frame - before : frame + after + 1]
-        own[frame] = weights[before]
-    return smooth, own
-
-
-@lru_cache(maxsize=256)
-def _fit_weights(before: int, after: int, spread: float) -> Tensor:
-    """The weights of 1×(before + 1 + after) neighbours in the fitted value at the frame itself."""
-    offsets = torch.arange(-before, after + 1, dtype=torch.float64) / spread
-    degree = min(2, len(offsets) // 2)
-    powers = offsets[:, None] ** torch.arange(degree + 1, dtype=torch.float64)
-    weighted = powers * torch.exp(-offsets.square() / 2)[:, None]
-    return torch.linalg.solve(weighted.mT @ powers, weighted.mT)[0]
 
 
 def _cost(one: Face, other: Face) -> float:
@@ -261,21 +176,23 @@ def _centre(face: Face) -> tuple[float, float]:
 
 
 def _shifted(face: Face, dx: float, dy: float) -> Face:
-    return _face([value + (dx, dy)[i % 2] for i, value in enumerate(_values(face))], face.score)
+    return face_of(
+        [value + (dx, dy)[i % 2] for i, value in enumerate(coordinates(face))], face.score
+    )
 
 
 def _between(old: Face, new: Face, share: float) -> Face:
     """The face a share of the way from one to the other."""
-    pairs = zip((*_values(old), old.score), (*_values(new), new.score), strict=True)
+    pairs = zip((*coordinates(old), old.score), (*coordinates(new), new.score), strict=True)
     *values, score = (a + share * (b - a) for a, b in pairs)
-    return _face(values, score)
+    return face_of(values, score)
 
 
-def _values(face: Face) -> list[float]:
+def coordinates(face: Face) -> list[float]:
     """The coordinates of box and landmarks, x and y in turn."""
     return [*face.box, *(value for point in face.landmarks for value in point)]
 
 
-def _face(values: Sequence[float], score: float) -> Face:
+def face_of(values: Sequence[float], score: float) -> Face:
     x0, y0, x1, y1, *points = values
     return Face((x0, y0, x1, y1), score, tuple(zip(points[::2], points[1::2], strict=True)))

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bfr.faces.align import align_faces
-from bfr.faces.grain import draw_grain, measure_grain
+from bfr.faces.grain import measure_grain
+from bfr.faces.grain_drawing import draw_grain
 from bfr.faces.paste import paste_faces
 from bfr.image.tensors import luma
 from tests.portraits import face_at, only

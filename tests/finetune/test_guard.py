@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import guard as sabotage
+from benchmarks import sabotage
 from bfr.faces.identity import load_identity
 from bfr.finetune.guard import LIMITS, SIZE, Look, Verdict, compare, judge, look
 from tests.finetune_sets import faces

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.guard import LEARNED, REPORT, SIZE, TUNING, Case, Faces
+from benchmarks.sabotage import LEARNED, REPORT, SIZE, TUNING, Case, Faces
 from bfr.damage.degrade import degrade_faces
 from bfr.faces.align import align_faces
 from bfr.faces.detect import detect_faces

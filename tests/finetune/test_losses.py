@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from bfr.errors import InputError, WrongArchitectureError
 from bfr.faces.identity import identity_loss, load_identity
+from bfr.finetune.codebook import Codebook
 from bfr.finetune.discriminator import refresh
-from bfr.finetune.losses import Batch, Codebook, Objective, make_objective
+from bfr.finetune.losses import make_objective
+from bfr.finetune.objective import Batch, Objective
 from bfr.finetune.settings import CODEBOOK, DETAIL, DISCRIMINATORS, FinetuneSettings
 from bfr.quality.perceptual import load_distance, pyramid_distance
 from bfr.restore.restorer import Restorer

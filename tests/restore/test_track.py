@@ -9,7 +9,9 @@ import torch
 
 from bfr.errors import InputError
 from bfr.records import Face, FaceSet
-from bfr.restore.track import Track, faces_by_frame, find_cuts, link_faces, smooth_track
+from bfr.restore.cuts import find_cuts
+from bfr.restore.smooth import smooth_track
+from bfr.restore.track import Track, faces_by_frame, link_faces
 from tests.portraits import face_at
 
 SIZE = (240, 400)
