@@ -30,6 +30,13 @@ CONTINUE, ANEW = "continue", "start anew"
 _stopped: Counter[str] = Counter()  # how often each run was interrupted in this session
 
 
+def _check_length(steps: int | None, minutes: float) -> None:
+    if minutes and steps:
+        raise InputError(
+            f"One of steps and minutes must be 0, got {steps} and {minutes:g}. Set one to 0."
+        )
+
+
 def run_folder(name: str) -> Path:
     """The folder of a run, below ComfyUI's output folder.
 
@@ -233,16 +240,14 @@ class FinetuneRestorer(io.ComfyNode):
             raise InputError(
                 f"existing run must be {CONTINUE} or {ANEW}, got {existing_run!r}. Choose one."
             )
+        _check_length(recipe.get("steps"), minutes)
         restorer = memory.manage_restorer(restorer or load_restorer())
         settings = make_settings(restorer, adapter_rank=adapter_rank or 0, **recipe)
         run = run_folder(run_name)
-        if minutes and recipe.get("steps"):
-            raise InputError(
-                f"One of steps and minutes must be 0, got {recipe['steps']} and {minutes:g}. Set "
-                "one of them to 0."
-            )
         device, clean = model_management.get_torch_device(), user_folder(clean_folder)
         base = memory.unmanaged(restorer)
+        given = {"clean": clean, "damage": damage, "device": device}
+        given["validate_every"] = validate_every
         with memory.room(training_bytes(restorer, settings)):
             settings, words = make_plan(
                 base,
@@ -250,10 +255,7 @@ class FinetuneRestorer(io.ComfyNode):
                 settings,
                 minutes=minutes or 0.0,
                 state=None if existing_run == ANEW else RunFolder(run, writes=False).read(),
-                clean=clean,
-                damage=damage,
-                device=device,
-                validate_every=validate_every,
+                **given,
             )
             log.info("Fine-tuning: %s.", words)
             tuned = finetune(
@@ -261,17 +263,14 @@ class FinetuneRestorer(io.ComfyNode):
                 pairs,
                 run,
                 settings,
-                clean=clean,
-                damage=damage,
                 evaluation=None if evaluation is None else to_core(evaluation, "evaluation")[0],
-                device=device,
                 resume=False if existing_run == ANEW else None,
                 keep_worse=keep_worse,
-                validate_every=validate_every,
                 save_every=save_every,
                 say=log.info,
                 on_step=saving_progress(),
                 judge=None if recognizer is None else memory.load_recognizer(recognizer),
+                **given,
             )
         if not tuned.finished:
             _stopped[run_name.strip()] += 1

@@ -15,12 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import (
-    FaceRestorationError,
-    ImageError,
-    InputError,
-    MissingPackageError,
-)
+from ..errors import FaceRestorationError, ImageError, InputError, MissingPackageError
 from .encode import Extras, extras_of
 from .formats import FORMATS
 from .photos16 import decode_16_bit, stores_planes_of_16_bits

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..damage.learned import LearnedDamage
-from ..errors import InputError, LossError, MissingPackageError
+from ..errors import InputError, LossError
 from ..faces.identity import Identity, load_identity
 from ..image.plots import curves
 from ..pairs.folder import PairSet
@@ -27,6 +27,7 @@ from ..runtime.processes import Share
 from ..runtime.progress import Progress
 from .adapters import plain_state
 from .batches import TrainingSet
+from .board import open_board
 from .guard import Look, look
 from .held_back import MOST_HELD
 from .identity import as_begun, identify, rates, settled
@@ -227,7 +228,7 @@ def prepare(
         place.rewind(learner.step, learner.validated)
     steps = range(learner.step, settings.steps)
     batches = data.batches(steps, micros)
-    board = _board(place, learner.step) if tensorboard and place.writes else None
+    board = open_board(place, learner.step) if tensorboard and place.writes else None
     finished = state is not None and not state["modules"]
     judge = judge or load_identity()
     run = Run(
@@ -239,15 +240,3 @@ def prepare(
     if state is None:
         run.save()  # it makes the folder the run's own
     return run
-
-
-def _board(folder: RunFolder, step: int) -> Any:
-    """TensorBoard's writer, which forgets what came after a step."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingPackageError(
-            "Writing for TensorBoard needs its package: pip install tensorboard. Without it, the "
-            "figures are in log.jsonl and loss.png."
-        ) from error
-    return SummaryWriter(str(folder.folder / "tensorboard"), purge_step=step + 1)

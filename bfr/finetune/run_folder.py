@@ -1,5 +1,7 @@
 """The folder of a run: its state in one file, its log, its pictures and its best restorer.
 
+One module on purpose: what one method writes, the others must find, compare and sweep up.
+
 ::
 
     state.pt               all that is needed to resume
