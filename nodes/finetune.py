@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import comfy.model_management as model_management
 import folder_paths
@@ -244,10 +245,9 @@ class FinetuneRestorer(io.ComfyNode):
         restorer = memory.manage_restorer(restorer or load_restorer())
         settings = make_settings(restorer, adapter_rank=adapter_rank or 0, **recipe)
         run = run_folder(run_name)
-        device, clean = model_management.get_torch_device(), user_folder(clean_folder)
         base = memory.unmanaged(restorer)
-        given = {"clean": clean, "damage": damage, "device": device}
-        given["validate_every"] = validate_every
+        given: dict[str, Any] = {"clean": user_folder(clean_folder), "damage": damage}
+        given |= {"device": model_management.get_torch_device(), "validate_every": validate_every}
         with memory.room(training_bytes(restorer, settings)):
             settings, words = make_plan(
                 base,

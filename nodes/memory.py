@@ -1,4 +1,7 @@
-"""Networks under ComfyUI's memory management; progress and interrupt."""
+"""Networks under ComfyUI's memory management.
+
+One module on purpose: it holds one kind of network after the other, each in a few lines.
+"""
 
 from __future__ import annotations
 
