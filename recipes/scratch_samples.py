@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from .background import shipped
 from .scene_lines import put_lines
 from .scratch_shapes import put_scratches
+from .squares import shipped
 
 FOLDERS = {
     "train/congress": 0.22,
