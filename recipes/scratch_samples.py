@@ -45,13 +45,13 @@ class Scratched(IterableDataset):
 
     def __init__(self, data: Path, seed: int, patch: int = PATCH):
         self.seed, self.patch = seed, patch
+        cv2.setNumThreads(1)  # here: a forked loader would wait for the threads it did not get
         self.files = {name: sorted((data / name).iterdir()) for name in FOLDERS}
         self.shipped = [image[0].permute(1, 2, 0).numpy() for image in shipped(SHIPPED)]
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
-        cv2.setNumThreads(1)
         names, shares = list(FOLDERS), np.array(list(FOLDERS.values()))
         drawn: list[tuple[Tensor, ...]] = []
         while True:
