@@ -27,8 +27,6 @@ _FLAT = 3.0  # times the power of the quarter of flattest blocks: more is an edg
 _CLIPPED = 0.02  # from black or white, where grain does not show
 _BINS = 6  # of brightness
 _NOTHING = 1e-12  # a power that nobody sees
-BAND = 1 << 18  # pixels that are worked on at once
-TILE = 2048  # px: bounds the memory for larger faces
 _DOUBT = 4.0  # blocks of average strength that each bin of brightness begins with
 
 HALO = 2
