@@ -15,10 +15,10 @@ SCRATCHED = Template(
                 "PreviewImage", 332, {"images": Output("find", 1)}, "Scratches found, in red"),
         }, "1  Find the scratches"),
         Column(310, {
-            "repair": Node("BFR_RepairScratches", 180, {
+            "repair": Node("BFR_RepairScratches", 415, {
                 "image": Output("photo"), "mask": Output("find")}),
-            "restorer": Node("BFR_LoadRestorer", 145),
-            "save": Node("SaveImage", 527, {
+            "restorer": Node("BFR_LoadRestorer", 165),
+            "save": Node("SaveImage", 272, {
                 "images": Output("restore"), "filename_prefix": "restored"}, "Save the result"),
         }, "2  Repair them"),
         Column(340, {
