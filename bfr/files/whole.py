@@ -83,6 +83,11 @@ def remove_leftovers(folder: Path, locked: bool = False) -> None:
                 path.unlink(missing_ok=True)
 
 
+def is_leftover(name: str) -> bool:
+    """Whether a file of this name is a temporary one of `atomic_path`."""
+    return _PARTIAL.fullmatch(name) is not None
+
+
 def _is_abandoned(path: Path, machine: str | None, process: str | None) -> bool:
     with suppress(OSError):
         if time.time() - path.stat().st_mtime > _OLD:

@@ -1,6 +1,6 @@
 """The folder of a run: its state in one file, its log, its pictures and its best restorer.
 
-One module on purpose: what one method writes, the others must find, compare and sweep up.
+One module on purpose: what one method writes, the others must find, compare and delete.
 
 ::
 
@@ -38,7 +38,7 @@ from ..errors import FaceRestorationError, InputError, OutputError
 from ..files.checkpoint import read_checkpoint, write_checkpoint
 from ..files.lock import LOCK, only_writer
 from ..files.photos import Photo
-from ..files.whole import atomic_path, check_writable
+from ..files.whole import atomic_path, check_writable, is_leftover, remove_leftovers
 from ..files.writing import write_photo
 from ..restore.restorer import Restorer
 from .identity import check_same
@@ -57,7 +57,6 @@ STATE, FACTS, BEST, RESULT, LOG, LOSS, SAMPLES = (
 )
 _EARLIER = "state.safetensors"  # the state as the first versions wrote it
 _SAMPLE = re.compile(r"step_(\d{6,})\.png")
-_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.part")  # what `atomic_path` leaves when it is killed
 _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini", LOCK, f"{LOCK}.holder"}
 _TO_READ = ("step", "run", "diverged")  # what state.json shows of the state
 
@@ -128,7 +127,8 @@ class RunFolder:
                 state = None
         if self.writes:
             check_writable(self.folder / SAMPLES)
-            self._sweep()
+            for folder in (self.folder, self.folder / SAMPLES):
+                remove_leftovers(folder, locked=True)
         return state
 
     def read(self) -> dict[str, Any] | None:
@@ -234,18 +234,11 @@ class RunFolder:
         named = [(_SAMPLE.fullmatch(path.name), path) for path in (self.folder / SAMPLES).glob("*")]
         return [(int(found[1]), path) for found, path in named if found]
 
-    def _sweep(self) -> None:
-        """Deletes the temporary files of a process that was killed."""
-        for folder in (self.folder, self.folder / SAMPLES):
-            for path in folder.glob(".*.part"):
-                if _PARTIAL.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
-
     def _check_empty(self) -> None:
         """Refuses to begin a run where anything else is."""
         for path in sorted(self.folder.iterdir()) if self.writes else ():
             empty = path.name == SAMPLES and path.is_dir() and not any(path.iterdir())
-            if not (empty or path.name in _LITTER or _PARTIAL.fullmatch(path.name)):
+            if not (empty or path.name in _LITTER or is_leftover(path.name)):
                 raise InputError(
                     f"A new run needs an empty folder, got {self.folder}, which has "
                     f"{path.name!r} in it and is no run. Choose another folder."

@@ -394,8 +394,9 @@ def test_a_run_of_an_earlier_version_is_named(pairs: PairSet, tmp_path: Path):
     assert (tmp_path / "state.safetensors").read_bytes() == b"old"
 
 
-def test_what_a_killed_process_left_is_swept_up(pairs: PairSet, tmp_path: Path):
-    left = tmp_path / f".{'0a' * 16}.part"
+@pytest.mark.parametrize("process", ["", "01234567-1-"])
+def test_what_a_killed_process_left_is_swept_up(pairs: PairSet, tmp_path: Path, process: str):
+    left = tmp_path / f".{process}{'0a' * 16}.part"
     for _ in range(2):
         left.write_bytes(b"half")
         tune(pairs, tmp_path, on_step=Stop(1, CancelledError()))
