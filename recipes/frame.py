@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from bfr.files.checksums import file_sha256
+from bfr.files.integrity import CHECKSUMS
 from bfr.files.manifest import EMBEDDED_DIR
-from bfr.files.weights import CHECKSUMS, write_state_dict
+from bfr.files.weights import write_state_dict
 from bfr.files.whole import atomic_path
 from bfr.finetune.learner import follow
 

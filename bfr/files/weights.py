@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,11 @@ from ..errors import (
     UnsafeWeightsError,
     WrongArchitectureError,
 )
-from .checksums import file_sha256
+from .checksums import tensors_sha256
 from .impostors import refuse_bomb, refuse_others
-from .manifest import EMBEDDED_DIR, get_again, where_from
+from .integrity import TENSORS, verify_file, verify_tensors
+from .manifest import get_again, where_from
 from .whole import atomic_path
-
-CHECKSUMS = EMBEDDED_DIR / "SHA256SUMS"
-"""The checksums of the embedded weights, as ``sha256sum`` writes and checks them."""
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model")
 _SAFE_TORCH = (2, 6)  # before it, weights_only could be made to run code (CVE-2025-32434)
@@ -36,8 +33,8 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
 
     Both safetensors and PyTorch's own files are read, told apart by their first bytes. The
     common wrappers ``params_ema``, ``params``, ``state_dict`` and ``model`` (in this order) and
-    a ``module.`` before every name are taken off. Numbers of 8 bits become float32. The embedded
-    weights are compared with their checksums.
+    a ``module.`` before every name are taken off. Numbers of 8 bits become float32. Weights of ours
+    are compared with their checksums.
 
     Args:
         path: the file.
@@ -48,7 +45,8 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
     Raises:
         MissingWeightsError: if there is no such file; the message says where it belongs.
         CorruptWeightsError: if it is truncated, no weights file, unpacks to far more than its
-            length, or holds NaN or infinity, or anything but plain tensors by name.
+            length, or holds NaN or infinity, or anything but plain tensors by name; or is one
+            of ours that was changed.
         UnsafeWeightsError: if it holds pickled code, or this PyTorch cannot read it safely.
         WrongArchitectureError: if its weights are quantised to integers or scaled.
     """
@@ -59,13 +57,15 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
         with path.open("rb") as file:
             head = file.read(64)
         refuse_others(head, path)
-        _verify_embedded(path)
+        verify_file(path)
         is_safetensors = path.suffix == ".safetensors" or head[8:9] == b"{"
         content, metadata = _read_safetensors(path) if is_safetensors else (_read_torch(path), {})
     except OSError as error:
         raise CorruptWeightsError(
             f"{path} must be readable, got: {error.strerror or error}. Check its rights."
         ) from error
+    if is_safetensors:
+        verify_tensors(path, content, metadata)
     state = _unwrap(content, path)
     return {name: _plain(name, tensor, path) for name, tensor in state.items()}, metadata
 
@@ -89,7 +89,8 @@ def write_state_dict(
     Args:
         path: of the file, replaced if it exists.
         tensors: by name, no two of which share memory.
-        metadata: text by name, such as the architecture and the licence.
+        metadata: text by name, such as the architecture and the licence; the checksum of the
+            tensors is added, which `read_state_dict` compares.
 
     Raises:
         OutputError: if the folder is missing or read-only, or the disk is full.
@@ -97,7 +98,7 @@ def write_state_dict(
     state = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as partial:
         try:
-            save_file(state, partial, dict(metadata or {}))
+            save_file(state, partial, {**(metadata or {}), TENSORS: tensors_sha256(state)})
         except SafetensorError as error:  # its way to say that the disk is full
             raise OSError(str(error)) from error
 
@@ -142,26 +143,6 @@ def _read_torch(path: Path) -> Any:
 def torch_version() -> tuple[int, ...]:
     """The version of PyTorch, as (major, minor)."""
     return tuple(int(number) for number in re.findall(r"\d+", torch.__version__)[:2])
-
-
-@lru_cache(maxsize=1)
-def _embedded() -> dict[str, str]:
-    """The checksums of the embedded weights by their names."""
-    lines = CHECKSUMS.read_text(encoding="ascii").splitlines() if CHECKSUMS.is_file() else []
-    pairs = (line.split() for line in lines)
-    return {name.lstrip("*"): sha256 for sha256, name in pairs}
-
-
-def _verify_embedded(path: Path) -> None:
-    """Compares embedded weights with their checksum; other files have none here."""
-    if path.resolve().parent != EMBEDDED_DIR:
-        return
-    expected = _embedded().get(path.name)
-    if expected is not None and (found := file_sha256(path)) != expected:
-        raise CorruptWeightsError(
-            f"{path} must have the sha256 {expected}, got {found}: the installation is damaged. "
-            "Install the pack again."
-        )
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:

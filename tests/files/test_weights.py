@@ -29,10 +29,9 @@ from bfr.errors import (
     WrongArchitectureError,
 )
 from bfr.files import manifest, weights
-from bfr.files.checksums import file_sha256
 from bfr.files.downloads import download, verify
 from bfr.files.manifest import PublishedWeights, find, published
-from bfr.files.weights import CHECKSUMS, read_state_dict, write_state_dict
+from bfr.files.weights import read_state_dict, write_state_dict
 from tests.rule_weights import published_format
 
 STATE = {"conv.weight": torch.rand(4, 3, 3, 3), "conv.bias": torch.rand(4)}
@@ -386,7 +385,7 @@ def test_written_weights_are_read_back_with_their_metadata(tmp_path: Path):
     path, tensor = tmp_path / "net.safetensors", torch.rand(3, 4)
     write_state_dict(path, {"a": tensor.mT, "b": tensor.half()}, {"licence": "MIT"})
     state, metadata = read_state_dict(path)
-    assert metadata == {"licence": "MIT"}
+    assert metadata.items() >= {"licence": "MIT"}.items()
     assert torch.equal(state["a"], tensor.mT) and torch.equal(state["b"], tensor.half())
 
 
@@ -521,28 +520,3 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path):
     path.chmod(0)
     with pytest.raises(CorruptWeightsError, match="net"):
         read_state_dict(path)
-
-
-def test_the_recorded_checksums_are_those_of_the_embedded_weights():
-    pairs = (line.split() for line in CHECKSUMS.read_text().splitlines())
-    lines = {name: sha256 for sha256, name in pairs}
-    found = {p.name: file_sha256(p) for p in manifest.EMBEDDED_DIR.glob("*.safetensors")}
-    assert lines == found
-
-
-def test_damage_to_the_embedded_weights_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = tmp_path / "net.safetensors"
-    save_file(STATE, path)
-    (tmp_path / "SHA256SUMS").write_text(f"{file_sha256(path)}  net.safetensors\n")
-    monkeypatch.setattr(weights, "CHECKSUMS", tmp_path / "SHA256SUMS")
-    monkeypatch.setattr(weights, "EMBEDDED_DIR", tmp_path.resolve())
-    weights._embedded.cache_clear()
-    try:
-        assert same(read_state_dict(path)[0])
-        data = bytearray(path.read_bytes())
-        data[-3] ^= 1
-        path.write_bytes(bytes(data))
-        with pytest.raises(CorruptWeightsError, match="sha256"):
-            read_state_dict(path)
-    finally:
-        weights._embedded.cache_clear()
