@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..bfr.choices import MASKS
+from ..bfr.faces.detect import detect_faces
 from ..bfr.faces.identity import LIMIT, Identity
 from ..bfr.faces.occlusion import Occlusion
 from ..bfr.faces.parsing import Parser
+from ..bfr.faces.person import Person, embed_person
 from ..bfr.faces.retinaface import Detector, load_detector
 from ..bfr.restore.enlarge import FACTORS, check_factor
 from ..bfr.restore.load import load_restorer
@@ -21,6 +24,7 @@ from ..bfr.restore.restorer import Restorer
 from ..bfr.restore.settings import RestoreSettings
 from ..bfr.restore.upscale import Upscaler
 from . import memory, schemas
+from .convert import to_core
 from .in_front import split_parser
 
 FIDELITY = 0.5
@@ -121,6 +125,27 @@ def load_networks(
         "identity": memory.load_recognizer(inputs.recognizer),
         "occlusion": occlusion,
     }
+
+
+def load_person(photographs: Any, limit: float, networks: Networks) -> Person | None:
+    """The person in photographs, B×H×W×C; None where nothing is connected.
+
+    Raises:
+        InputError: if one of them shows no face.
+    """
+    if photographs is None:
+        return None
+    return Person(embed_photographs(photographs, networks["detector"], networks["identity"]), limit)
+
+
+def embed_photographs(photographs: Any, detector: Detector, identity: Identity) -> Tensor:
+    """K×D embeddings of the person in photographs, B×H×W×C.
+
+    Raises:
+        InputError: if one of them shows no face.
+    """
+    pixels = to_core(photographs, "person")[0]
+    return embed_person(pixels, detect_faces(pixels, detector), identity)
 
 
 def restore_inputs() -> list[io.Input]:

@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..bfr.errors import InputError
 from ..bfr.faces.detect import detect_faces
 from ..bfr.faces.drawn import add_drawn_faces, painted_boxes
-from ..bfr.faces.identity import LIMIT, Identity
+from ..bfr.faces.identity import LIMIT
 from ..bfr.faces.numbering import number_faces
 from ..bfr.faces.overlay import draw_faces
-from ..bfr.faces.person import distances_to, embed_person
+from ..bfr.faces.person import distances_to
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.faces.select import SORTS, parse_numbers, select_faces
 from ..bfr.records import FaceSet, counted
 from ..bfr.restore.cuts import find_cuts, thumbnails
 from ..bfr.restore.people import along_tracks
 from . import memory, schemas
-from .chain import person_inputs
+from .chain import embed_photographs, person_inputs
 from .convert import from_bounding_boxes, mask_to_core, to_bounding_boxes, to_comfy, to_core
 from .progress import progress
 
 AS_NUMBERED = "as numbered"
-
-
-def load_person(
-    photographs: Tensor,
-    identity: Identity,
-    detector: Any = None,
-) -> Tensor:
-    """The K×D embeddings of the person of some photographs, B×H×W×C.
-
-    Raises:
-        InputError: if one shows no face.
-    """
-    detector = detector or memory.manage_detector(load_detector())
-    memory.load(detector)
-    pixels = to_core(photographs, "person")[0]
-    return embed_person(pixels, detect_faces(pixels, detector), identity)
 
 
 def person_distances(
@@ -62,7 +44,9 @@ def person_distances(
             "too."
         )
     identity, pixels = memory.load_recognizer(recognizer), to_core(image)[0]
-    wanted = load_person(person, identity, detector)
+    detector = detector or memory.manage_detector(load_detector())
+    memory.load(detector)
+    wanted = embed_photographs(person, detector, identity)
     distances = distances_to(pixels, faces, wanted, identity)
     if not clip:
         return distances

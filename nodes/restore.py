@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..bfr.faces.identity import LIMIT
 from ..bfr.faces.select import parse_numbers
 from ..bfr.records import counted
 from ..bfr.restore.enlarge import enlarge_mask
@@ -22,8 +23,10 @@ from .chain import (
     enlarge_inputs,
     keep_person_input,
     load_networks,
+    load_person,
     network_inputs,
     paste_inputs,
+    person_inputs,
     recognizer_input,
     restore_inputs,
     upscaler_input,
@@ -186,6 +189,7 @@ class RestorePhoto(io.ComfyNode):
                     tooltip="Restore only faces of which at least a tenth is painted. An "
                     "unpainted mask, or none: all.",
                 ),
+                *person_inputs("faces are restored"),
             ],
             outputs=[
                 io.Image.Output(
@@ -219,6 +223,8 @@ class RestorePhoto(io.ComfyNode):
         numbers="",
         numbering="size",
         wanted=None,
+        person=None,
+        person_limit=LIMIT,
         **chain,
     ) -> io.NodeOutput:
         images, alpha = to_core(image)
@@ -239,6 +245,7 @@ class RestorePhoto(io.ComfyNode):
             on_step=progress(),
             cleaner=cleaner,
             wanted=wanted,
+            person=load_person(person, person_limit, networks),
             **networks,
         )
         restorer = networks["restorer"]
@@ -259,6 +266,7 @@ def report(photo: RestoredPhoto, crop_size: int, background: float = 0.0) -> str
         total = counted(photo.faces.count, "face")
         lines.append(f"{total} restored in {counted(len(photo.images), 'image')}")
     persons, covered = map(photo.people.describe, range(photo.faces.count)), iter(photo.covered)
+    found = photo.resemblance
     parts = zip(photo.faces.faces, photo.left.faces, strict=True)
     for index, (faces, left) in enumerate(parts, 1):
         name = f"image {index}: " if len(photo.images) > 1 else ""
@@ -270,6 +278,7 @@ def report(photo: RestoredPhoto, crop_size: int, background: float = 0.0) -> str
             size=size,
             background=background,
             covered=[next(covered) for _ in faces],
+            person=None if found is None else (found.chosen[index - 1], found.others[index - 1]),
         )
         sizes = "; ".join(
             f"{face.size:.0f} px, score {face.score:.2f}, {next(persons)}" for face in faces

@@ -10,11 +10,13 @@ from comfy_api.latest import io
 
 from ..bfr.choices import EXISTING
 from ..bfr.errors import FaceRestorationError, InputError
+from ..bfr.faces.identity import LIMIT
+from ..bfr.faces.person import Person
 from ..bfr.files.sources import Source, find_sources, plan_targets
 from ..bfr.files.whole import prepare_folders
-from ..bfr.records import counted
 from ..bfr.restore.photo_file import restore_file
 from ..bfr.restore.settings import RestoreSettings
+from ..bfr.restore.summary import Count, summary_of_many
 from ..bfr.restore.upscale import Upscaler
 from ..bfr.runtime.progress import within
 from . import memory, schemas
@@ -25,8 +27,10 @@ from .chain import (
     enlarge_inputs,
     keep_person_input,
     load_networks,
+    load_person,
     network_inputs,
     paste_inputs,
+    person_inputs,
     recognizer_input,
     restore_inputs,
     upscaler_input,
@@ -113,6 +117,7 @@ class RestoreFolder(io.ComfyNode):
                 *background_inputs(),
                 keep_in_front_input(),
                 recognizer_input(),
+                *person_inputs("faces are restored"),
             ],
             outputs=[
                 io.String.Output(
@@ -149,6 +154,8 @@ class RestoreFolder(io.ComfyNode):
         doubtful=False,
         background=0.0,
         cleaner=None,
+        person=None,
+        person_limit=LIMIT,
         **chain,
     ) -> io.NodeOutput:
         photographs, out = user_folder(folder), result_folder(result_name)
@@ -164,10 +171,11 @@ class RestoreFolder(io.ComfyNode):
         settings = inputs.settings(RestoreSettings, doubtful=doubtful, background=background)
         networks = load_networks(detector, restorer, parser, upscaler, inputs)
         cleaner = memory.load_cleaner(cleaner) if background else None
-        lines, faces, failed = restore_all(targets, settings, networks, cleaner)
-        head = f"{counted(faces, 'face')} restored in {counted(len(targets), 'photograph')}"
-        head += f", {failed} failed, in {out}" if failed else f", in {out}"
-        return io.NodeOutput("\n".join([head, *lines]), str(out), faces)
+        wanted = load_person(person, person_limit, networks)
+        lines, done = restore_all(targets, settings, networks, cleaner, wanted)
+        told = summary_of_many(done, len(targets) - len(done))
+        head = f"{told}. Results are in {out}."
+        return io.NodeOutput("\n".join([head, *lines]), str(out), sum(x.faces for x in done))
 
 
 def restore_all(
@@ -175,14 +183,15 @@ def restore_all(
     settings: RestoreSettings,
     networks: Networks,
     cleaner: Upscaler | None,
-) -> tuple[list[str], int, int]:
+    person: Person | None,
+) -> tuple[list[str], list[Count]]:
     """Restores photographs one after the other; one that cannot be restored stops no other.
 
     Returns:
-        A line for each photograph, how many faces were restored, and how many photographs failed.
+        A line for each photograph, and what was done to those that did not fail.
     """
     lines: list[str] = []
-    faces = failed = 0
+    counts: list[Count] = []
     on_step = progress()
     for number, (source, target) in enumerate(targets.items()):
         part = within(on_step, number * _UNIT, (number + 1) * _UNIT, len(targets) * _UNIT)
@@ -193,13 +202,12 @@ def restore_all(
                 settings=settings,
                 on_step=part,
                 cleaner=cleaner,
+                person=person,
                 **networks,
             )
         except FaceRestorationError as error:
-            failed += 1
             lines.append(f"{source.name}: failed: {error}")
             continue
-        faces += len(done.faces)
-        words = counted(len(done.faces), "face") if done.faces else "no face"
-        lines.append(f"{source.name}: {words}")
-    return lines, faces, failed
+        counts.append(done.count)
+        lines.append(f"{source.name}: {done.told}")
+    return lines, counts

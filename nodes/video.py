@@ -19,6 +19,7 @@ from .chain import (
     enlarge_inputs,
     keep_person_input,
     load_networks,
+    load_person,
     network_inputs,
     paste_inputs,
     person_inputs,
@@ -27,7 +28,6 @@ from .chain import (
     upscaler_input,
 )
 from .convert import to_comfy, to_core
-from .detect import load_person
 from .in_front import keep_in_front_input
 from .progress import progress
 
@@ -150,14 +150,12 @@ class RestoreVideo(io.ComfyNode):
             chunk=chunk,
         )
         networks = load_networks(detector, restorer, parser, upscaler, inputs)
-        wanted = None
-        if person is not None:
-            wanted = load_person(person, networks["identity"], networks["detector"])
+        wanted = load_person(person, person_limit, networks)
         restored, tracks = restore_video(
             frames,
             settings=settings,
             on_step=progress(),
-            person=wanted,
+            person=None if wanted is None else wanted.photographs,
             person_limit=person_limit,
             **networks,
         )

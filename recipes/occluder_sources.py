@@ -11,7 +11,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from bfr.faces.align import align_faces
+from bfr.faces.detect import detect_faces
+from bfr.faces.occlusion import LEAST_SHARE, covered_shares, find_in_front, load_occlusion
 from bfr.faces.occlusion_network import SIDE
+from bfr.faces.retinaface import load_detector
+from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
 from bfr.files.whole import atomic_path
 from bfr.image.tensors import resize_square, to_uint8
@@ -23,6 +28,8 @@ Array = np.ndarray
 ROWS, COLUMNS = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
 """The y and x of each pixel of an aligned face."""
 
+OLD_FOLDER = "real_lq/portraits_tune"
+_MISTAKEN = 4  # times that an old face is there on which something was found
 _MORE = 24  # patches of a picture that is no portrait
 _CHEEKS = ((0.36, 0.6), (0.64, 0.6))
 
@@ -45,7 +52,7 @@ class Occluder:
 
 
 def prepare(data: Path, faces: Path, things: Path, more: Path | None) -> None:
-    """Writes `patches.npy`, what things are covered with, their names, and `skins.npy`.
+    """Writes `patches.npy`, what things are covered with, their names, `skins.npy` and `old.npy`.
 
     Args:
         data: its portraits give what is worn: clothes, flags, microphones.
@@ -64,12 +71,28 @@ def prepare(data: Path, faces: Path, things: Path, more: Path | None) -> None:
     parts = (pixels[start : start + 100, ..., :3] for start in range(0, len(pixels), 100))
     skins = np.concatenate([skins_of(part / np.float32(255)) for part in parts])
     things.mkdir(parents=True, exist_ok=True)
-    for name, array in (("patches.npy", np.stack(patches)), ("skins.npy", skins)):
+    arrays = {"patches.npy": np.stack(patches), "skins.npy": skins, "old.npy": old_faces(data)}
+    for name, array in arrays.items():
         with atomic_path(things / name) as path, path.open("wb") as file:
             np.save(file, array)
     with atomic_path(things / "patches.json") as path:
         path.write_text(json.dumps(names))
-    log.info("%d patches, %d skins", len(patches), len(skins))
+    log.info("%s", ", ".join(f"{name}: {len(array)}" for name, array in arrays.items()))
+
+
+def old_faces(data: Path) -> Array:
+    """Faces of old scans, N×S×S×3 uint8, which count as bare.
+
+    Those on which the embedded network finds something, by mistake, are there four times.
+    """
+    detector, occlusion, faces = load_detector(), load_occlusion(), []
+    for path in sorted((data / OLD_FOLDER).iterdir()):
+        image = read_photo(path).pixels
+        found = select_faces(detect_faces(image, detector, score=0.6), sort="size", limit=1)
+        crops, _ = align_faces(image, found, SIDE)
+        (share,) = covered_shares(find_in_front(crops, occlusion)) or (0.0,)
+        faces += [to_uint8(crops)] * (_MISTAKEN if share >= LEAST_SHARE else 1)
+    return np.concatenate(faces)
 
 
 def _patch(image: Tensor, rng: np.random.Generator, below: bool) -> Array:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from bfr.damage.degrade import degrade_faces
 from bfr.faces.occlusion import as_occlusion, load_occlusion
 from bfr.faces.occlusion_network import SIDE, OcclusionNetwork
-from recipes.occlusion_evaluation import evaluate, face_region
+from recipes.occlusion_evaluation import evaluate, evaluate_real, face_region
 
 from .aligned import draw_faces
 from .frame import (
@@ -46,10 +47,13 @@ from .frame import (
 from .occluder_sources import Sources, load_sources, prepare, skins_of
 from .occluders import KINDS, SHARES, draw_occluder, put_on
 from .restorer import DAMAGE
+from .worn import grow
 
 log = logging.getLogger(__name__)
 CLEAN = 0.3  # share of faces with nothing in front
 TWO = 0.15  # share of the others with two things
+WORN = 0.35  # share of faces with a moustache, beard or shadow, which is no thing in front
+OLD = 0.2  # share of faces that are old scans
 OWN_HAND = 0.5
 DAMAGED = 0.75
 GREY = 0.15
@@ -67,9 +71,16 @@ class Covered(IterableDataset):
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
         sources = load_sources(self.things, held=False)
+        old = np.load(self.things / "old.npy", mmap_mode="r")
         drawn: list[tuple[Tensor, Tensor]] = []
         for face, _ in draw_faces(self.faces, rng):
-            new = cover(F.avg_pool2d(_moved(face, rng), 2), sources, rng)
+            if rng.random() < OLD:
+                scan = old[rng.integers(len(old))][:, :: rng.choice([-1, 1])].copy()
+                face = torch.from_numpy(scan).permute(2, 0, 1).float() / 255
+                face = _moved(face, rng)
+            else:
+                face = F.avg_pool2d(_moved(face, rng), 2)
+            new = cover(face, sources, rng)
             yield new
             if len(drawn) < AGAIN:
                 drawn.append(new)
@@ -92,6 +103,8 @@ def _moved(face: Tensor, rng: np.random.Generator) -> Tensor:
 def cover(face: Tensor, sources: Sources, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Lays things over a face 3×S×S or leaves it, and damages it; returns it and the outline."""
     pixels, outline = face.permute(1, 2, 0).numpy(), np.zeros((SIDE, SIDE), np.float32)
+    if rng.random() < WORN:
+        pixels = grow(pixels, rng)
     count = 0 if rng.random() < CLEAN else 2 if rng.random() < TWO else 1
     own = replace(sources, skins=skins_of(pixels[None]))  # the person's hand, or somebody else's
     for kind in rng.choice(list(KINDS), count, p=SHARES):
@@ -118,7 +131,7 @@ def outline_loss(logits: Tensor, outline: Tensor) -> Tensor:
     apart = 1 - shared[there] / either[there]
     weights = BESIDE + (1 - BESIDE) * place
     errors = F.binary_cross_entropy_with_logits(logits, outline, weights.expand_as(outline))
-    return errors / weights.mean() + 0.3 * apart.sum() / len(logits)
+    return errors / weights.mean() + 0.6 * apart.sum() / len(logits)
 
 
 def train(faces: Path, things: Path, run: Path, args: argparse.Namespace) -> None:
@@ -128,7 +141,7 @@ def train(faces: Path, things: Path, run: Path, args: argparse.Namespace) -> Non
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, weight_decay=0.01)
     parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
-    start = None if args.start is None else lambda: _average_of(args.start).state_dict()
+    start = None if args.start is None else lambda: _weights_of(args.start)
     step, spent = resume(run, parts, start)
     average.eval()
     loader = load_batches(Covered(faces, things, step), args.batch, args.workers)
@@ -143,6 +156,13 @@ def train(faces: Path, things: Path, run: Path, args: argparse.Namespace) -> Non
     limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}
     rates = {"lr": args.lr, "warm_up": 100, "decay": 0.998, "clip": 1.0, "every": 100}
     train_for(run, parts, loader, loss_of, **limits, **rates)
+
+
+def _weights_of(start: Path) -> Mapping[str, Tensor]:
+    """Of a run folder or a finished file."""
+    if start.is_dir():
+        return _average_of(start).state_dict()
+    return {name: value.float() for name, value in load_file(start).items()}
 
 
 def _average_of(run: Path) -> OcclusionNetwork:
@@ -161,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     one.add_argument("--more", type=Path, help="a folder of pictures of other things")
     paths = ("faces", "things", "run")
     one = commands.add_training("train", *paths, minutes=50, batch=16, lr=2e-3)
-    one.add_argument("--start", type=Path, help="a run to go on from")
+    one.add_argument("--start", type=Path, help="a run or a weights file to go on from")
     commands.add_speed(one)
     one = commands.add("evaluate", "data", "things", "run?")
     one.add_argument("--grid", type=Path)
@@ -174,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif args.command == "evaluate":
         occlusion = load_occlusion() if args.run is None else as_occlusion(_average_of(args.run))
         evaluate(args.data, args.things, occlusion, args.grid)
+        evaluate_real(args.data, occlusion, args.grid)
     else:
         export(args.run, args.file)
 

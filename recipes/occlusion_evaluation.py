@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from bfr.damage.degrade import NO_DAMAGE, degrade_faces
+from bfr.faces.align import align_faces
+from bfr.faces.detect import detect_faces
 from bfr.faces.occlusion import (
     LEAST_SHARE,
     Occlusion,
@@ -19,6 +21,7 @@ from bfr.faces.occlusion import (
 from bfr.faces.occlusion_network import SIDE
 from bfr.faces.retinaface import load_detector
 from bfr.faces.shapes import mask_shape
+from bfr.files.photos import read_photo
 from bfr.image.tensors import resize_square
 
 from .aligned import held_out_faces
@@ -29,6 +32,10 @@ from .occluders import KINDS, draw_occluder, put_on
 from .restorer import DAMAGE
 
 log = logging.getLogger(__name__)
+REAL_FOLDERS = {"real_lq/portraits_eval": 4, "real_lq/whole": 1, "real_lq/aligned512": 1}
+"""Old photographs, and every how many of them are looked at."""
+
+SHOWN = 48
 LEAST_OUTLINE = 0.01  # of the crop that is covered where the face is, for the figures
 
 
@@ -73,6 +80,27 @@ def evaluate(data: Path, things: Path, occlusion: Occlusion, grid: Path | None) 
             shown = worst_first(-share)
             versions = [x[shown].expand(-1, 3, -1, -1) for x in (bare, wrong)]
             write_versions(grid / f"bare_{sheet}", versions, titles[::2], across=4)
+
+
+@torch.no_grad()
+def evaluate_real(data: Path, occlusion: Occlusion, grid: Path | None) -> None:
+    """Logs on how many faces of real old photographs something is found; hardly one has any."""
+    detector, crops = load_detector(), []
+    for folder, each in REAL_FOLDERS.items():
+        for path in sorted((data / folder).iterdir())[::each]:
+            image = read_photo(path).pixels
+            found = detect_faces(image, detector, score=0.6)
+            crops.append(align_faces(image, found, SIDE)[0])
+    faces = torch.cat(crops)
+    found = find_in_front(faces, occlusion)
+    share = torch.tensor(covered_shares(found))
+    covered = int((share >= LEAST_SHARE).sum())
+    mean = 100 * share.mean()
+    log.info("real, old: %.2f %%; %d of %d told as covered", mean, covered, len(faces))
+    if grid is not None:
+        shown = (-share).argsort()[:SHOWN]
+        versions = [x[shown].expand(-1, 3, -1, -1) for x in (faces, found)]
+        write_versions(grid / "real.png", versions, ("face", "found"), across=4)
 
 
 def covered_faces(clean: Tensor, things: Path) -> tuple[Tensor, Tensor, list[str]]:

@@ -46,10 +46,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The faces of a photograph, and what the report says of each besides."""
+    """The faces of a photograph, what the report says of each besides, and of all in words."""
 
     faces: Faces
     details: Sequence[Mapping[str, Any]] = ()
+    told: str | None = None
 
 
 Work = Callable[[Job], Found]
@@ -81,7 +82,7 @@ def attempt(job: Job, work: Work, path: Path | None = None) -> Attempt:
     start, found, problem = time.monotonic(), Found(()), None
     try:
         found = work(job)
-        outcome = count_faces(found.faces)
+        outcome = found.told or count_faces(found.faces)
     except FaceRestorationError as error:
         problem = str(error)
         outcome = f"failed: {problem}"
@@ -188,6 +189,8 @@ def anywhere(options: argparse.Namespace) -> argparse.Namespace:
     for name, value in given.items():
         if isinstance(value, Path):
             given[name] = value.absolute()
+        elif name == "person" and value:
+            given[name] = [path.absolute() for path in value]
         elif name in _NETWORKS and value and value not in (EMBEDDED, NONE):
             file = Path(value)
             given[name] = str(file.absolute()) if file.exists() else value

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..faces.identity import Identity
+from ..faces.identity import LIMIT, Identity
 from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
+from ..faces.person import Person
 from ..faces.retinaface import Detector
 from ..files.photos import read_photo
 from ..files.sources import Source
@@ -56,7 +57,7 @@ def restore_folder(
     upscaler: Upscaler | None = None,
     identity: Identity | None = None,
     occlusion: Occlusion | None = None,
-    person: Tensor | None = None,
+    person: Person | None = None,
 ) -> list[Entry]:
     """Restores the faces of a clip in image files.
 
@@ -71,7 +72,7 @@ def restore_folder(
         upscaler: a network that enlarges, or None.
         identity: of `load_identity`, which keeps the person, or None.
         occlusion: of `load_occlusion`, which keeps what lies in front of faces, or None.
-        person: K×D of `embed_person`, whose faces alone are restored; None for all.
+        person: whose faces alone are restored; None for all.
 
     Returns:
         What the report says about each frame. A frame without a face is copied byte for byte.
@@ -85,7 +86,8 @@ def restore_folder(
     clip, progress = Frames([source.path for source in sources]), Progress(say, None)
     progress.begin("frames searched", len(clip), (0, 0))
     tracks = find_tracks(clip, detector, settings, lambda done, *_: progress.tell(done))
-    tracks = follow_people(clip, tracks, identity, person)
+    limit = LIMIT if person is None else person.limit
+    tracks = follow_people(clip, tracks, identity, person and person.photographs, limit)
     persons = len({track.person for track in tracks})
     say(f"{counted(persons, 'face')} followed in {counted(len(tracks), 'track')}")
     faces = faces_by_frame(tracks, len(clip))

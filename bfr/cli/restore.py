@@ -17,7 +17,7 @@ from .arguments import add_at_once, add_numbering, add_ray, fraction, pick_devic
 from .attempts import Found, Job, Work, attempts
 from .parts import Parts
 from .report import earlier_entries, exit_code, process, say, say_unread
-from .restoring import add_restoring, load_networks, settings_of
+from .restoring import add_restoring, load_networks, load_person, settings_of
 
 if TYPE_CHECKING:
     from ..restore.upscale import Upscaler
@@ -114,6 +114,7 @@ def load_restoring(options: argparse.Namespace) -> Work:
     from ..restore.settings import RestoreSettings
 
     networks, cleaner = load_networks(options), load_cleaner_of(options)
+    person = load_person(options, networks)
     settings = RestoreSettings(
         **settings_of(options),
         background=options.background,
@@ -134,9 +135,10 @@ def load_restoring(options: argparse.Namespace) -> Work:
             settings=settings,
             cleaner=cleaner,
             scratches=find_mask(place, job.source.name) if isinstance(place, Path) else finder,
+            person=person,
             **networks,
         )
-        return Found(done.faces, done.entries())
+        return Found(done.faces, done.entries(), done.told)
 
     return work
 

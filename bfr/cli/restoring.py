@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..choices import COLOURS, MASKS
+from ..errors import InputError
 from ..files.places import to_path
 from .arguments import (
     EMBEDDED,
@@ -26,6 +27,7 @@ from .arguments import (
     fraction,
     half,
     load_detector_of,
+    number,
     pick_device,
 )
 from .report import say
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from ..faces.identity import Identity
     from ..faces.occlusion import Occlusion
     from ..faces.parsing import Parser
+    from ..faces.person import Person
     from ..faces.retinaface import Detector
     from ..restore.restorer import Restorer
     from ..restore.upscale import Upscaler
@@ -118,6 +121,23 @@ def add_restoring(parser: argparse.ArgumentParser, enlarge: int | str = "auto") 
         help="how much of the photograph's grain the faces get (%(default)s)",
     )
 
+    add(
+        "--person",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PHOTO",
+        help="restore only the faces of the person in these photographs",
+    )
+    add(
+        "--person-limit",
+        type=number(0, 2),
+        default=0.6,
+        metavar="DISTANCE",
+        help="how far a face may be from the person: two people lie at 0.84 on average "
+        "(%(default)s)",
+    )
+
 
 def factor(text: str) -> int | str:
     """The type of --enlarge."""
@@ -185,3 +205,30 @@ def load_networks(options: argparse.Namespace) -> Networks:
         "identity": identity,
         "occlusion": occlusion,
     }
+
+
+def load_person(options: argparse.Namespace, networks: Networks) -> Person | None:
+    """The person in the photographs of --person; None for everybody.
+
+    Raises:
+        ImageError: if one is no photograph.
+        InputError: if one shows no face, or no network knows people.
+    """
+    if not options.person:
+        return None
+    import torch
+
+    from ..faces.detect import detect_faces
+    from ..faces.person import Person, embed_person
+    from ..files.photos import read_photo
+
+    if networks["identity"] is None:
+        raise InputError(
+            "--person needs a face recognition network, got none. Leave out --recognizer."
+        )
+    found = []
+    for path in options.person:
+        pixels = read_photo(path).pixels
+        faces = detect_faces(pixels, networks["detector"])
+        found.append(embed_person(pixels, faces, networks["identity"]))
+    return Person(torch.cat(found), options.person_limit)

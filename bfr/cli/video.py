@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ..errors import InputError
 from ..files.reports import check_report
 from ..files.sources import Source, find_sources, plan_targets
 from ..files.whole import prepare_folders
 from .arguments import count, refuse_remote
 from .arguments import number as in_range
 from .report import DONE, say, say_unread, write_report
-from .restoring import Networks, add_restoring, load_networks, settings_of
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from .restoring import add_restoring, load_networks, load_person, settings_of
 
 
 def add_video(parser: argparse.ArgumentParser) -> None:
@@ -43,14 +36,6 @@ def add_video(parser: argparse.ArgumentParser) -> None:
         default=4,
         help="missed frames in a row that are bridged (%(default)s)",
     )
-    add(
-        "--person",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="PHOTO",
-        help="restore only the faces of the person in these photographs",
-    )
     add("--chunk", type=count, default=16, help="frames in memory at once (%(default)s)")
 
 
@@ -72,33 +57,13 @@ def video(options: argparse.Namespace) -> int:
     own = {name: getattr(options, name) for name in names}
     settings = VideoSettings(**settings_of(options), **own)
     networks = load_networks(options)
-    person = _person(options.person, networks) if options.person else None
+    person = load_person(options, networks)
     entries = restore_folder(
         sources, targets, settings=settings, say=say, person=person, **networks
     )
     if options.report is not None:
         write_report(options.report, entries)
     return DONE
-
-
-def _person(paths: Sequence[Path], networks: Networks) -> Tensor:
-    """The K×D embeddings of the person in photographs."""
-    import torch
-
-    from ..faces.detect import detect_faces
-    from ..faces.person import embed_person
-    from ..files.photos import read_photo
-
-    if networks["identity"] is None:
-        raise InputError(
-            "--person needs a face recognition network, got none. Leave out --identity."
-        )
-    found = []
-    for path in paths:
-        pixels = read_photo(path).pixels
-        faces = detect_faces(pixels, networks["detector"])
-        found.append(embed_person(pixels, faces, networks["identity"]))
-    return torch.cat(found)
 
 
 def _by_number(source: Source) -> list[str | int]:

@@ -5,16 +5,44 @@ Only with photographs that the user gives: nothing is looked up, and nobody is n
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ..errors import InputError
 from ..records import FaceSet
 from .align import align_faces
-from .identity import Identity, readable
+from .identity import LIMIT, Identity, readable
 from .select import select_faces
 
 _CROP = 256  # pixels of the faces that are compared
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Person:
+    """A person whose faces are looked for.
+
+    Attributes:
+        photographs: K×D embeddings (`embed_person`).
+        limit: how far a face may be from the nearest of them.
+    """
+
+    photographs: Tensor
+    limit: float = LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Resemblance:
+    """How far the faces of images are from a person; NaN for one that cannot be compared.
+
+    Attributes:
+        chosen: for each image the distances of the faces that count as the person's.
+        others: those of the other faces.
+    """
+
+    chosen: tuple[tuple[float, ...], ...]
+    others: tuple[tuple[float, ...], ...]
 
 
 @torch.no_grad()
@@ -72,3 +100,29 @@ def distances_to(
     for image, distance in zip(alignment.image_index, found.tolist(), strict=True):
         apart[image].append(distance)
     return apart
+
+
+def choose_person(
+    images: Tensor, faces: FaceSet, person: Person, identity: Identity | None
+) -> tuple[FaceSet, Resemblance]:
+    """Keeps the faces of a person, in the order they came.
+
+    Args:
+        images: B×3×H×W RGB in [0, 1].
+        faces: those that were detected in them.
+        person: who is looked for.
+        identity: the network that embedded the photographs.
+
+    Raises:
+        InputError: without such a network.
+    """
+    if identity is None:
+        raise InputError(
+            "A person needs a face recognition network, got none. Load one, or look for nobody."
+        )
+    apart = distances_to(images, faces, person.photographs, identity)
+    chosen = select_faces(faces, sort=None, distances=apart, max_distance=person.limit)
+    return chosen, Resemblance(
+        tuple(tuple(d for d in each if d <= person.limit) for each in apart),
+        tuple(tuple(d for d in each if not d <= person.limit) for each in apart),
+    )

@@ -22,9 +22,10 @@ from ..files.manifest import EMBEDDED_DIR
 from ..image.tensors import check_images
 from ..records import OnStep
 from ..runtime.precision import chosen_precision, computing
-from .grey import keep_grey
+from .grey import find_grey, without_tint
 from .restorer import Restorer
-from .upscale import Seams, Upscaler, load_upscaler, run_tiled
+from .tiles import Seams, tiled_rows
+from .upscale import Upscaler, load_upscaler
 
 EMBEDDED_BACKGROUND = EMBEDDED_DIR / "background.safetensors"
 
@@ -125,6 +126,7 @@ def restore_background(
     strength: float = 1.0,
     cleaner: Upscaler | None = None,
     on_step: OnStep | None = None,
+    in_place: bool = False,
 ) -> Tensor:
     """Takes noise, grain and JPEG blocks out of whole pictures.
 
@@ -134,10 +136,11 @@ def restore_background(
             network's result (1).
         cleaner: a network of 1×, on any device; None loads the embedded one to the images' device.
         on_step: called with (tiles done, tiles in all, None).
+        in_place: write into ``images``, which saves the memory of a copy.
 
     Returns:
         B×3×H×W in [0, 1], on the device of ``images``; a grey picture stays grey. With strength 0
-        ``images`` itself.
+        or ``in_place``, ``images`` itself.
 
     Raises:
         InputError: for images or a strength out of their range.
@@ -152,7 +155,11 @@ def restore_background(
         return images
     if cleaner is None:
         cleaner = load_background().to(images.device)
-    seams = getattr(cleaner, "seams", Seams())
-    clean = run_tiled(images, cleaner, _TILE if seams.margin else 512, on_step, seams)
-    torch.lerp(images, clean, strength, out=clean)
-    return keep_grey(images, clean, torch.ones_like(images[:, :1, :1, :1]))
+    seams, grey = getattr(cleaner, "seams", Seams()), find_grey(images)
+    cleaned = images if in_place else torch.empty_like(images)
+    tile = _TILE if seams.margin else 512
+    for index, top, rows in tiled_rows(images, cleaner, tile, on_step, seams):
+        there = slice(index, index + 1), slice(None), slice(top, top + rows.shape[-2])
+        mixed = torch.lerp(images[there], rows[None], strength)
+        cleaned[there] = without_tint(grey[there[0]], mixed, torch.ones_like(mixed[:, :1, :1, :1]))
+    return cleaned

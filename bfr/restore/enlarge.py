@@ -25,7 +25,8 @@ from ..image.geometry import face_template, fit_similarity, scale_of
 from ..image.tensors import check_images
 from ..records import Face, OnStep
 from ..runtime.memory import free_bytes
-from .upscale import Upscaler, check_upscaler, run_tiled
+from .tiles import run_tiled
+from .upscale import Upscaler, check_upscaler
 
 FACTORS = ("auto", 1, 2, 4)
 """What ``enlarge`` may be."""

@@ -13,6 +13,7 @@ from ..faces.identity import Identity
 from ..faces.numbering import number_faces
 from ..faces.occlusion import Occlusion, covered_shares, find_in_front
 from ..faces.parsing import Parser
+from ..faces.person import Person, Resemblance, choose_person
 from ..faces.retinaface import Detector
 from ..faces.select import select_faces
 from ..records import Alignment, FaceSet, OnStep
@@ -45,6 +46,7 @@ class RestoredPhoto:
         left: the doubtful faces of each image, which were left alone.
         people: whether the restored faces, in the crops' order, are still the same people.
         covered: how much of each face lies behind something, 0 to 1 (`covered_shares`).
+        resemblance: how far the faces are from the wanted person; None if all were wanted.
     """
 
     images: Tensor
@@ -56,6 +58,7 @@ class RestoredPhoto:
     left: FaceSet
     people: KeptPeople
     covered: tuple[float, ...]
+    resemblance: Resemblance | None = None
 
 
 def restore_photo(
@@ -71,6 +74,7 @@ def restore_photo(
     cleaner: Upscaler | None = None,
     occlusion: Occlusion | None = None,
     wanted: Tensor | None = None,
+    person: Person | None = None,
 ) -> RestoredPhoto:
     """Restores the faces of a batch of photographs.
 
@@ -83,12 +87,13 @@ def restore_photo(
         on_step: progress over all stages; the preview is a batch of restored crops.
         upscaler: a network that enlarges; None resamples (`enlarge`).
         identity: of `load_identity`, which keeps the person and measures it; None for neither.
-        in_place: restore the faces in ``images`` itself, where it is not enlarged: it saves the
-            memory of a copy of large photographs.
+        in_place: clean ``images`` itself, and restore the faces in it where it is not enlarged:
+            it saves the memory of a copy of large photographs.
         cleaner: a 1× network for ``settings.background``; None for the embedded one.
         occlusion: of `load_occlusion`; what it finds in front of faces is not painted over.
         wanted: B×1×H×W or 1×1×H×W, painted on the faces to restore (`select_faces`); None, or an
             unpainted one, for all.
+        person: restore this person's faces alone, by ``identity``; None for everybody's.
 
     Returns:
         The photographs on the device of ``images``. One without a face comes back as it is or
@@ -97,7 +102,7 @@ def restore_photo(
 
     Raises:
         InputError: images that are no finite B×3×H×W batch, a setting out of its range, a number
-            that no face has, or a mask of another size.
+            that no face has, a mask of another size, or a person without an identity network.
         OutOfMemoryError: if the enlarged photographs would not fit into memory.
     """
     settings = settings or RestoreSettings()
@@ -115,16 +120,16 @@ def restore_photo(
     faces = detect_faces(
         images, detector, score=settings.score, min_size=settings.min_size, on_step=stage(0, 1)
     )
-    faces = number_faces(faces, settings.numbering)
-    faces = select_faces(faces, sort=None, indices=settings.numbers, mask=wanted)
-    take_all = settings.doubtful or settings.numbers is not None
-    faces, left = (faces, no_faces(faces)) if take_all else set_aside(images, faces, detector)
+    faces, left = _choose(images, faces, detector, settings, wanted)
+    resemblance = None
+    if person is not None:
+        faces, resemblance = choose_person(images, faces, person, identity)
     size = crop_size_of(settings, restorer)
     crops, alignment = align_faces(images, faces, size)
     factor = chosen_factor(settings.enlarge, alignment.faces, size, faces.image_size)
     check_room(images.shape, factor, images.device)  # before the work of restoring
     people = restore_crops(crops, alignment.faces, restorer, settings, identity, stage(1, 6))
-    cleaned = restore_background(images, settings.background, cleaner, stage(6, 7))
+    cleaned = restore_background(images, settings.background, cleaner, stage(6, 7), in_place)
     large = enlarge(cleaned, factor, upscaler, stage(7, 9))
     in_front = None if occlusion is None else find_in_front(crops, occlusion)
     grey = find_grey(images)
@@ -143,8 +148,22 @@ def restore_photo(
     stage(9, 10)(1, 1, None)
     covered = (0.0,) * len(crops) if in_front is None else covered_shares(in_front)
     return RestoredPhoto(
-        pasted, masks, faces, people.crops, alignment, factor, left, people, covered
+        pasted, masks, faces, people.crops, alignment, factor, left, people, covered, resemblance
     )
+
+
+def _choose(
+    images: Tensor,
+    faces: FaceSet,
+    detector: Detector,
+    settings: RestoreSettings,
+    wanted: Tensor | None,
+) -> tuple[FaceSet, FaceSet]:
+    """The faces that are asked for, and those of them that are doubtful and left alone."""
+    faces = number_faces(faces, settings.numbering)
+    faces = select_faces(faces, sort=None, indices=settings.numbers, mask=wanted)
+    take_all = settings.doubtful or settings.numbers is not None
+    return (faces, no_faces(faces)) if take_all else set_aside(images, faces, detector)
 
 
 def no_faces(faces: FaceSet) -> FaceSet:

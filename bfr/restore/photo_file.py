@@ -10,6 +10,7 @@ from torch import Tensor
 from ..faces.identity import Identity
 from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
+from ..faces.person import Person
 from ..faces.retinaface import Detector
 from ..files.masks import read_mask
 from ..files.photos import read_photo
@@ -20,11 +21,12 @@ from ..records import Face, OnStep
 from ..runtime.memory import give_back
 from .enlarge import enlarge_mask
 from .keep_person import KeptPeople
-from .photo import restore_photo
+from .photo import RestoredPhoto, restore_photo
 from .repair import repair_scratches
 from .restorer import Restorer
 from .scratches import ScratchFinder, find_scratches
-from .settings import RestoreSettings
+from .settings import RestoreSettings, crop_size_of
+from .summary import Count, summary
 from .upscale import Upscaler
 
 
@@ -36,18 +38,27 @@ class RestoredFile:
         faces: where they are.
         people: whether they are the same people.
         covered: how much of each lies behind something, 0 to 1.
+        apart: how far each is from the wanted person; empty if all were wanted.
+        count: of what was done.
+        told: what was done, in a sentence.
     """
 
     faces: tuple[Face, ...]
     people: KeptPeople
     covered: tuple[float, ...]
+    apart: tuple[float, ...]
+    count: Count
+    told: str
 
     def entries(self) -> list[dict[str, float | None]]:
         """What a report says of each face."""
-        return [
-            {**person, "covered_share": round(share, 3)}
-            for person, share in zip(self.people.entries(), self.covered, strict=True)
+        entries = [
+            {**kept, "covered_share": round(share, 3)}
+            for kept, share in zip(self.people.entries(), self.covered, strict=True)
         ]
+        for entry, distance in zip(entries, self.apart, strict=False):
+            entry["person_distance"] = round(distance, 3)
+        return entries
 
 
 def restore_file(
@@ -63,14 +74,15 @@ def restore_file(
     cleaner: Upscaler | None = None,
     occlusion: Occlusion | None = None,
     scratches: Path | ScratchFinder | None = None,
+    person: Person | None = None,
 ) -> RestoredFile:
     """Restores the faces of a photograph; copies the file if nothing changes.
 
     Args:
         source: the photograph, local or remote.
         target: where the result goes, in the format of its suffix; a local folder exists.
-        detector, restorer, settings, parser, on_step, upscaler, identity, cleaner, occlusion: as
-            of `restore_photo`.
+        detector, restorer, settings, parser, on_step, upscaler, identity, cleaner, occlusion,
+            person: as of `restore_photo`.
         scratches: what is repaired first: a mask (`read_mask`), or what a network finds
             (`load_scratch_finder`); None for nothing.
 
@@ -79,6 +91,7 @@ def restore_file(
         InputError: if the mask has another size.
         OutputError: if the result cannot be written.
     """
+    settings = settings or RestoreSettings()
     with local_copy(source) as original:
         photo = read_photo(original)
         mask = None if scratches is None else _mask_of(photo.pixels, scratches)
@@ -97,21 +110,47 @@ def restore_file(
             in_place=True,
             cleaner=cleaner,
             occlusion=occlusion,
+            person=person,
         )
-        (faces,), factor, people = restored.faces.faces, restored.factor, restored.people
-        covered = restored.covered
+        done = _about(restored, settings, restorer, repaired)
+        factor = done.count.factor
         alpha = None if photo.alpha is None else enlarge_mask(photo.alpha, factor)
         photo = replace(photo, pixels=restored.images, alpha=alpha)
         del restored  # large photographs go step by step: each needs the room of the one before
         give_back()
-        cleaned = settings is not None and settings.background
-        if faces or factor > 1 or cleaned or repaired:
+        if done.faces or factor > 1 or settings.background or repaired:
             levels = levels_of(target, photo)
             del photo
             write_levels(target, levels)
         else:
             copy_file(original, target)
-    return RestoredFile(faces, people, covered)
+    return done
+
+
+def _about(
+    restored: RestoredPhoto, settings: RestoreSettings, restorer: Restorer, repaired: bool
+) -> RestoredFile:
+    """What is told of a photograph when its pixels are gone."""
+    (faces,), (left,), found = restored.faces.faces, restored.left.faces, restored.resemblance
+    told = summary(
+        faces,
+        left,
+        crop_size=crop_size_of(settings, restorer),
+        factor=restored.factor,
+        size=(restored.images.shape[2], restored.images.shape[3]),
+        background=settings.background,
+        covered=restored.covered,
+        person=None if found is None else (found.chosen[0], found.others[0]),
+        repaired=repaired,
+    )
+    return RestoredFile(
+        faces,
+        replace(restored.people, crops=restored.people.crops[:0]),
+        restored.covered,
+        () if found is None else found.chosen[0],
+        Count(len(faces), len(left), restored.factor),
+        told,
+    )
 
 
 def _mask_of(pixels: Tensor, scratches: Path | ScratchFinder) -> Tensor:

@@ -23,6 +23,8 @@ from bfr.errors import CorruptWeightsError, DownloadError
 from bfr.faces import detect, parsing, retinaface
 from bfr.faces import identity as faces_identity
 from bfr.faces import occlusion as faces_occlusion
+from bfr.faces import person as faces_person
+from bfr.faces.person import Resemblance
 from bfr.files import downloads, manifest
 from bfr.records import Face, FaceSet
 from bfr.restore import load, photo_file
@@ -46,6 +48,7 @@ class Stand:
     identity: Any = None
     occlusion: Any = None
     parser: Any = None
+    person: Any = None
 
 
 @pytest.fixture(autouse=True)
@@ -61,14 +64,16 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
     ) -> pipeline.RestoredPhoto:
         stand.settings, stand.parser = settings, parser
         stand.identity, stand.occlusion = more["identity"], more["occlusion"]
+        stand.person = more["person"]
         faces = detect_faces(images, detector)
         pasted = images.clone()
         pasted[..., 40:60, 40:60] = 1 - pasted[..., 40:60, 40:60]
         nothing: Any = None
-        none = FaceSet((), faces.image_size)
-        people = KeptPeople(nothing, (0.75,) * faces.count, (0.25,) * faces.count)
+        none = pipeline.no_faces(faces)
+        found = Resemblance(((0.5,) * faces.count,), ((),)) if stand.person else None
+        people = KeptPeople(images[:0], (0.75,) * faces.count, (0.25,) * faces.count)
         return pipeline.RestoredPhoto(
-            pasted, nothing, faces, nothing, nothing, 1, none, people, (0.125,) * faces.count
+            pasted, nothing, faces, nothing, nothing, 1, none, people, (0.125,) * faces.count, found
         )
 
     monkeypatch.setattr(manifest, "cache_dir", lambda: tmp_path / "cache")
@@ -117,11 +122,12 @@ def test_restores_a_folder(photos: Path, tmp_path: Path, capsys: pytest.CaptureF
     begun, precision, *told = capsys.readouterr().err.splitlines()
     assert "3 photographs" in begun, "said before anything heavy is imported"
     assert "float32" in precision
-    assert [line.split(", ")[0] for line in told] == [
-        f"[1/3] {photos / 'a.jpg'}: 1 face",
-        f"[2/3] {photos / 'more' / 'b.png'}: 1 face",
-        f"[3/3] {photos / 'none.jpg'}: no faces",
+    begins = [
+        f"[1/3] {photos / 'a.jpg'}: 1 face restored",
+        f"[2/3] {photos / 'more' / 'b.png'}: 1 face restored",
+        f"[3/3] {photos / 'none.jpg'}: no face found",
     ]
+    assert all(line.startswith(begin) for line, begin in zip(told, begins, strict=True))
     found = entries(report)
     assert [entry["path"] for entry in found] == [str(path) for path in sorted(before)]
     assert [len(entry["faces"]) for entry in found] == [1, 1, 0]
@@ -255,6 +261,23 @@ def test_the_person_is_kept_and_reported(photos: Path, tmp_path: Path, stand: St
     assert stand.identity is None
     assert run(*words, "--existing", "overwrite", "--identity", "absent") == 2
     assert run(*words, "--keep-person", "2") == 2
+
+
+def test_one_person_is_restored_and_reported(
+    photos: Path, tmp_path: Path, stand: Stand, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(faces_person, "embed_person", lambda pixels, *_: pixels.mean((2, 3)))
+    report, who = tmp_path / "report.json", (photos / "a.jpg", photos / "more" / "b.png")
+    words = ("restore", photos, "-o", tmp_path / "out", "--report", report)
+    assert run(*words, "--person-limit", "0.7", "--person", *who) == 0
+    assert stand.person.photographs.shape == (2, 3) and stand.person.limit == 0.7
+    (face,) = entries(report)[0]["faces"]
+    assert face["person_distance"] == 0.5
+    again = (*words, "--existing", "overwrite")
+    assert run(*again) == 0 and stand.person is None
+    assert "person_distance" not in entries(report)[0]["faces"][0]
+    assert run(*again, "--recognizer", "none", "--person", who[0]) == 2
+    assert run(*again, "--person", tmp_path / "absent.jpg") == 2
 
 
 def test_what_is_in_front_is_kept_and_reported(photos: Path, tmp_path: Path, stand: Stand):

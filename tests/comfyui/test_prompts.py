@@ -240,6 +240,22 @@ def test_select_by_a_photograph_of_the_person(server: Server):
     assert "Connect the image" in server.run(prompt).error["exception_message"]
 
 
+def test_one_person_is_restored(server: Server):
+    prompt = {
+        "photo": prompts.example(damage="none"),
+        "other": prompts.example("eileen_collins.jpg", damage="none"),
+        "own": prompts.restore_photo("photo", person=["photo", 0]),
+        "strangers": prompts.restore_photo("photo", person=["other", 0]),
+        "own report": prompts.show("own", 3),
+        "strangers report": prompts.show("strangers", 3),
+    }
+    result = server.run(prompt)
+    assert result.succeeded, result.messages
+    told = result.output("own report")["text"][0]
+    assert told.startswith("1 face of the person (distance 0.")
+    assert result.output("strangers report")["text"][0].startswith("no face of the person found")
+
+
 def test_a_recognizer_is_chosen_in_the_nodes(server: Server):
     """A network that finds everybody alike."""
     folder = server.base / "models" / "insightface"

@@ -13,7 +13,7 @@ from torch import Tensor
 from bfr.errors import InputError
 from bfr.faces.detect import detect_faces
 from bfr.faces.identity import LIMIT, Identity, load_identity
-from bfr.faces.person import distances_to, embed_person
+from bfr.faces.person import Person, choose_person, distances_to, embed_person
 from bfr.faces.retinaface import load_detector
 from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
@@ -72,3 +72,23 @@ def test_a_photograph_without_the_person_is_refused(
     person = embed_person(photo, faces, identity)
     assert distances_to(photo, nobody, person, identity) == [[]]
     assert select_faces(nobody, distances=[[]]).count == 0
+
+
+def test_faces_of_a_person_are_chosen_and_the_others_told(
+    portraits: list[tuple[Tensor, FaceSet]], identity: Identity
+):
+    (photo, faces), other = portraits
+    face = faces.faces[0][0]
+    tiny = replace(face, landmarks=tuple((x / 50, y / 50) for x, y in face.landmarks))
+    both = FaceSet(((tiny, face),), faces.image_size)
+    person = Person(embed_person(photo, faces, identity))
+    chosen, found = choose_person(photo, both, person, identity)
+    assert chosen.faces == ((face,),)
+    assert found.chosen[0][0] < 0.1 and math.isnan(found.others[0][0])
+    stranger = Person(embed_person(*other, identity))
+    chosen, found = choose_person(photo, both, stranger, identity)
+    assert not chosen.count and found.chosen == ((),) and found.others[0][1] > LIMIT
+    anybody = Person(stranger.photographs, limit=2.0)
+    assert choose_person(photo, faces, anybody, identity)[0].count == 1
+    with pytest.raises(InputError, match="recognition network"):
+        choose_person(photo, faces, person, None)

@@ -25,7 +25,8 @@ from bfr.restore.background import (
 )
 from bfr.restore.load import EMBEDDED_RESTORER, load_restorer
 from bfr.restore.settings import VideoSettings, check_settings
-from bfr.restore.upscale import load_upscaler, run_tiled
+from bfr.restore.tiles import run_tiled
+from bfr.restore.upscale import load_upscaler
 from tests.portraits import astronaut
 
 CPU = torch.device("cpu")
@@ -86,6 +87,18 @@ def test_tiles_join_as_if_there_were_none(cleaner):
         whole = cleaner(image).clamp(0, 1)
     tiled = run_tiled(image, cleaner, tile=232, seams=cleaner.seams)
     torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-4)
+
+
+def test_in_place_gives_the_same(cleaner, monkeypatch: pytest.MonkeyPatch):
+    """Each band is made of pixels that no band before it has changed."""
+    monkeypatch.setattr(module, "_TILE", 168)
+    images = noisy(astronaut()[0][..., :430, :200]).repeat(2, 1, 1, 1)
+    images[1] = images[1].flip(-1)
+    cleaned = restore_background(images, 0.7, cleaner)
+    assert (cleaned - images).abs().amax() > 0.02
+    own = images.clone()
+    assert restore_background(own, 0.7, cleaner, in_place=True) is own
+    assert torch.equal(own, cleaned)
 
 
 def test_nothing_farther_than_its_reach_counts(cleaner):

@@ -13,7 +13,8 @@ from bfr.errors import InputError, OutOfMemoryError, WrongArchitectureError
 from bfr.quality.metrics import psnr
 from bfr.restore.enlarge import auto_factor, check_room, enlarge, resample
 from bfr.restore.load import EMBEDDED_RESTORER
-from bfr.restore.upscale import load_upscaler, run_tiled
+from bfr.restore.tiles import run_tiled, tiled_rows
+from bfr.restore.upscale import load_upscaler
 from tests.portraits import astronaut, face_at
 
 CPU = torch.device("cpu")
@@ -127,6 +128,30 @@ def test_tiles_become_smaller_when_memory_runs_out():
     assert max(upscaler.sizes) == (128, 128)
     with pytest.raises(OutOfMemoryError, match="64"):
         run_tiled(images, Nearest(most=1000))
+
+
+class Forgetful(Nearest):
+    """An upscaler that has less memory from its fifth tile on."""
+
+    def __call__(self, image: Tensor, /) -> Tensor:
+        if len(self.sizes) > 4:
+            self.most = 70 * 70
+        return super().__call__(image)
+
+
+def test_rows_that_are_done_stay_when_memory_runs_out_later():
+    images = torch.rand(2, 3, 300, 210, generator=torch.Generator().manual_seed(0))
+    whole = F.interpolate(images, scale_factor=2, mode="nearest")
+    steps: list[tuple[int, int]] = []
+    upscaler, tops = Forgetful(), [0, 0]
+    tell = lambda *step: steps.append(step[:2])  # noqa: E731
+    for index, top, rows in tiled_rows(images, upscaler, 128, tell):
+        assert top == tops[index], "one after the other"
+        tops[index] = top + rows.shape[-2]
+        torch.testing.assert_close(rows, whole[index, :, top : tops[index]])
+    assert tops == [600, 600]
+    assert set(upscaler.sizes) == {(128, 128), (64, 64)}
+    assert steps[-1][0] == steps[-1][1]
 
 
 def test_what_does_not_fit_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch):

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from bfr.errors import CancelledError, InputError, OutOfMemoryError
+from bfr.faces import person
 from bfr.records import Face, FaceSet
 from bfr.restore import photo, stages
 from bfr.restore.enlarge import resample
+from bfr.restore.keep_person import KeptPeople
 from bfr.restore.photo import restore_photo
 from bfr.restore.restorer import Restorer
 from bfr.restore.settings import RestoreSettings
@@ -210,6 +212,24 @@ def test_faces_are_chosen_by_number_or_paint(images: Tensor, chain: dict[str, An
     assert painted.faces.faces == ((SMALL,), ())
     with pytest.raises(InputError, match="7"):
         restore_photo(images, NETWORK, NETWORK, RestoreSettings(numbers=(7,)))
+
+
+def test_one_person_alone_is_restored(
+    images: Tensor, chain: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(person, "distances_to", lambda *_: [[0.7, 0.3], []])
+    who, identity = person.Person(torch.zeros(1, 128)), cast(Any, "a network")
+    monkeypatch.setattr(
+        stages, "keep_person", lambda crops, made, *_: KeptPeople(made, (1.0,), (0,))
+    )
+    one = restore_photo(images, NETWORK, NETWORK, identity=identity, person=who)
+    assert one.faces.faces == ((SMALL,), ()) and len(one.crops) == 1
+    assert one.resemblance == person.Resemblance(((0.3,), ()), ((0.7,), ()))
+    x, y = (round(value) for value in FACE.landmarks[2])
+    assert torch.equal(one.images[0, :, y, x], images[0, :, y, x])
+    assert restore_photo(images, NETWORK, NETWORK).resemblance is None
+    with pytest.raises(InputError, match="recognition network"):
+        restore_photo(images, NETWORK, NETWORK, person=who)
 
 
 def test_the_background_is_cleaned_under_the_faces(images: Tensor, chain: dict[str, Any]):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 
-from bfr.restore.summary import summary
+from bfr.restore.summary import Count, summary, summary_of_many
 from tests.portraits import face_at
 
 SMALL, LARGE = face_at(50, 50, 20), face_at(200, 200, 150)
 
 
-def told(*faces, left=(), factor: int = 1) -> str:
-    return summary(faces, left, crop_size=256, factor=factor, size=(300 * factor, 400 * factor))
+def told(*faces, left=(), factor: int = 1, **more: Any) -> str:
+    size = (300 * factor, 400 * factor)
+    return summary(faces, left, crop_size=256, factor=factor, size=size, **more)
 
 
 def test_small_faces_are_told_with_what_would_help():
@@ -50,3 +54,27 @@ def test_faces_behind_something_are_told():
 def test_without_a_face_nothing_is_promised():
     assert "no face" in told() and "unchanged" in told()
     assert "unchanged" not in told(factor=2)
+
+
+def test_a_wanted_person_is_told_with_the_distance():
+    text = told(LARGE, person=((0.312,), (0.9, 0.714, math.nan)))
+    assert "1 face of the person" in text and "0.31" in text and "unchanged" not in text
+    assert "3 other faces left alone" in text and "0.71" in text and "1 too small" in text
+    text = told(person=((), (0.65,)))
+    assert "no face of the person" in text and "1 other face" in text and "0.65" in text
+    assert "other" not in told(LARGE, person=((0.3,), ()))
+
+
+def test_repaired_scratches_are_told():
+    text = told(repaired=True)
+    assert "scratches repaired" in text and "unchanged" not in text
+    assert "scratches" not in told(LARGE)
+
+
+def test_many_photographs_are_told_in_one_sentence():
+    many = [Count(3, 1, 4), Count(0, 0, 1), Count(1, 1, 1)]
+    text = summary_of_many(many, failed=1)
+    for part in ("4 faces restored in 2 of 4 photographs", "1 photograph enlarged", "2 doubtful"):
+        assert part in text
+    assert text.endswith("1 failed")
+    assert summary_of_many([Count(2, 0, 1)], 0) == "2 faces restored in 1 photograph"
