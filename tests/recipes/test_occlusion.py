@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from bfr.faces.occlusion import find_in_front, load_occlusion
-from recipes import occlusion
+from recipes import occlusion, worn
 from recipes.occluder_sources import SIDE, Sources, load_sources, skins_of
 from recipes.occluders import KINDS, SHARES, draw_occluder, put_on
 from recipes.occlusion_evaluation import overlap
@@ -26,6 +27,7 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patches = np.broadcast_to(levels[:, None, None, None], (40, SIDE, SIDE, 3))
     np.save(folder / "patches.npy", patches)
     np.save(folder / "skins.npy", np.array([[0.8, 0.6, 0.5], [0.4, 0.3, 0.2]], np.float32))
+    np.save(folder / "old.npy", np.full((2, SIDE, SIDE, 3), 90, np.uint8))
     (folder / "patches.json").write_text(json.dumps([f"{number}.jpg" for number in range(40)]))
     return folder
 
@@ -76,6 +78,20 @@ def test_things_cover_what_their_outlines_say(things: Path, kind: str):
     assert 0.01 < seen / 6 < 0.7
 
 
+@pytest.mark.parametrize("kind", worn.KINDS)
+def test_hair_and_shadows_change_a_face_where_they_belong(kind: str):
+    """They are no thing in front, so nothing else may tell them from one than how they look."""
+    face = np.full((SIDE, SIDE, 3), 0.5, np.float32)
+    rng, changed = np.random.default_rng(0), np.zeros((SIDE, SIDE), bool)
+    for _ in range(20):
+        grown = worn.KINDS[kind](face, rng)
+        assert grown.shape == face.shape and grown.min() >= 0 and grown.max() <= 1
+        changed |= np.abs(grown - face).max(2) > 0.05
+    assert changed.mean() > 0.02 and (face == 0.5).all()
+    if kind != "shade":
+        assert not changed[:64].any(), "no hair above the nose"
+
+
 def test_skins_are_those_of_the_cheeks():
     faces = np.zeros((2, 100, 100, 3), np.float32)
     faces[:, 50:70] = np.array([0.7, 0.5, 0.4], np.float32)
@@ -115,6 +131,10 @@ def test_recipe(tmp_path: Path, faces: Path, things: Path):
     assert torch.load(run / "state.pt", weights_only=True)["step"] == 2
     occlusion.export(run, file)
     assert file.stat().st_size < 3_000_000
+    further = given | {"start": file, "steps": 1, "lr": 0.0}
+    occlusion.train(faces, things, tmp_path / "further", argparse.Namespace(**further))
+    state = torch.load(tmp_path / "further" / "state.pt", weights_only=True)["network"]
+    assert torch.equal(state["head.weight"].half(), load_file(file)["head.weight"])
     crops = torch.rand(1, 3, SIDE, SIDE)
     exported = find_in_front(crops, load_occlusion(file))
     assert exported.shape == (1, 1, SIDE, SIDE)
