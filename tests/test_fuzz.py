@@ -1,7 +1,7 @@
 """Mutated and invented files: a result or a named error, whatever comes.
 
 The examples are the same in every run and no database of failures is kept, so that what fails here
-fails everywhere. Together they take about a minute; BFR_FUZZ=20 tries twenty times as many.
+fails everywhere. Together they take a quarter of a minute; BFR_FUZZ=20 tries twenty times as many.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from bfr.errors import FaceRestorationError
 from bfr.files.formats import FORMATS
 from bfr.files.photos import read_photo
 from bfr.files.weights import read_state_dict
+from bfr.finetune.run_folder import RunFolder
 from bfr.pairs.folder import KINDS, read_image, read_pairs
+from bfr.pairs.pair import Photograph
 from bfr.pairs.review import mark_pairs
 from bfr.pairs.writer import PairWriter, write_pair
 from bfr.prior.load import load_prior
@@ -206,13 +208,23 @@ def test_invented_metadata_is_refused_by_name(metadata: dict[str, str]):
 
 
 @cache
-def manifest() -> bytes:
+def lists() -> Mapping[str, bytes]:
+    """The lists of a small set, and what a running process has written of it."""
     face = torch.full((1, 3, 16, 16), 0.5)
-    with tempfile.TemporaryDirectory() as folder:
-        with PairWriter(Path(folder)) as writer:
-            for name in "abc":
-                write_pair(writer, name, face, face, face)
-        return Path(folder, "manifest.jsonl").read_bytes()
+    photo = Photograph("a.png", bytes=1, modified=1, sha256="0")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with PairWriter(folder) as writer:
+            for pair in "abc":
+                write_pair(writer, pair, face, face, face)
+            writer.put_photograph(photo)
+        mark_pairs(folder, reject=["a"])
+        found = {path.name: path.read_bytes() for path in folder.glob("*.jsonl")}
+    return {**found, "manifest.part0.jsonl": found["manifest.jsonl"]}
+
+
+def manifest() -> bytes:
+    return lists()["manifest.jsonl"]
 
 
 def use(folder: Path) -> None:
@@ -225,11 +237,12 @@ def use(folder: Path) -> None:
 
 
 @contextmanager
-def pairs_folder(lines: bytes) -> Iterator[Path]:
+def pairs_folder(lines: bytes, name: str = "manifest.jsonl") -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         inside = Path(folder, "set")
         inside.mkdir()
-        (inside / "manifest.jsonl").write_bytes(lines)
+        (inside / "manifest.jsonl").write_bytes(manifest())
+        (inside / name).write_bytes(lines)
         Path(folder, "victim.png").write_bytes(b"mine")
         yield inside
         assert Path(folder, "victim.png").read_bytes() == b"mine"
@@ -237,9 +250,9 @@ def pairs_folder(lines: bytes) -> Iterator[Path]:
 
 
 @fuzz(300)
-@given(edits)
-def test_a_damaged_manifest_is_read_or_named(changes: list[Any]):
-    with pairs_folder(edited(manifest(), changes)) as folder:
+@given(st.sampled_from(sorted(lists())), edits)
+def test_a_damaged_list_is_read_or_named(name: str, changes: list[Any]):
+    with pairs_folder(edited(lists()[name], changes), name) as folder:
         try:
             use(folder)
         except FaceRestorationError:
@@ -260,5 +273,71 @@ def test_an_invented_line_is_read_or_named(changes: dict[str, Any]):
             for pair in read_pairs(folder).pairs:
                 for kind in KINDS:
                     read_image(folder, kind, pair)
+        except FaceRestorationError:
+            return
+
+
+# Runs --------------------------------------------------------------------------------------------
+
+
+def identity() -> dict[str, Any]:
+    return {"base": "0", "settings": {"lr": 0.1, "seed": 0}}
+
+
+@cache
+def run_files() -> Mapping[str, bytes]:
+    state = {"run": identity(), "step": 2, "validations": [{"step": 0}], "diverged": ""}
+    with tempfile.TemporaryDirectory() as name:
+        run = RunFolder(Path(name))
+        run.save({**state, "modules": {"network": {"a": torch.ones(9)}}, "best": {}})
+        run.add({"step": 1, "loss": 0.5})
+        run.add({"step": 2, "gain": 0.1})
+        return {file: Path(name, file).read_bytes() for file in ("state.pt", "log.jsonl")}
+
+
+def resume(files: Mapping[str, bytes]) -> None:
+    """Everything that believes a run's folder, but for the networks."""
+    with tempfile.TemporaryDirectory() as name:
+        for file, data in files.items():
+            Path(name, file).write_bytes(data)
+        run = RunFolder(Path(name))
+        try:
+            state = run.open(identity(), None, lambda: None)
+        except FaceRestorationError:
+            return
+        assert state is not None and state["step"] == 2 and state["run"] == identity()
+        run.rewind(2, 2)
+        assert all(isinstance(line["step"], int) for line in run.lines())
+
+
+@fuzz(150)
+@given(st.sampled_from(sorted(run_files())), edits)
+def test_a_damaged_run_is_resumed_or_named(name: str, changes: list[Any]):
+    resume({**run_files(), name: edited(run_files()[name], changes)})
+
+
+@fuzz(150)
+@given(st.lists(values | st.fixed_dictionaries({"step": values, "gain": values}), max_size=4))
+def test_an_invented_log_is_read(lines: list[Any]):
+    log = "\n".join(map(json.dumps, lines))
+    resume({**run_files(), "log.jsonl": log.encode()})
+
+
+@fuzz(100)
+@given(
+    st.dictionaries(
+        st.sampled_from(["run", "step", "validations", "modules", "best", "diverged", "x"]),
+        values | st.fixed_dictionaries({"base": values, "settings": values}),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_an_invented_state_is_resumed_or_named(changes: dict[str, Any]):
+    state = {"run": identity(), "step": 2, "validations": [], "diverged": "", "modules": {}}
+    with tempfile.TemporaryDirectory() as name:
+        run = RunFolder(Path(name))
+        run.save({**state, "best": {}, **changes})
+        try:
+            run.open(identity(), None, lambda: None)
         except FaceRestorationError:
             return

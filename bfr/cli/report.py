@@ -119,7 +119,8 @@ def say_unread(paths: Sequence[Path], out: Path | None = None) -> None:
     files = unread_files(paths, out)
     if files:
         named = ", ".join(map(str, files[:_NAMED])) + (", …" if len(files) > _NAMED else "")
-        say(f"{counted(len(files), 'file')} left out, of formats that are not read: {named}")
+        left = f"{counted(len(files), 'file')} left out"
+        say(f"{left}, links to nothing or of formats that are not read: {named}")
 
 
 def exit_code(failed: int) -> int:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pickle
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
 from ..errors import CorruptWeightsError, UnsafeWeightsError
 from .whole import atomic_path
 
+_DAMAGE = (RuntimeError, OSError, EOFError, LookupError, ValueError, AttributeError, TypeError)
+_DAMAGE = (*_DAMAGE, AssertionError, BadZipFile, zlib.error, pickle.PickleError)
 _SAFE = (2, 6)  # before it, weights_only could run code (CVE-2025-32434)
 
 
@@ -46,8 +50,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{torch.__version__}, which could run code hidden in it. Update torch."
         )
     try:
+        with ZipFile(path) as archive:  # torch does not compare the checksums
+            if (broken := archive.testzip()) is not None:
+                raise ValueError(f"{broken} was changed")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, LookupError, ValueError, pickle.PickleError) as error:
+    except _DAMAGE as error:
         raise CorruptWeightsError(
             f"{path} must be a checkpoint of training, got something else or a damaged file "
             f"({type(error).__name__}: {str(error)[:200]}). Move it away and start again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -84,8 +85,24 @@ def load_into(network: nn.Module, path: Path, wanted: str) -> None:
             f"{path.name} must {wanted}, got {metadata.get('architecture', 'another network')}. "
             "Choose another file, or leave it out for the embedded network."
         )
+    refuse_integers(network, state, path)
     floats = {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in state.items()
     }
     network.load_state_dict(floats, assign=True)
+
+
+def refuse_integers(network: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuses a file that holds integers where a network computes with fractions.
+
+    Raises:
+        WrongArchitectureError: naming the first such tensor.
+    """
+    whole = {name for name, tensor in state.items() if not tensor.is_floating_point()}
+    for name, tensor in network.state_dict().items():
+        if name in whole and tensor.is_floating_point():
+            raise WrongArchitectureError(
+                f"{path} must hold floating-point weights, got {state[name].dtype} as {name!r}. "
+                "Quantised networks are not run here: choose the file in float16 or float32."
+            )

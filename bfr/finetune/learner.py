@@ -18,7 +18,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 
-from ..errors import LossError
+from ..errors import CorruptWeightsError, LossError
 from ..quality.perceptual import Distance
 from ..restore.norms import fuse_norms
 from ..restore.restorer import Restorer
@@ -225,7 +225,21 @@ class Learner:
             state: of `state`.
             from_best: go back to the best weights, or the base's, with optimizers and
                 discriminator as new: they led astray.
+
+        Raises:
+            CorruptWeightsError: if it does not fit the networks.
         """
+        try:
+            self._load(state, from_best)
+        except torch.OutOfMemoryError:
+            raise
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise CorruptWeightsError(
+                "The run's state must fit the networks that are tuned, got another or a damaged "
+                f"one ({type(error).__name__}: {str(error)[:200]}). Start again in a new folder."
+            ) from error
+
+    def _load(self, state: Mapping[str, Any], from_best: bool) -> None:
         self.step, self.validations = state["step"], list(state["validations"])
         self.best, self.faces = dict(state["best"]), dict(state["faces"])
         if from_best:

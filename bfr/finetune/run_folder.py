@@ -59,6 +59,9 @@ _EARLIER = "state.safetensors"  # the state as the first versions wrote it
 _SAMPLE = re.compile(r"step_(\d{6,})\.png")
 _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini", LOCK, f"{LOCK}.holder"}
 _TO_READ = ("step", "run", "diverged")  # what state.json shows of the state
+_STATE = {"run": dict, "step": int, "validations": list, "modules": dict, "best": dict}
+_STATE |= {"diverged": str}
+_RUN = {"base": str, "settings": dict}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,7 @@ class RunFolder:
                 )
             return None
         state = read_checkpoint(path)
-        if not {"run", "step", "validations", "modules", "best"} <= state.keys():
+        if not (_is_state(state, _STATE) and _is_state(state["run"], _RUN)):
             raise InputError(
                 f"{path} must be the state of a fine-tuning run, got a checkpoint of something "
                 "else. Choose another folder."
@@ -264,3 +267,7 @@ class RunFolder:
                     f"The restorer to tune must lie outside of its run, got {path}, which the run "
                     "would replace. Copy it elsewhere, or choose another folder."
                 )
+
+
+def _is_state(content: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
+    return all(isinstance(content.get(name), kind) for name, kind in kinds.items())

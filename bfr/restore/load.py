@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..choices import AUTO
 from ..errors import CorruptWeightsError, MissingPackageError, WrongArchitectureError
+from ..files.handles import refuse_integers
 from ..files.manifest import EMBEDDED_DIR
 from ..files.weights import read_state_dict
 from ..runtime.precision import check_precision
@@ -84,6 +85,7 @@ def _read_spandrel(state: dict[str, Tensor], metadata: dict[str, str], path: Pat
             f"({type(error).__name__}: {str(error)[:300]}). Use the original file."
         ) from error
     restorer = from_spandrel(descriptor, path.stem)
+    refuse_integers(restorer.network, state, path)
     if size := metadata.get("size"):
         if not size.isdecimal() or len(size) > 4 or int(size) < 1:
             raise CorruptWeightsError(

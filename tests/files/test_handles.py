@@ -1,8 +1,13 @@
+from pathlib import Path
+
+import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from bfr.errors import WrongArchitectureError
 from bfr.files.checksums import network_sha256
-from bfr.files.handles import NetworkHandle
+from bfr.files.handles import NetworkHandle, load_into
 
 
 def handle() -> NetworkHandle:
@@ -36,3 +41,11 @@ def test_a_network_moves_in_place_and_one_without_weights_is_on_the_processor():
     assert ours.device.type == "meta" == ours.network.get_parameter("weight").device.type
     nothing = NetworkHandle(nn.Identity())
     assert (nothing.device.type, nothing.dtype) == ("cpu", torch.float32)
+
+
+def test_integers_are_not_taken_for_weights(tmp_path: Path):
+    network, path = nn.PReLU(), tmp_path / "net.safetensors"
+    network.register_parameter("scale", nn.Parameter(torch.ones(2)))
+    save_file({**network.state_dict(), "scale": torch.ones(2).long()}, path)
+    with pytest.raises(WrongArchitectureError, match=r"int64.*scale"):
+        load_into(network, path, "hold a network")

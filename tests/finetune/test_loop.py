@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from bfr.errors import (
     BusyError,
     CancelledError,
+    CorruptWeightsError,
     InputError,
     OutOfMemoryError,
     OutputError,
@@ -628,6 +629,17 @@ def test_a_run_that_diverged_goes_on_with_another_rate(pairs: PairSet, tmp_path:
     settings = json.loads((tmp_path / "state.json").read_text())["run"]["settings"]
     assert settings["lr"] == 1e-4
     assert tune(pairs, tmp_path, slower).finished
+
+
+@pytest.mark.parametrize("what", ["modules", "optimizers"])
+def test_a_state_that_does_not_fit_is_named(pairs: PairSet, tmp_path: Path, what: str):
+    tune(pairs, tmp_path, on_step=Stop(2, CancelledError()))
+    run = RunFolder(tmp_path)
+    saved = run.read()
+    assert saved is not None and saved["modules"]
+    run.save({**saved, what: {"network": {"x": torch.zeros(1)}} if what == "modules" else None})
+    with pytest.raises(CorruptWeightsError, match="state"):
+        tune(pairs, tmp_path, resume=True)
 
 
 def test_a_restorer_that_cannot_be_trained(pairs: PairSet, tmp_path: Path):

@@ -23,7 +23,13 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def a_state(**facts: Any) -> dict[str, Any]:
-    nothing = {"run": {"base": "0"}, "step": 0, "validations": [], "modules": {}, "best": {}}
+    nothing = {
+        "run": {"base": "0", "settings": {}},
+        "step": 0,
+        "validations": [],
+        "modules": {},
+        "best": {},
+    }
     return {**nothing, "diverged": "", **facts}
 
 
@@ -35,7 +41,7 @@ def test_a_state_is_read_as_it_was_saved(folder: RunFolder):
     assert found is not None and found["validations"] == told["validations"]
     assert torch.equal(found["modules"]["network"]["a.b"], torch.arange(3))
     facts = json.loads((folder.folder / "state.json").read_text())
-    assert facts == {"run": {"base": "0"}, "step": 3, "diverged": ""}
+    assert facts == {"run": {"base": "0", "settings": {}}, "step": 3, "diverged": ""}
 
 
 def test_nothing_is_left_of_a_state_that_does_not_fit_the_disk(
@@ -65,11 +71,22 @@ def test_a_damaged_state_is_named(folder: RunFolder):
         with pytest.raises(CorruptWeightsError, match=r"state\.pt"):
             folder.read()
         assert path.read_bytes() == damaged
-    for other in ([1, 2], {"network": {}, "step": 3}):
+    odd = ({"step": "3"}, {"run": {}}, {"run": []}, {"best": [1]}, {"diverged": None})
+    for other in ([1, 2], {"network": {}, "step": 3}, *(a_state(**facts) for facts in odd)):
         torch.save(other, path)
         with pytest.raises((CorruptWeightsError, InputError), match=r"state\.pt"):
             folder.open({}, False, lambda: None)
         assert path.exists()
+
+
+def test_a_changed_bit_of_the_state_is_noticed(folder: RunFolder):
+    folder.save(a_state(best={"a": torch.rand(1000)}))
+    path = folder.folder / "state.pt"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK", 1500) - 1500] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(CorruptWeightsError, match=r"state\.pt.*changed"):
+        folder.read()
 
 
 @pytest.mark.parametrize(
@@ -134,11 +151,13 @@ def test_opening(folder: RunFolder):
     waited: list[int] = []
 
     def opened(resume: bool | None, **identity: int | str) -> Any:
-        return folder.open({"base": "0", **identity}, resume, lambda: waited.append(1))
+        return folder.open(
+            {"base": "0", "settings": {}, **identity}, resume, lambda: waited.append(1)
+        )
 
     with pytest.raises(InputError, match="run to resume"):
         opened(True, a=1)
-    folder.save(a_state(run={"base": "0", "a": 1}))
+    folder.save(a_state(run={"base": "0", "settings": {}, "a": 1}))
     for resume in (None, True):
         assert opened(resume, a=1) is not None
         with pytest.raises(InputError, match="a was 1 and is 2"):

@@ -392,6 +392,18 @@ def test_nafnet_through_both_loaders(tmp_path: Path):
     assert (restore_faces(faces, exact) - expected).abs().max() <= 1e-5
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool])
+def test_integers_among_the_weights_are_refused(tmp_path: Path, dtype: torch.dtype, suffix: str):
+    state = nafnet().state_dict()
+    name = next(name for name in state if name.endswith("beta"))
+    path = tmp_path / f"net{suffix}"
+    state[name] = state[name].to(dtype)
+    (save_file if suffix == ".safetensors" else torch.save)(state, path)
+    with pytest.raises(WrongArchitectureError, match=f"{dtype}.*beta"):
+        load_restorer(path)
+
+
 @pytest.mark.parity
 def test_swinir_matches_the_published_implementation(tmp_path: Path):
     with safe_open(GOLDEN / "swinir.safetensors", "pt") as file:
