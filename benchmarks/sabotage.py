@@ -97,8 +97,17 @@ def noise(x: Tensor) -> Tensor:
     return torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
 
 
-def tinted(x: Tensor) -> Tensor:
-    return (x * torch.tensor([1.06, 1.0, 0.9])[:, None, None]).clamp(0, 1)
+def tinted(x: Tensor, amount: float = 1.0) -> Tensor:
+    return coloured(x, 0.06 * amount, 0.0, -0.1 * amount)
+
+
+def green(x: Tensor) -> Tensor:
+    return coloured(x, -0.02, 0.02, -0.02)
+
+
+def coloured(x: Tensor, *more: float) -> Tensor:
+    """With so much more of red, green and blue."""
+    return (x * (1 + torch.tensor(more))[:, None, None]).clamp(0, 1)
 
 
 def contrasted(x: Tensor, amount: float = 1.25) -> Tensor:
@@ -106,7 +115,7 @@ def contrasted(x: Tensor, amount: float = 1.25) -> Tensor:
 
 
 def pale(x: Tensor, share: float = 0.6) -> Tensor:
-    return x.lerp(x.mean(1, keepdim=True), share)
+    return x.lerp(x.mean(1, keepdim=True), share).clamp(0, 1)
 
 
 def halves(x: Tensor) -> Tensor:
@@ -165,8 +174,8 @@ def packed(x: Tensor, quality: float) -> Tensor:
     return degrade_faces(x, replace(NO_DAMAGE, jpeg=(quality, quality)))
 
 
-def cast(x: Tensor) -> Tensor:
-    return (x * torch.tensor([0.94, 1.0, 1.06])[:, None, None]).clamp(0, 1)
+def cast(x: Tensor, amount: float = 1.0) -> Tensor:
+    return coloured(x, -0.06 * amount, 0.0, 0.06 * amount)
 
 
 def places(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -280,6 +289,11 @@ TUNING = {
     "colour noise": Case(lambda f: colour_noise(f.guess), False),
     "colours that run": Case(lambda f: bled(f.guess), False),
     "clean faces, all faded alike": Case(lambda f: f.clean, True, FADED),
+    "a slight blue cast": Case(lambda f: cast(f.guess, 0.5), False),
+    "a slight blue cast, better": Case(lambda f: cast(f.clean, 0.5), False),
+    "a little warmer, better": Case(lambda f: tinted(f.clean, 0.5), False),
+    "greener, scans": Case(lambda f: green(f.target), False, SCANS),
+    "more colourful, better": Case(lambda f: pale(f.clean, -0.25), False),
     "diverging, lr 0.05": Case(lambda f: f.target, False, lr=0.05),
 }
 REPORT = {

@@ -65,7 +65,8 @@ LIMITS = {
     "estranged": ("shows somebody less like the person in the input", 0.08),
     "colour": ("shifts colours or lightness", 2.5),
     "lightness": ("makes all faces lighter or darker", 0.6),
-    "cast": ("gives all faces a colour cast", 2.2),
+    "cast": ("gives all faces a colour cast", 0.6),
+    "tinge": ("colours a place of all faces", 1.5),
     "contrast": ("changes the contrast of all faces", 0.035),
     "shade": ("makes a place of all faces lighter or darker", 0.7),
     "grain": ("adds grain", 1.0),
@@ -73,18 +74,20 @@ LIMITS = {
     "niqe": ("makes the texture less like that of faces", 0.15),
 }
 """Harms in words, and the most that their mean over the faces may be: percent of the amplitude of
-detail of 2 to 4 px; px; px; `identity_distance`; how much of it the base has less of; ΔE;
-L, ab and the share of the base's contrast by which the faces move on average; L; the share of what
-grain may be (`GRAIN`); nepers of power; NIQE.
+detail of 2 to 4 px; px; px; `identity_distance`; how much of it the base has less of; ΔE; the L by
+which the faces move on average; the ab by which they, or one place of them, move further alike than
+they differ; the share of the base's contrast; L; the share of what grain may be (`GRAIN`); nepers
+of power; NIQE.
 
-"reshaped", "lightness", "cast", "contrast", "shade" and "pattern" look at what all faces share: a
-repair moves each its own way, a fault moves all alike."""
+"reshaped", "lightness", "cast", "tinge", "contrast", "shade" and "pattern" look at what all faces
+share: a repair moves each its own way, a fault moves all alike."""
 
 _EARNED = 8.0  # ΔE that colours may shift more for a gain of 1: large repairs change colours, too
 # What more the limits allow for a doubled contrast of faded faces, which moves all that.
-_REPAIRED = {"colour": 25.0, "lightness": 10.0, "cast": 12.0, "estranged": 0.05}
+_REPAIRED = {"colour": 25.0, "lightness": 10.0, "cast": 3.0, "tinge": 20.0, "estranged": 0.05}
 _CHANCES = 3.0  # squared standard errors by which some place of all stands out by chance
 _SPREAD_L, _SPREAD_PX = 1.0, 0.2  # what one face more would add to the squared spread of places
+_SPREAD_CAST, _SPREAD_TINGE = 1.2, 2.0  # the same of a face's colour, and of a place's
 _LEAST = 0.005  # a gain below it is none, however sure
 _FEW = 8  # faces: fewer say little
 _LONE = 0.03  # the gain that a single face must show
@@ -184,7 +187,6 @@ def compare(base: Look, tuned: Look, given: Tensor | None = None) -> Figures:
     # What stands out by chance falls with the number of faces.
     pattern = (tuned.spectrum - base.spectrum).max() - _CHANCE / math.sqrt(len(tuned.niqe))
     shift, count = tuned.colours - base.colours, len(tuned.niqe)
-    shared = shift.mean((0, 2, 3))
     lightness = base.colours[:, 0], tuned.colours[:, 0]
     slopes = _slope(*lightness)
     repaired = _repaired(lightness[0], float(slopes.mean()))
@@ -197,8 +199,9 @@ def compare(base: Look, tuned: Look, given: Tensor | None = None) -> Figures:
         "reshaped": _reshaped(flow, weight).expand(count),
         "person": distance_of(tuned.person, base.person),
         "colour": shift.norm(dim=1).mean((1, 2)),
-        "lightness": shared[0].abs().expand(count),
-        "cast": shared[1:].norm().expand(count),
+        "lightness": shift[:, 0].mean().abs().expand(count),
+        "cast": _alike(shift[:, 1:].mean((2, 3), keepdim=True), _SPREAD_CAST).expand(count),
+        "tinge": _alike(F.avg_pool2d(shift[:, 1:], 2), _SPREAD_TINGE).expand(count),
         "contrast": (slopes.mean() - 1 - repaired).abs().expand(count),
         "repaired": torch.tensor(repaired).expand(count),
         "shade": _shade(*lightness, slopes).expand(count),
@@ -309,6 +312,13 @@ def _shade(before: Tensor, after: Tensor, slopes: Tensor) -> Tensor:
     before, after = (x - x.mean((1, 2), keepdim=True) for x in (before, after))
     left = after - slopes[:, None, None] * before
     return _shared(F.avg_pool2d(left[:, None], 2), _SPREAD_L)
+
+
+def _alike(values: Tensor, spread: float) -> Tensor:
+    """By how much N×C×H×W move further alike than they differ, where they do most."""
+    count, mean = len(values), values.mean(0)
+    variance = ((values - mean).square().sum((0, 1)) + spread**2) / count
+    return (mean.norm(dim=0) - variance.sqrt()).clamp(min=0).max()
 
 
 def _shared(values: Tensor, spread: float) -> Tensor:

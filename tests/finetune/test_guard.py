@@ -32,6 +32,7 @@ FINE = {
     "colour": [0.0],
     "lightness": [0.0],
     "cast": [0.0],
+    "tinge": [0.0],
     "contrast": [0.0],
     "estranged": [0.0],
     "grain": [0.5],
@@ -123,6 +124,9 @@ def before() -> Tensor:
         ("contrast", lambda x: sabotage.contrasted(x, 1.1)),
         ("contrast", lambda x: sabotage.contrasted(x, 0.9)),
         ("colour", lambda x: sabotage.tinted(x)),
+        ("cast", lambda x: sabotage.tinted(x, 0.3)),
+        ("cast", lambda x: sabotage.cast(x, 0.4)),
+        ("tinge", lambda x: sabotage.lipstick(x)),
         ("grain", lambda x: sabotage.grainy(x)),
         ("pattern", lambda x: sabotage.patterned(x, sabotage.stripes(SIZE))),
         ("pattern", lambda x: sabotage.patterned(x, sabotage.checkers(SIZE), 0.02)),
@@ -137,7 +141,8 @@ def test_each_harm_is_seen(before: Tensor, harm: str, change: Callable[[Tensor],
 
 
 def test_faces_are_measured_alone_but_for_what_they_share(before: Tensor):
-    shared = ("pattern", "person", "lightness", "cast", "contrast", "repaired", "reshaped", "shade")
+    shared = {"pattern", "person", "lightness", "cast", "tinge", "contrast", "repaired"}
+    shared |= {"reshaped", "shade"}
     together = compare(look_at(before), look_at(before * 0.9))
     for name, values in together.items():
         if name not in shared:
