@@ -77,7 +77,7 @@ _ROOMS = {
     "restore.restorer": ("restore_faces",),
     "restore.settings": ("RestoreSettings",),
 }
-_PLACES = {name: room for room, names in _ROOMS.items() for name in names}
+PLACES = {name: room for room, names in _ROOMS.items() for name in names}
 # A name that its room cannot have: the folder `finetune` is an attribute of this module already.
 _OWN_NAMES = {"finetune_restorer": "finetune"}
 
@@ -117,11 +117,11 @@ __all__ = [  # noqa: RUF022 (in the order of the work)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in PLACES:
         if name.endswith("Error") and hasattr(found := import_module(".errors", __name__), name):
             return getattr(found, name)  # errors name this module as theirs, also when pickled
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = import_module(f".{_PLACES[name]}", __name__)
+    room = import_module(f".{PLACES[name]}", __name__)
     return getattr(room, _OWN_NAMES.get(name, name))
 
 

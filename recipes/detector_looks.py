@@ -9,7 +9,7 @@ from PIL import Image
 from bfr.faces.detect import LOOK_SIDE, look_template
 from bfr.image.geometry import MIRROR_ORDER, fit_similarity
 from recipes.detector_damage import HATS, damage_canvas, put_on_hat
-from recipes.detector_samples import Canvas, Source, _paste, _visible
+from recipes.detector_samples import Canvas, Source, paste, visible
 
 from .faces import landmark_boxes
 
@@ -63,7 +63,7 @@ def make_empty_look(source: Source, rng: np.random.Generator) -> Canvas | None:
         size = np.exp(rng.uniform(np.log(12), np.log(max(13, 0.8 * min(wide, high)))))
         x, y = rng.uniform(0, wide), rng.uniform(0, high)
         box = np.array([x - size / 2, y - size / 2, x + size / 2, y + size / 2])
-        if all(_visible(box, face) < 0.05 for face in faces):
+        if all(visible(box, face) < 0.05 for face in faces):
             shown = source.image.crop(tuple(box.round().astype(int))).convert("L")
             places.append((np.asarray(shown).std(), size, x, y))
     if not places:
@@ -82,5 +82,5 @@ def make_empty_look(source: Source, rng: np.random.Generator) -> Canvas | None:
 def _look(source: Source, to_look: np.ndarray, rng: np.random.Generator) -> Image.Image:
     mean = tuple(int(value) for value in np.asarray(source.image).mean((0, 1)))
     look = Image.new("RGB", (LOOK_SIDE, LOOK_SIDE), mean)
-    _paste(look, (0, 0, LOOK_SIDE, LOOK_SIDE), source.image, to_look, rng)
+    paste(look, (0, 0, LOOK_SIDE, LOOK_SIDE), source.image, to_look, rng)
     return look

@@ -147,7 +147,7 @@ def _paste_with_face(canvas, cell, source: Source, rng):
     slack = np.maximum(0, np.array([x1 - x0, y1 - y0]) - size) / 2
     place = np.array([x0 + x1, y0 + y1]) / 2 + rng.uniform(-1, 1, 2) * (slack + 0.12 * size)
     to_canvas = np.column_stack([linear, place - linear @ centre])
-    _paste(canvas, cell, source.image, to_canvas, rng)
+    paste(canvas, cell, source.image, to_canvas, rng)
 
     landmarks = source.landmarks @ linear.T + to_canvas[:, 2]
     if mirror:
@@ -155,7 +155,7 @@ def _paste_with_face(canvas, cell, source: Source, rng):
     shown, hidden = [], []
     for points, box in zip(landmarks, landmark_boxes(landmarks), strict=True):
         inside = ((points > [x0, y0]) & (points < [x1, y1])).all(1).sum()
-        seen = _visible(box, cell)
+        seen = visible(box, cell)
         if inside >= 4 and seen > 0.6 and max(box[2:] - box[:2]) > 8:
             shown.append((box, points))
         elif seen > 0.15:
@@ -167,14 +167,14 @@ def _paste_with_face(canvas, cell, source: Source, rng):
     return shown, hidden
 
 
-def _visible(box: np.ndarray, cell) -> float:
+def visible(box: np.ndarray, cell) -> float:
     """The share of the box's area that lies in the cell."""
     width = min(box[2], cell[2]) - max(box[0], cell[0])
     height = min(box[3], cell[3]) - max(box[1], cell[1])
     return max(width, 0) * max(height, 0) / ((box[2] - box[0]) * (box[3] - box[1]))
 
 
-def _paste(canvas: Image.Image, cell, image: Image.Image, to_canvas: np.ndarray, rng) -> None:
+def paste(canvas: Image.Image, cell, image: Image.Image, to_canvas: np.ndarray, rng) -> None:
     """Warps the image into the cell of the canvas; what it does not cover stays."""
     x0, y0, x1, y1 = cell
     zoom = np.sqrt(abs(np.linalg.det(to_canvas[:, :2])))
@@ -213,10 +213,8 @@ def _faceless(source: Source, rng) -> Image.Image | None:
         side = rng.uniform(0.1, 0.6) * min(width, height)
         x, y = rng.uniform(0, width - side), rng.uniform(0, height - side)
         crop = np.array([x, y, x + side, y + side])
-        overlaps = [_visible(box, crop) for box in taken]
-        close_up = any(
-            _visible(crop, box) > 0.6 and side < 0.3 * (box[2] - box[0]) for box in taken
-        )
+        overlaps = [visible(box, crop) for box in taken]
+        close_up = any(visible(crop, box) > 0.6 and side < 0.3 * (box[2] - box[0]) for box in taken)
         if max(overlaps, default=0) < 0.08 or close_up:
             return source.image.crop(tuple(crop.round().astype(int)))
     return None

@@ -18,7 +18,7 @@ from bfr import errors
 
 def test_every_public_name_has_its_place():
     assert len(set(bfr.__all__)) == len(bfr.__all__)
-    assert set(bfr.__all__) == set(bfr._PLACES) <= set(dir(bfr))
+    assert set(bfr.__all__) == set(bfr.PLACES) <= set(dir(bfr))
 
 
 @pytest.mark.parametrize("name", bfr.__all__)

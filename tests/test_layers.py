@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ FOLDERS: Sequence[str] = (
     "image runtime files damage faces restore quality prior pairs finetune cluster cli"
 ).split()
 BELOW_ALL = ("choices", "errors", "records")
+OURS = ("bfr", "nodes", "recipes", "benchmarks", "samples", "tests")
 CORE = Path(__file__).resolve().parent.parent / "bfr"
 MODULES = sorted(path for path in CORE.glob("**/*.py") if path.name != "__init__.py")
 
 
+@cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
@@ -89,6 +92,33 @@ def test_core_does_not_run_code_or_print(path: Path):
     if path.parent.name != "cli":
         forbidden.add("print")
     assert not calls(parse(path)) & forbidden
+
+
+def private_names(path: Path) -> Iterator[str]:
+    """Names with an underscore that a file takes from modules of ours, and the lines."""
+    tree, modules = parse(path), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            if node.level or (node.module or "").split(".")[0] in OURS:
+                modules |= {alias.asname or alias.name for alias in node.names}
+                taken = [alias.name for alias in node.names]
+                yield from (f"{name}, line {node.lineno}" for name in taken if is_private(name))
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id in modules and is_private(node.attr):
+                yield f"{node.value.id}.{node.attr}, line {node.lineno}"
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def test_no_module_takes_the_private_names_of_another():
+    """Tests neither."""
+    root = CORE.parent
+    files = [path for folder in OURS for path in sorted((root / folder).glob("**/*.py"))]
+    found = {path.relative_to(root).as_posix(): list(private_names(path)) for path in files}
+    assert len(files) > 300
+    assert not {path: names for path, names in found.items() if names}
 
 
 def test_the_docstring_states_this_order():

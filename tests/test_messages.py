@@ -1,4 +1,9 @@
-"""Errors about values say what was expected, what they got and what to do, in the same words.
+"""Every error says what is wrong and what to do, in one of three forms.
+
+- About a value or a file: "X must be Y, got Z. Do this." Where the range or the choices are named,
+  what to do is plain.
+- About what failed for another reason: "Cannot do X: reason. Do this."
+- About a package: "X needs the package Y. Install it: pip install Y".
 
 The messages are read from the source: every ``raise`` of an error of `bfr.errors`, with "{}" for
 the values in it.
@@ -24,6 +29,9 @@ EXPECTED = re.compile(r"\b(must|needs?|expected)\b")
 GOT = re.compile(r"\bgot\b")
 REMEDY = re.compile(r"\bgot\b.*?[.;:] \S")
 OLD = re.compile(r"\bcame\b|, not \{\}")
+FAILED = re.compile(r"Cannot [^:]+: .+?[.:] \S")
+PACKAGE = re.compile(r"\bneeds? the package \S+.*\. Install it: pip install ")
+PASSED_ON = re.compile(r"\{\}$|\{\} Or ")  # another error's message, and perhaps one thing more
 
 # Where a range or the choices are named, what to do is plain.
 PLAIN = re.compile(
@@ -51,8 +59,14 @@ def raised(tree: ast.AST) -> Iterator[tuple[str, int, str]]:
             yield node.func.id, node.lineno, text_of(node.args[0])
 
 
-def faults(message: str) -> list[str]:
-    """What a message about a wrong value lacks."""
+def faults(message: str, kind: str = "InputError") -> list[str]:
+    """What the message of an error of that class lacks."""
+    if kind == "CancelledError" or PASSED_ON.match(message):
+        return []
+    if kind == "MissingPackageError":
+        return [] if PACKAGE.search(message) else ["needs the package …. Install it: pip install …"]
+    if message.startswith("Cannot ") and kind != "InputError":
+        return [] if FAILED.match(message) else ["Cannot …: reason. What to do"]
     found = []
     if not EXPECTED.search(message):
         found.append("what was expected (must)")
@@ -72,19 +86,25 @@ def test_a_message_without_its_parts_is_found():
     assert faults("crops must be square, got {}.") == ["what to do, after what it got"]
     assert faults("score is wrong, got {}. Lower it.") == ["what was expected (must)"]
     assert len(faults("There is no {}.")) == 2
+    assert faults("Cannot write {}: {}. Free some space.", "OutputError") == []
+    assert faults("Cannot write {}: {}.", "OutputError")
+    assert faults("Cannot write {}. Free some space.", "OutputError")
+    assert (
+        faults("ONNX needs the package onnx. Install it: pip install onnx", "MissingPackageError")
+        == []
+    )
+    assert faults("ONNX needs onnx.", "MissingPackageError")
     source = "if a:\n    raise InputError(f'{a} must be b, ' f'got {c!r}. Do d.') from None\n"
     assert list(raised(ast.parse(source))) == [("InputError", 2, "{} must be b, got {}. Do d.")]
 
 
-def test_messages_about_values_say_expected_got_and_remedy():
+def test_every_message_says_what_is_wrong_and_what_to_do():
     seen, wrong = 0, []
     for path in FILES:
         name = path.relative_to(ROOT).as_posix()
         for kind, line, message in raised(ast.parse(path.read_text(encoding="utf-8"))):
-            if kind != "InputError" or message == "{}":
-                continue
             seen += 1
-            if lacking := faults(message):
+            if lacking := faults(message, kind):
                 wrong.append(f"{name}:{line} lacks {'; '.join(lacking)}: {message}")
-    assert seen > 200, "the messages were not found"
+    assert seen > 300, "the messages were not found"
     assert not wrong, "\n" + "\n".join(wrong)

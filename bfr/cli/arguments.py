@@ -196,7 +196,8 @@ def find_weights(kind: str, word: str) -> Path | None:
         path = manifest.find(entries[word], [manifest.cache_dir()])
         if path is None:
             raise MissingWeightsError(
-                f"{word} is not on this machine. Get it: python -m bfr models download {word}"
+                f"{word} must be on this machine, got no such file. Get it: python -m bfr models "
+                f"download {word}"
             )
         return path
     if not Path(word).is_file():
@@ -222,7 +223,7 @@ def find_parser(mask: str, word: str | None) -> Path | None:
     path = next((path for path in found if path is not None), None)
     if path is None and mask == "parsing":
         raise MissingWeightsError(
-            "--mask parsing needs the weights of a parser. Get them: python -m bfr models "
-            f"download {entries[0].name}, or name a file: --parser FILE"
+            "--mask parsing needs the weights of a parser, got none. Get them: python -m bfr "
+            f"models download {entries[0].name}, or name a file: --parser FILE"
         )
     return path

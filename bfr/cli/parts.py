@@ -60,7 +60,7 @@ class Parts:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise OutputError(
-                    f"Cannot make {folder}: {error.strerror}. Check its rights."
+                    f"Cannot make {folder}: {error.strerror}. Check its permissions."
                 ) from error
         name = hashlib.sha256(f"{source.path}\n{source.name}".encode()).hexdigest()[:32]
         write_text(folder / f"{name}.json", json.dumps(entry) + "\n")

@@ -79,7 +79,7 @@ def camera_noise(images: Tensor, iso: float, rng: np.random.Generator) -> Tensor
     linear = _linear(images.float())
     raw = mosaic(torch.einsum("ij,bjhw->bihw", to_raw, linear).clamp(0, 1))
     if iso:
-        raw = _noisy(raw, *noise_levels(iso), rng)
+        raw = add_noise(raw, *noise_levels(iso), rng)
     developed = torch.einsum("ij,bjhw->bihw", to_raw.inverse(), demosaic(raw).clamp(0, 1))
     return _finished(developed)
 
@@ -154,7 +154,7 @@ def _draw_camera(rng: np.random.Generator) -> Tensor:
     return (matrix / matrix.sum(1, keepdim=True) / gains[:, None]).float()
 
 
-def _noisy(raw: Tensor, shot: float, read: float, rng: np.random.Generator) -> Tensor:
+def add_noise(raw: Tensor, shot: float, read: float, rng: np.random.Generator) -> Tensor:
     """Counts photons, reads them out and cuts off what is beyond black and white."""
     counted = rng.poisson(raw.cpu().double().numpy() / shot) * shot
     counted += rng.standard_normal(counted.shape) * math.sqrt(read)

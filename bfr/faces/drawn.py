@@ -106,7 +106,7 @@ def painted_boxes(masks: Tensor, images: Tensor) -> list[list[Box]]:
         import cv2
     except ImportError as error:
         raise MissingPackageError(
-            "Painted faces need OpenCV: pip install opencv-python-headless"
+            "Painted faces need the package OpenCV. Install it: pip install opencv-python-headless"
         ) from error
     every: list[list[Box]] = []
     for mask in painted[:, 0].cpu().numpy().astype(np.uint8):

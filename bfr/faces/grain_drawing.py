@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from ..image.tensors import luma
 from .grain import HALO, Grain, measure_grain, resized_spectrum, strength_at
 
-_BAND = 1 << 18  # pixels that are worked on at once
-_TILE = 2048  # px: bounds the memory for larger faces
+BAND = 1 << 18  # pixels that are worked on at once
+TILE = 2048  # px: bounds the memory for larger faces
 
 
 def draw_grain(
@@ -44,7 +44,7 @@ def grain_in_bands(
     """`draw_grain` in bands of rows, from top to bottom.
 
     Each band looks at `HALO` rows of ``image`` above itself, so write one when the next is drawn.
-    Faces larger than `_TILE` get the same grain again after so many pixels.
+    Faces larger than `TILE` get the same grain again after so many pixels.
     """
     most = float(share.max())
     height, width = image.shape[-2:]
@@ -54,12 +54,12 @@ def grain_in_bands(
         power = wanted.power
         if found is not None:
             power = (power - resized_spectrum(found.power, *power.shape)).clamp(min=0)
-        tile = min(height, _TILE), min(width, _TILE)
+        tile = min(height, TILE), min(width, TILE)
         white = torch.randn(wanted.channels.shape[1], *tile, generator=generator).to(image)
         noise = _coloured(
             white, wanted.channels.to(image), resized_spectrum(power, *tile).to(image)
         )
-    columns = torch.arange(width, device=image.device) % _TILE
+    columns = torch.arange(width, device=image.device) % TILE
     for rows in bands(range(height), width):
         if noise is None:
             yield image.new_zeros(1, 3, len(rows), width)
@@ -67,13 +67,13 @@ def grain_in_bands(
         covered = share[:, :, rows.start : rows.stop]
         reach = (covered * (2 - covered)).sqrt() / math.sqrt(most * (2 - most))
         strength = strength_at(wanted.strength.to(image), _light(image, rows))
-        drawn = noise[:, torch.tensor(rows, device=image.device)[:, None] % _TILE, columns]
+        drawn = noise[:, torch.tensor(rows, device=image.device)[:, None] % TILE, columns]
         yield amount * reach * strength * drawn
 
 
 def bands(rows: range, width: int) -> list[range]:
-    """Rows in parts of at most `_BAND` pixels, or as few as can be."""
-    count = max(HALO, _BAND // width)
+    """Rows in parts of at most `BAND` pixels, or as few as can be."""
+    count = max(HALO, BAND // width)
     return [rows[start : start + count] for start in range(0, len(rows), count)]
 
 

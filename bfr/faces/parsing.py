@@ -74,15 +74,15 @@ def load_parser(path: str | Path) -> Parser:
         parser = Parser(network, path.stem, _SIZE, *imagenet, _BISENET_FACE)
     else:
         raise WrongArchitectureError(
-            f"{path} holds no face parser; expected facexlib's parsing_parsenet.pth or "
-            f"parsing_bisenet.pth, but its first key is {next(iter(state), 'missing')!r}."
+            f"{path} must hold a face parser, got the first key {next(iter(state), None)!r}. "
+            "Choose facexlib's parsing_parsenet.pth or parsing_bisenet.pth."
         )
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise WrongArchitectureError(
-            f"{path} is a {type(network).__name__} of another size or number of classes "
-            f"than facexlib's 512 px, {_CLASSES} class network: {error}"
+            f"{path} must be facexlib's {type(network).__name__} of {_CLASSES} classes at 512 px, "
+            f"got another one ({str(error)[:300]}). Choose facexlib's own file."
         ) from error
     network.eval().requires_grad_(False)
     return parser

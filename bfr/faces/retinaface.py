@@ -121,7 +121,10 @@ def predict(network: nn.Module, images: Tensor) -> Predictions:
     inputs = F.pad(normalise(images.float()), pad).to(parameter.dtype)
     offsets, scores, points = (part.float().cpu() for part in network(inputs))
     if not torch.isfinite(scores).all():
-        raise WeightsError("The face detector gave NaN. Get its weights again, or use float32.")
+        raise WeightsError(
+            "The face detector must give finite scores, got NaN. Use float32, or get its weights "
+            "again."
+        )
     boxes, landmarks = decode(offsets, points, anchors(inputs.shape[-2], inputs.shape[-1]))
     return scores[..., 1], boxes, landmarks
 
@@ -185,9 +188,9 @@ def load_detector(path: str | Path | None = None) -> Detector:
         backbone = "resnet50"
     else:
         raise WrongArchitectureError(
-            f"{path.name} is no RetinaFace detector (first key {next(iter(state), None)!r}). "
-            "Choose detection_Resnet50_Final.pth, detection_mobilenet0.25_Final.pth or the "
-            "embedded detector."
+            f"{path.name} must hold a RetinaFace detector, got the first key "
+            f"{next(iter(state), None)!r}. Choose detection_Resnet50_Final.pth, "
+            "detection_mobilenet0.25_Final.pth or the embedded detector."
         )
     network = build_detector(backbone)
     wanted = network.state_dict()
@@ -196,9 +199,9 @@ def load_detector(path: str | Path | None = None) -> Detector:
     wrong = [key for key, value in fitting.items() if value.shape != wanted[key].shape]
     if missing or wrong:
         raise WrongArchitectureError(
-            f"{path.name} looks like RetinaFace ({backbone}), but {len(missing)} tensors are "
-            f"missing and {len(wrong)} have another shape, first {(missing + wrong)[0]!r}. "
-            "Use a file made for facexlib."
+            f"{path.name} must hold all of RetinaFace ({backbone}), got {len(missing)} tensors too "
+            f"few and {len(wrong)} of another shape, first {(missing + wrong)[0]!r}. Choose a file "
+            "made for facexlib."
         )
     network.load_state_dict(fitting, strict=False)
     return Detector(network.eval().requires_grad_(False), path.stem)

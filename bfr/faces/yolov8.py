@@ -119,8 +119,9 @@ def read_yolov8(path: Path) -> YoloV8:
     state = dict(tensors_of(model)) if model else {}
     if model is None or _MARK not in state:
         raise WrongArchitectureError(
-            f"{path} must hold a YOLOv8, the only network of ultralytics that is read without "
-            "running its code. Export others to ONNX: yolo export model=FILE.pt format=onnx"
+            f"{path} must hold a YOLOv8, the only ultralytics network that can be read without "
+            "running code from the file, got something else. Export others to ONNX: yolo export "
+            "model=FILE.pt format=onnx"
         )
     face = face_class(model.get("names") or "", path)
     try:
@@ -128,8 +129,8 @@ def read_yolov8(path: Path) -> YoloV8:
         network(torch.zeros(1, 3, STRIDE, STRIDE))
     except (AttributeError, KeyError, RuntimeError, IndexError) as error:
         raise WrongArchitectureError(
-            f"{path} resembles a YOLOv8, but does not fit it ({type(error).__name__}: "
-            f"{str(error)[:200]}). Export it to ONNX: yolo export model=FILE.pt format=onnx"
+            f"{path} must fit the YOLOv8 it resembles, got {type(error).__name__}: "
+            f"{str(error)[:200]}. Export it to ONNX: yolo export model=FILE.pt format=onnx"
         ) from error
     return network
 
@@ -157,7 +158,10 @@ def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def check_finite(scores: Tensor) -> None:
     if not bool(torch.isfinite(scores).all()):
-        raise WeightsError("The face detector gave NaN. Get its weights again, or use float32.")
+        raise WeightsError(
+            "The face detector must give finite scores, got NaN. Use float32, or get its weights "
+            "again."
+        )
 
 
 def landmarks_in(boxes: Tensor) -> Tensor:

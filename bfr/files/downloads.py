@@ -9,11 +9,11 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import CorruptWeightsError, DownloadError, MissingWeightsError, OutputError
+from ..errors import CorruptWeightsError, DownloadError, OutputError
 from ..records import OnStep
 from .checksums import file_sha256
 from .impostors import is_text
-from .manifest import PublishedWeights, get_again, where_from
+from .manifest import PublishedWeights, check_there, get_again
 from .whole import atomic_path
 
 _CHUNK = 1 << 20
@@ -51,7 +51,10 @@ def download(entry: PublishedWeights, folder: str | Path, on_step: OnStep | None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"Cannot make the folder {folder}: {error.strerror or error}.") from error
+        raise OutputError(
+            f"Cannot make the folder {folder}: {error.strerror or error}. Choose another folder, "
+            "or check your permissions."
+        ) from error
     by_hand = f"You can save {entry.url} by hand as {path}."
     expected = entry.sha256 or _recorded(path)
     with atomic_path(path) as partial:
@@ -92,8 +95,7 @@ def verify(path: str | Path, entry: PublishedWeights) -> str:
         CorruptWeightsError: if its length or checksum differs.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingWeightsError(f"There is no weights file {path}. {where_from(path.name)}")
+    check_there(path)
     size = path.stat().st_size
     if entry.size is not None and size != entry.size:
         raise CorruptWeightsError(
@@ -138,9 +140,9 @@ def _fetch(url: str, by_hand: str) -> Iterator[tuple[bytes, int, int]]:
                 yield chunk, done, total or done
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DownloadError(
-            f"Downloading {url} failed ({error}). Check the network and try again. {by_hand}"
+            f"Cannot download {url}: {error}. Check the network and try again. {by_hand}"
         ) from error
     if done < total or not done:
         raise DownloadError(
-            f"Downloading {url} ended after {done} of {total} bytes. Try again. {by_hand}"
+            f"The download of {url} must have {total} bytes, got {done}. Try again. {by_hand}"
         )

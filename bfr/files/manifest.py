@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ..errors import MissingWeightsError
+
 EMBEDDED_DIR = Path(__file__).resolve().parents[2] / "weights"
 """The folder of the weights that come with the package, and of the manifest."""
 
@@ -67,6 +69,18 @@ def find(entry: PublishedWeights, folders: Iterable[str | Path]) -> Path | None:
 
 def entry_of(file: str) -> PublishedWeights | None:
     return next((entry for entry in published() if entry.file == file), None)
+
+
+def check_there(path: Path) -> None:
+    """Refuses a weights file that is not there, and says where to get it.
+
+    Raises:
+        MissingWeightsError: if it is no file.
+    """
+    if not path.is_file():
+        raise MissingWeightsError(
+            f"{path} must be a weights file, got none. {where_from(path.name)}"
+        )
 
 
 def where_from(file: str) -> str:

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from ..errors import (
     CorruptWeightsError,
     MissingPackageError,
-    MissingWeightsError,
     WeightsError,
     WrongArchitectureError,
 )
 from .checksums import file_sha256
-from .manifest import get_again, where_from
+from .manifest import check_there, get_again
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -73,8 +72,7 @@ class OnnxModule(nn.Module):
 
     def __init__(self, path: Path):
         super().__init__()
-        if not path.is_file():
-            raise MissingWeightsError(f"There is no weights file {path}. {where_from(path.name)}")
+        check_there(path)
         self.path = path
         # As a network with weights has them: a device and a type, and what its checksum is of.
         self.register_buffer("place", torch.zeros(1))
@@ -107,7 +105,7 @@ class OnnxModule(nn.Module):
             results = self._session(device).run(None, arrays)
         except Exception as error:  # onnxruntime's own classes, by provider
             raise WeightsError(
-                f"{self.path.name} failed in onnxruntime on {device} ({str(error)[:300]}). Use "
+                f"Cannot run {self.path.name} in onnxruntime on {device}: {str(error)[:300]}. Use "
                 "the device cpu, or another file."
             ) from error
         return [torch.from_numpy(result).float().to(device) for result in results]
@@ -129,8 +127,9 @@ def _open(path: Path, device: torch.device) -> InferenceSession:
         import onnxruntime
     except ImportError as error:
         raise MissingPackageError(
-            f"{path.name} is an ONNX file, which onnxruntime runs. Install it: pip install "
-            "onnxruntime (onnxruntime-gpu for an NVIDIA card, onnxruntime-directml on Windows)."
+            f"{path.name} needs the package onnxruntime, as every ONNX file does. Install it: pip "
+            "install onnxruntime (onnxruntime-gpu for an NVIDIA card, onnxruntime-directml on "
+            "Windows)."
         ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; its warnings are about its own optimisations
@@ -140,8 +139,8 @@ def _open(path: Path, device: torch.device) -> InferenceSession:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's own classes, by kind of damage
         raise CorruptWeightsError(
-            f"{path} is no ONNX file that onnxruntime {onnxruntime.__version__} can open "
-            f"({str(error)[:300]}). {get_again(path.name)}"
+            f"{path} must be an ONNX file for onnxruntime {onnxruntime.__version__}, got: "
+            f"{str(error)[:300]}. {get_again(path.name)}"
         ) from error
 
 

@@ -75,7 +75,9 @@ def read_photo(path: str | Path) -> Photo:
     path = Path(path)
     try:
         if not path.is_file() and path.exists():
-            raise ImageError(f"{path} must be an image file, got a folder, a pipe or a device.")
+            raise ImageError(
+                f"{path} must be an image file, got a folder, a pipe or a device. Name a file."
+            )
         prepare(path)
         with _without_pixel_limit(), Image.open(path) as image:
             _check_size(image, path)
@@ -113,7 +115,7 @@ def _check_size(image: Image.Image, path: Path) -> None:
     needed = image.width * image.height * BYTES_PER_PIXEL
     if needed > memory_limit():
         raise ImageError(
-            f"{path} must need at most {memory_limit() / 1e9:.3g} GB of memory, got "
+            f"{path} must fit into {memory_limit() / 1e9:.3g} GB of memory, got "
             f"{image.width}×{image.height} pixels, which need about {needed / 1e9:.3g} GB. Make it "
             f"smaller, or set {MEMORY_VARIABLE}={needed / 1e9 + 1:.0f} if the machine has that."
         )

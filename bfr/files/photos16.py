@@ -77,7 +77,9 @@ def _decode_planes(image: Image.Image, tags: Mapping[int, Any], path: Path) -> n
                 strip = zlib.decompressobj().decompress(strip, plane)  # never more than a plane
             data += strip
     if len(data) != plane * channels:
-        raise ImageError(f"{path} must hold {plane * channels} bytes, got {len(data)}.")
+        raise ImageError(
+            f"{path} must hold {plane * channels} bytes, got {len(data)}. Copy it again."
+        )
     order = ">" if getattr(image, "tag_v2").prefix == b"MM" else "<"  # noqa: B009
     planes = np.frombuffer(data, f"{order}u2").astype(np.uint16)
     planes = planes.reshape(channels, height, width)

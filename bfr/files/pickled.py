@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CorruptWeightsError, MissingWeightsError, UnsafeWeightsError
-from .manifest import get_again, where_from
+from ..errors import CorruptWeightsError, UnsafeWeightsError
+from .manifest import check_there, get_again
 
 
 class Inert:
@@ -52,8 +52,7 @@ def read_pickled(path: Path) -> Any:
         UnsafeWeightsError: if it asks for what even torch's reader with stand-ins refuses.
         CorruptWeightsError: if it is damaged or of another kind.
     """
-    if not path.is_file():
-        raise MissingWeightsError(f"There is no weights file {path}. {where_from(path.name)}")
+    check_there(path)
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         stand_ins: Any = [(type(name.rpartition(".")[2], (Inert,), {}), name) for name in names]
@@ -62,10 +61,11 @@ def read_pickled(path: Path) -> Any:
     except Exception as error:  # by kind of damage: RuntimeError, KeyError, pickle's
         if "weights_only" in str(error).lower() or "Unsupported" in str(error):
             raise UnsafeWeightsError(
-                f"{path} asks for code that is never run ({str(error)[:200]}). Export it to ONNX."
+                f"{path} must hold plain tensors, got code, which is never run "
+                f"({str(error)[:200]}). Export it to ONNX."
             ) from error
         raise CorruptWeightsError(
-            f"{path} is damaged or no weights file. {get_again(path.name)}"
+            f"{path} must be a weights file, got a damaged or another one. {get_again(path.name)}"
         ) from error
 
 

@@ -36,8 +36,8 @@ def to_path(place: str | Path) -> Path:
         scheme = path.fs.protocol
     except ImportError as error:
         raise MissingPackageError(
-            f"{text} needs a package that is not installed ({error}). Install what the page "
-            "docs/scale.md lists: pip install ray universal-pathlib s3fs"
+            f"{text} needs the package of its file system ({error}). Install it: pip install "
+            "universal-pathlib s3fs (docs/scale.md lists others)."
         ) from error
     except ValueError as error:
         raise InputError(
@@ -75,7 +75,8 @@ def files_below(folder: Path) -> list[Path]:
         return []
     except Exception as error:  # each file system has errors of its own
         raise InputError(
-            f"{folder} must be a folder that can be listed, got: {error}. Check name and rights."
+            f"{folder} must be a folder that can be listed, got: {error}. Check its name and "
+            "permissions."
         ) from error
     below = sorted(name[len(start) :].strip("/").split("/") for name in names)
     return [folder.joinpath(*parts) for parts in below]
@@ -107,8 +108,8 @@ def local_copy(path: Path) -> Iterator[Path]:
                 shutil.copyfileobj(source, target, 1 << 20)
         except Exception as error:  # each file system has errors of its own
             raise ImageError(
-                f"{path} cannot be fetched ({type(error).__name__}: {error}). Check name and "
-                "rights, and run the same again."
+                f"Cannot fetch {path}: {type(error).__name__}: {error}. Check its name and your "
+                "permissions, and run the same again."
             ) from error
         try:
             yield copy
@@ -144,6 +145,6 @@ def upload(path: Path) -> Iterator[Path]:
                 raise
         except Exception as error:
             raise OutputError(
-                f"Cannot write {path} ({type(error).__name__}: {error}). Check name and rights, "
-                "and run the same again."
+                f"Cannot write {path}: {type(error).__name__}: {error}. Check its name and your "
+                "permissions, and run the same again."
             ) from error

@@ -14,14 +14,13 @@ from torch import Tensor
 
 from ..errors import (
     CorruptWeightsError,
-    MissingWeightsError,
     UnsafeWeightsError,
     WrongArchitectureError,
 )
 from .checksums import tensors_sha256
 from .impostors import refuse_bomb, refuse_others
 from .integrity import TENSORS, verify_file, verify_tensors
-from .manifest import get_again, where_from
+from .manifest import check_there, get_again
 from .whole import atomic_path
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model")
@@ -51,8 +50,7 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
         WrongArchitectureError: if its weights are quantised to integers or scaled.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingWeightsError(f"There is no weights file {path}. {where_from(path.name)}")
+    check_there(path)
     try:
         with path.open("rb") as file:
             head = file.read(64)
@@ -62,7 +60,7 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
         content, metadata = _read_safetensors(path) if is_safetensors else (_read_torch(path), {})
     except OSError as error:
         raise CorruptWeightsError(
-            f"{path} must be readable, got: {error.strerror or error}. Check its rights."
+            f"{path} must be readable, got: {error.strerror or error}. Check its permissions."
         ) from error
     if is_safetensors:
         verify_tensors(path, content, metadata)
@@ -110,16 +108,16 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except SafetensorError as error:
         raise CorruptWeightsError(
-            f"{path} is no whole safetensors file ({error}). {get_again(path.name)}"
+            f"{path} must be a whole safetensors file, got: {error}. {get_again(path.name)}"
         ) from error
 
 
 def _read_torch(path: Path) -> Any:
     if torch_version() < _SAFE_TORCH:
         raise UnsafeWeightsError(
-            f"{path} must be .safetensors for PyTorch {torch.__version__}, which can be made to "
-            "run code by other files. Update PyTorch to 2.6 or newer, or get the weights as "
-            ".safetensors."
+            f"{path} must be .safetensors, or be read with PyTorch 2.6 or newer, got PyTorch "
+            f"{torch.__version__}, in which other files can run code. Update PyTorch, or get the "
+            "weights as .safetensors."
         )
     refuse_bomb(path)
     try:
@@ -130,10 +128,10 @@ def _read_torch(path: Path) -> Any:
         reason = str(error)
         if re.search("unsupported|TorchScript", reason, re.IGNORECASE):
             code = re.search(r"GLOBAL ([\w.]+)", reason)
+            named = f" ({code[1]})" if code else ""
             raise UnsafeWeightsError(
-                f"{path} holds pickled code{f' ({code[1]})' if code else ''}, which is never run. "
-                "Get the weights as .safetensors, or as a plain state dict, from a source you "
-                "trust."
+                f"{path} must hold plain tensors, got pickled code{named}, which is never run. Get "
+                "the weights as .safetensors, or as a plain state dict, from a source you trust."
             ) from error
         raise CorruptWeightsError(
             f"{path} must be a weights file, got a damaged or another one. {get_again(path.name)}"

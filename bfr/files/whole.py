@@ -115,7 +115,7 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise OutputError(
-            f"Cannot write into {folder} ({error.strerror}). Choose a folder that you may write to."
+            f"Cannot write into {folder}: {error.strerror}. Choose a folder that you may write to."
         ) from error
 
 

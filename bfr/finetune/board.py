@@ -14,7 +14,7 @@ def open_board(folder: RunFolder, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise MissingPackageError(
-            "Writing for TensorBoard needs its package: pip install tensorboard. Without it, the "
-            "figures are in log.jsonl and loss.png."
+            "TensorBoard needs the package tensorboard. Install it: pip install tensorboard. "
+            "Without it, the figures are in log.jsonl and loss.png."
         ) from error
     return SummaryWriter(str(folder.folder / "tensorboard"), purge_step=step + 1)

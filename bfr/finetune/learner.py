@@ -137,7 +137,10 @@ class Learner:
         if astray:
             for optimizer in self.optimizers.values():
                 optimizer.zero_grad(set_to_none=True)
-            raise LossError(f"Losses must be finite; at step {self.step + 1} {astray} are not.")
+            raise LossError(
+                f"Losses must be finite, got others at step {self.step + 1}: {astray}. Lower the "
+                "learning rate, or use float32."
+            )
 
     def _gradients(self) -> list[Tensor]:
         """The gradients of all that is trained, in one order in all processes."""

@@ -20,6 +20,6 @@ def load_opencv(what: str) -> Any:
         import cv2
     except ImportError as error:
         raise MissingPackageError(
-            f"{what} need OpenCV. Install it: pip install opencv-python-headless"
+            f"{what} need the package OpenCV. Install it: pip install opencv-python-headless"
         ) from error
     return cv2

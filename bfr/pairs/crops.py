@@ -66,7 +66,8 @@ def identify(run: Run, sources: Sequence[Source]) -> list[Photograph]:
         try:
             stat, sha256 = Path(path).stat(), file_sha256(Path(path))
         except OSError as error:
-            run.fail(path, ImageError(f"It cannot be read: {error.strerror or error}."))
+            reason = error.strerror or error
+            run.fail(path, ImageError(f"Cannot read it: {reason}. Check the file's permissions."))
         else:
             photograph = Photograph(path, stat.st_size, stat.st_mtime_ns, sha256)
             if path in known and known[path].sha256 == sha256:

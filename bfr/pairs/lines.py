@@ -48,7 +48,8 @@ def read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
         return []
     except OSError as error:
         raise InputError(
-            f"{path} must be a readable file, got: {error.strerror or error}. Check its rights."
+            f"{path} must be a readable file, got: {error.strerror or error}. Check its "
+            "permissions."
         ) from error
     lines: list[tuple[int, dict[str, Any]]] = []
     for number, text in enumerate(texts, 1):

@@ -148,7 +148,7 @@ class PairWriter:
                 image_path(self.folder, kind, pair.name).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
-                f"Cannot delete {error.filename}: {error.strerror}. Check its folder's rights."
+                f"Cannot delete {error.filename}: {error.strerror}. Check its folder's permissions."
             ) from error
         del self.pairs[pair.name]
         self._append(MANIFEST, [{"name": pair.name, "removed": True}])

@@ -21,7 +21,7 @@ from .measure import SHOWN, measure_sets
 from .metrics import GIVEN, REFERENCE
 from .tables import Comparison, Table, compare, join
 
-_AT_ONCE = 64  # faces that are read and measured together: bounds the memory
+AT_ONCE = 64  # faces that are read and measured together: bounds the memory
 _CALLED = {REFERENCE: "the reference", GIVEN: "the input"}
 
 Files = Mapping[str, Path]
@@ -91,7 +91,7 @@ def measure_folders(
         on_step(0, len(names), None)
     tables: dict[str, list[Table]] = {label: [] for label in restored}
     # A score of all faces together, such as FID, needs them all at once.
-    at_once = len(names) if extra else _AT_ONCE
+    at_once = len(names) if extra else AT_ONCE
     for done, group, faces in _groups(names, read, skip, at_once):
         measured = measure_sets(
             {label: faces[label] for label in restored},

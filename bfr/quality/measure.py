@@ -36,7 +36,7 @@ from .tables import Column, Table
 SHOWN = ("psnr", "ssim", "distance", "likeness", "landmarks", "identity", "niqe", "sharpness")
 """The metrics of a table, by their keys."""
 
-_AT_ONCE = 8  # faces measured together: bounds the memory
+AT_ONCE = 8  # faces measured together: bounds the memory
 
 
 def measure_faces(
@@ -133,16 +133,16 @@ def measure_sets(
         for way, key, measured in found:
             values[way].setdefault(key, []).extend(measured.double().tolist())
 
-    for start in range(0, len(first), _AT_ONCE):
+    for start in range(0, len(first), AT_ONCE):
 
         def cut(faces: Tensor, start: int = start) -> Tensor:
-            return faces[start : start + _AT_ONCE].to(device, torch.float32)
+            return faces[start : start + AT_ONCE].to(device, torch.float32)
 
         part, beside = ({name: cut(s[name]) for name in s} for s in (restored, others))
         add(_measure_part(part, beside, tools, metrics))
         add(_score_part(part, beside.get(REFERENCE), [s for s in scores if not s.whole]))
         if on_step is not None:
-            on_step(min(start + _AT_ONCE, len(first)), len(first), None)
+            on_step(min(start + AT_ONCE, len(first)), len(first), None)
     add(_score_part(restored, reference, [score for score in scores if score.whole]))
     original = "reference" if reference is not None else "input"
     columns = [_column_of(metric, tools, original) for metric in metrics]

@@ -95,11 +95,11 @@ def pyramid_distance(images: Tensor, reference: Tensor) -> Tensor:
             f"{images.shape[-1]}×{images.shape[-2]}. Use larger ones."
         )
     with torch.autocast(images.device.type, enabled=False):
-        pair = _normalized_bands(images), _normalized_bands(reference)
+        pair = normalized_bands(images), normalized_bands(reference)
         amplitudes = (
-            [_amplitude(x) for x in bands if min(x.shape[-2:]) >= _PATCH] for bands in pair
+            [mean_amplitude(x) for x in bands if min(x.shape[-2:]) >= _PATCH] for bands in pair
         )
-        return _apart(*pair) + _apart(*amplitudes)
+        return bands_apart(*pair) + bands_apart(*amplitudes)
 
 
 def lpips_available() -> bool:
@@ -148,15 +148,15 @@ def _lpips() -> nn.Module:
         from lpips import LPIPS  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingPackageError(
-            "LPIPS needs its package: pip install lpips. Or choose the pyramid distance, which "
-            "needs nothing."
+            "LPIPS needs the package lpips. Install it: pip install lpips; or choose the pyramid "
+            "distance, which needs none."
         ) from error
     path = vgg_path()
     if not path.is_file():
         raise MissingWeightsError(
-            f"LPIPS needs the weights of torchvision's VGG-16, {path}, which is not there. "
-            f"Download it from {_VGG_URL} (528 MB) and put it there, or choose the pyramid "
-            "distance, which needs no weights."
+            f"LPIPS needs the weights of torchvision's VGG-16 at {path}, got none. Download them "
+            f"from {_VGG_URL} (528 MB) to that place, or choose the pyramid distance, which needs "
+            "no weights."
         )
     published, _ = read_state_dict(path)
     with warnings.catch_warnings():  # of torchvision, about how LPIPS calls it
@@ -168,20 +168,20 @@ def _lpips() -> nn.Module:
         network.net.load_state_dict({name: published[key] for name, key in renamed.items()})
     except (KeyError, RuntimeError) as error:
         raise WrongArchitectureError(
-            f"{path} does not hold torchvision's VGG-16 ({str(error)[:200]}). Download it again "
+            f"{path} must hold torchvision's VGG-16, got: {str(error)[:200]}. Download it again "
             f"from {_VGG_URL}."
         ) from error
     return network.requires_grad_(False).eval()
 
 
-def _normalized_bands(images: Tensor) -> list[Tensor]:
+def normalized_bands(images: Tensor) -> list[Tensor]:
     """The bands of luma and both chromas, from fine to coarse: B×3×h×w each."""
     images = images.to(torch.promote_types(images.dtype, torch.float32))
     x = torch.einsum("ck,bkhw->bchw", images.new_tensor(_TO_YCBCR), images)
     bands = []
     while len(bands) < len(_CONSTANTS) - 1 and min(x.shape[-2:]) >= 2 * _SMALLEST:
         (down_rows, up_rows), (down_columns, up_columns) = (
-            tuple(matrix.to(x) for matrix in _halving(size)) for size in x.shape[-2:]
+            tuple(matrix.to(x) for matrix in halving(size)) for size in x.shape[-2:]
         )
         small = down_rows @ x @ down_columns.mT
         bands.append(_normalized(x - up_rows @ small @ up_columns.mT, len(bands)))
@@ -189,11 +189,12 @@ def _normalized_bands(images: Tensor) -> list[Tensor]:
     return [*bands, _normalized(x, -1)]
 
 
-def _amplitude(band: Tensor) -> Tensor:
+def mean_amplitude(band: Tensor) -> Tensor:
+    """A band's mean absolute value in overlapping squares."""
     return F.avg_pool2d(band.abs(), _PATCH, _PATCH // 2)
 
 
-def _apart(bands: list[Tensor], reference: list[Tensor]) -> Tensor:
+def bands_apart(bands: list[Tensor], reference: list[Tensor]) -> Tensor:
     """B root mean square differences, averaged over bands and channels."""
     squares = [(a - b).square().mean((2, 3)) for a, b in zip(bands, reference, strict=True)]
     roots = (torch.stack(squares) + _TINY**2).sqrt() - _TINY
@@ -213,7 +214,7 @@ def _normalized(band: Tensor, level: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # ComfyUI's nodes run in it; the matrices also serve training
-def _halving(size: int) -> tuple[Tensor, Tensor]:
+def halving(size: int) -> tuple[Tensor, Tensor]:
     """Burt and Adelson's reduction of an axis to its half, and the way back, edges mirrored."""
     taps = torch.arange(size)[:, None] + torch.arange(-2, 3)
     taps = (size - 1) - ((size - 1) - taps.abs()).abs()

@@ -62,8 +62,8 @@ def load_score(name: str, device: torch.device | str = "cpu") -> Score:
         import pyiqa  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingPackageError(
-            f"The score {name!r} needs pyiqa: pip install pyiqa. {LICENCE}. It downloads the "
-            "weights of a score when that is first used."
+            f"The score {name!r} needs the package pyiqa. Install it: pip install pyiqa. "
+            f"{LICENCE}. It downloads the weights of a score when you first use it."
         ) from error
     known = pyiqa.list_models()
     if name not in known:

@@ -82,8 +82,8 @@ def load_background(path: Path | None = None, *, precision: str = AUTO) -> Backg
     descriptor = load_cleaner(path)
     if descriptor.architecture.name != "NAFNet":
         raise WrongArchitectureError(
-            f"{path} must be a NAFNet of recipes/background.py, got {descriptor.architecture.name}."
-            " Choose the file that came with the pack."
+            f"{path} must be a NAFNet of recipes/background.py, got a "
+            f"{descriptor.architecture.name}. Leave it out: the embedded one is used then."
         )
     return BackgroundRestorer(descriptor.model.float().eval(), path.stem, precision=precision)
 

@@ -69,8 +69,8 @@ def _built(path: Path, prefix: str, state: State, build: Build) -> Any:
         network.load_state_dict(weights, assign=True)
     except Exception as error:  # whatever a key or a shape that cannot be leads to
         raise WrongArchitectureError(
-            f"{path} resembles a BFRffusion checkpoint, but its {prefix}* does not fit "
-            f"({type(error).__name__}: {str(error)[:300]}). Use the original file."
+            f"{prefix}* of {path} must fit BFRffusion, got {type(error).__name__}: "
+            f"{str(error)[:300]}. Use the original file."
         ) from error
     return network
 

@@ -117,9 +117,9 @@ def check_room(
     free = free_bytes(device) if free is None else free
     if free is not None and needed > free:
         raise OutOfMemoryError(
-            f"Enlarging to {width}×{height} pixels needs about {needed / 2**30:.1f} GiB of memory "
-            f"for {shape[0]} in a batch, and {free / 2**30:.1f} GiB are free. Enlarge less, reduce "
-            "the photograph first, or give fewer at once."
+            f"{shape[0]} enlarged to {width}×{height} pixels must fit into the free memory, got "
+            f"{needed / 2**30:.1f} GiB for {free / 2**30:.1f} GiB. Enlarge less, reduce the "
+            "photograph first, or give fewer at once."
         )
 
 

@@ -75,14 +75,14 @@ def _read_spandrel(state: dict[str, Tensor], metadata: dict[str, str], path: Pat
         descriptor = loader.load_from_state_dict(dict(state))  # spandrel renames keys in place
     except UnsupportedModelError as error:
         raise WrongArchitectureError(
-            f"{path} is no network that spandrel knows (first key {next(iter(state))!r}). "
-            "Choose a face restorer: GFPGAN, RestoreFormer, CodeFormer, SwinIR, NAFNet or "
-            "BFRffusion."
+            f"{path} must be a network that spandrel knows, got the first key "
+            f"{next(iter(state))!r}. Choose a face restorer: GFPGAN, RestoreFormer, CodeFormer, "
+            "SwinIR, NAFNet or BFRffusion."
         ) from error
     except Exception as error:  # a key, a shape or a number that the architecture cannot have
         raise WrongArchitectureError(
-            f"{path} resembles a network that spandrel knows, but does not fit it "
-            f"({type(error).__name__}: {str(error)[:300]}). Use the original file."
+            f"{path} must fit the network it resembles, got {type(error).__name__}: "
+            f"{str(error)[:300]}. Use the original file."
         ) from error
     restorer = from_spandrel(descriptor, path.stem)
     refuse_integers(restorer.network, state, path)
@@ -187,9 +187,8 @@ def _registry(state: dict[str, Tensor], path: Path) -> ArchRegistry:
         from spandrel_extra_arches import EXTRA_REGISTRY  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingPackageError(
-            f"{path} is a CodeFormer, whose architecture comes in a package of its own: "
-            "pip install spandrel_extra_arches. Its licence (S-Lab License 1.0) forbids "
-            "commercial use."
+            f"{path} is a CodeFormer and needs the package spandrel_extra_arches. Install it: pip "
+            "install spandrel_extra_arches. Its licence (S-Lab License 1.0) forbids commercial use."
         ) from error
     return EXTRA_REGISTRY
 

@@ -85,8 +85,8 @@ def export_onnx(
         raise InputError(f"The size of an exported restorer must be at least 16, got {size}.")
     if not restorer.trainable or restorer.uses_fidelity:
         raise WrongArchitectureError(
-            f"ONNX files are made of GFPGAN, RestoreFormer, SwinIR and NAFNet, got "
-            f"{restorer.name} ({restorer.architecture}). Save it as safetensors."
+            "A restorer to export to ONNX must be one of GFPGAN, RestoreFormer, SwinIR, NAFNet, "
+            f"got {restorer.name} ({restorer.architecture}). Save it as safetensors."
         )
     onnx = check_replaceable(Path(path))
     with atomic_path(path) as partial:
@@ -111,7 +111,7 @@ def check_replaceable(path: Path) -> Any:
         import onnx
     except ImportError as error:
         raise MissingPackageError(
-            "An ONNX file is made with the package onnx. Install it: pip install onnx onnxruntime"
+            "ONNX export needs the package onnx. Install it: pip install onnx onnxruntime"
         ) from error
     if not path.exists():
         return onnx
@@ -148,7 +148,7 @@ def _trace(restorer: Restorer, size: int, path: Path) -> None:
             raise
         except Exception as error:  # by architecture and version of torch
             raise WrongArchitectureError(
-                f"{restorer.name} ({restorer.architecture}) cannot be written as ONNX by torch "
-                f"{torch.__version__} ({type(error).__name__}: {str(error)[:300]}). Save it as "
+                f"Cannot export {restorer.name} ({restorer.architecture}) to ONNX with torch "
+                f"{torch.__version__}: {type(error).__name__}: {str(error)[:300]}. Save it as "
                 "safetensors."
             ) from error

@@ -213,12 +213,12 @@ def _restore(batch: Tensor, restorer: Restorer, fidelity: float, on_step: OnStep
             restored = restorer(given, fidelity, on_step)
     if restored.shape != faces.shape:
         raise WrongArchitectureError(
-            f"The restorer made {tuple(restored.shape)} of {tuple(faces.shape)}. "
-            "Choose a face restorer, whose result has the size of its input."
+            f"The restorer must keep the shape {tuple(faces.shape)}, got {tuple(restored.shape)}. "
+            "Choose a face restorer, not an upscaler."
         )
     if not bool(torch.isfinite(restored).all()):
         raise WeightsError(
-            f"The restorer ({restorer.name}, {restorer.dtype}) gave NaN. "
+            f"The restorer {restorer.name} must give finite pixels, got NaN in {restorer.dtype}. "
             "Use float32, or get its weights again."
         )
     return resize_square(restored.to(batch), own) if size else restored.to(batch)

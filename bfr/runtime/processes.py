@@ -69,8 +69,8 @@ def launched_share(cpu: bool = False, patience: float = 60.0) -> Share:
         from accelerate import PartialState
     except ImportError as error:
         raise MissingPackageError(
-            "Sharing the work among several processes needs accelerate. Install it: pip install "
-            "accelerate (or start a single process)."
+            "Work shared among processes needs the package accelerate. Install it: pip install "
+            "accelerate; or start a single process."
         ) from error
     cpu = cpu or not torch.cuda.is_available()  # it must be told, or each would work alone
     limit = _patience(patience)
@@ -126,9 +126,9 @@ def _naming_the_lost(roll_call: Any, count: int, ask: bool) -> Iterator[None]:
             except RuntimeError as named:
                 reason = named
         raise LostProcessError(
-            f"Of {count} processes, one has died or does not answer ({str(reason).splitlines()[0]})"
-            f" Look at its output, end them all and run the same again: what was saved is kept. "
-            f"If it only needs longer, set {PATIENCE_VARIABLE}."
+            f"Cannot go on, because one of {count} processes died or does not answer: "
+            f"{str(reason).splitlines()[0].rstrip('.')}. Read its output, end them all and run the "
+            f"same again: what was saved is kept. If it only needs longer, set {PATIENCE_VARIABLE}."
         ) from error
 
 

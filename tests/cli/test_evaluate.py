@@ -137,7 +137,7 @@ def test_faces_of_several_sizes(sets: Path, monkeypatch: pytest.MonkeyPatch):
         "more/c",
     ]
     seen.clear()
-    monkeypatch.setattr(folders, "_AT_ONCE", 2)
+    monkeypatch.setattr(folders, "AT_ONCE", 2)
     assert run(sets / "tuned") == 0
     assert [shape[0] for shape in seen] == [2, 1]
     assert run(sets / "base", "--reference", sets / "clean") == 1

@@ -61,7 +61,7 @@ def test_the_mosaic_has_the_stated_variance():
     shot, read = noise_levels(1500)
     for level in (0.1, 0.5):
         raw = torch.full((1, 1, 400, 400), level)
-        noisy = camera._noisy(raw, shot, read, np.random.default_rng(0))
+        noisy = camera.add_noise(raw, shot, read, np.random.default_rng(0))
         assert abs(noisy.mean() - level) < 1e-3
         assert noisy.var().item() == pytest.approx(shot * level + read, rel=0.02)
 

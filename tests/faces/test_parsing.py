@@ -98,7 +98,7 @@ def test_other_weights_are_refused(tmp_path: Path):
     from facexlib.parsing import BiSeNet
 
     torch.save(BiSeNet(num_class=11).state_dict(), tmp_path / "eleven.pth")
-    with pytest.raises(WrongArchitectureError, match="BiSeNet of another size"):
+    with pytest.raises(WrongArchitectureError, match="BiSeNet"):
         load_parser(tmp_path / "eleven.pth")
     with pytest.raises(InputError, match="load_parser"):
         parse_faces(torch.zeros(1, 3, 64, 64), nn.Identity())  # type: ignore[arg-type]

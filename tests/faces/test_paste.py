@@ -334,7 +334,7 @@ def test_pasting_in_place_and_in_bands_is_the_same(
     better = noise(crops, 0.1)
     pasted, masks = paste_faces(images, better, alignment, **options)
     own = images.clone()
-    monkeypatch.setattr(bfr.faces.grain_drawing, "_BAND", 300)
+    monkeypatch.setattr(bfr.faces.grain_drawing, "BAND", 300)
     again, shares = paste_faces(own, better, alignment, in_place=True, **options)
     assert again is own and torch.equal(again, pasted) and torch.equal(shares, masks)
     assert not torch.equal(own, images)
@@ -346,7 +346,7 @@ def test_larger_faces_than_a_tile_get_its_grain_again(monkeypatch: pytest.Monkey
     crops, alignment = align_faces(photo, faces, 64)
     drawn = {}
     for tile in (64, 4096):
-        monkeypatch.setattr(bfr.faces.grain_drawing, "_TILE", tile)
+        monkeypatch.setattr(bfr.faces.grain_drawing, "TILE", tile)
         smooth = torch.full_like(crops, 0.5)
         drawn[tile] = paste_faces(photo, smooth, alignment, mask="square", grain=1.0)[0]
     middle = {tile: image[..., 96:160, 96:160].std() for tile, image in drawn.items()}

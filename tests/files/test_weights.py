@@ -305,7 +305,7 @@ def test_wrong_checksum(tmp_path: Path, entry: PublishedWeights):
 
 def test_truncated_body(tmp_path: Path, server: Server, entry: PublishedWeights):
     server.promised = len(CONTENT) + 1
-    with pytest.raises(DownloadError, match=f"{len(CONTENT)} of {len(CONTENT) + 1}"):
+    with pytest.raises(DownloadError, match=f"{len(CONTENT) + 1} bytes, got {len(CONTENT)}"):
         download(entry, tmp_path)
     assert names(tmp_path) == []
 

@@ -122,9 +122,9 @@ def test_lost_detail_counts_more_than_misplaced_detail():
     elsewhere = coarse + (clean - coarse).roll((3, 5), (2, 3))
     assert (elsewhere - clean).square().mean() > 1.5 * (coarse - clean).square().mean()
     lost, misplaced = (
-        perceptual._apart(
+        perceptual.bands_apart(
             *(
-                [perceptual._amplitude(band) for band in perceptual._normalized_bands(x)[:2]]
+                [perceptual.mean_amplitude(band) for band in perceptual.normalized_bands(x)[:2]]
                 for x in (image, clean)
             )
         )
@@ -142,11 +142,11 @@ def test_a_batch_is_its_singles():
 def test_the_bands_hold_the_whole_image():
     """A pyramid loses nothing: what the way up from the coarser band lacks is in the finer one."""
     x = torch.rand(1, 1, 64, 1, dtype=torch.float64)
-    down, up = perceptual._halving(64)
+    down, up = perceptual.halving(64)
     band = x - up @ (down @ x)
     assert torch.allclose(band + up @ (down @ x), x)
     for size in (5, 16, 33, 64):
-        down, up = perceptual._halving(size)
+        down, up = perceptual.halving(size)
         assert torch.allclose(down.sum(1), torch.ones(down.shape[0]).double())
         assert torch.allclose(up.sum(1), torch.ones(size).double()), "constants are kept"
 

@@ -65,7 +65,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("moved")
 def test_every_figure_is_the_cores(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(measure, "_AT_ONCE", 2)
+    monkeypatch.setattr(measure, "AT_ONCE", 2)
     clean = faces(3)
     restored, given = (clean * 0.9 + 0.05), clean.roll(2, 3)
     distance = load_distance("pyramid")
