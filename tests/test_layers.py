@@ -98,14 +98,20 @@ def private_names(path: Path) -> Iterator[str]:
     """Names with an underscore that a file takes from modules of ours, and the lines."""
     tree, modules = parse(path), set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            if node.level or (node.module or "").split(".")[0] in OURS:
-                modules |= {alias.asname or alias.name for alias in node.names}
-                taken = [alias.name for alias in node.names]
-                yield from (f"{name}, line {node.lineno}" for name in taken if is_private(name))
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.value.id in modules and is_private(node.attr):
-                yield f"{node.value.id}.{node.attr}, line {node.lineno}"
+        if isinstance(node, ast.ImportFrom) and is_ours(node):
+            modules |= {alias.asname or alias.name for alias in node.names}
+            yield from (f"{a.name}, line {node.lineno}" for a in node.names if is_private(a.name))
+        elif (
+            isinstance(node, ast.Attribute)
+            and is_private(node.attr)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in modules
+        ):
+            yield f"{ast.unparse(node)}, line {node.lineno}"
+
+
+def is_ours(node: ast.ImportFrom) -> bool:
+    return bool(node.level) or (node.module or "").split(".")[0] in OURS
 
 
 def is_private(name: str) -> bool:

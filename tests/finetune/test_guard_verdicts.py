@@ -20,7 +20,7 @@ from bfr.faces.identity import Identity, load_identity
 from bfr.faces.retinaface import load_detector
 from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
-from bfr.finetune.guard import Look, compare, judge, look
+from bfr.finetune.guard import Figures, Look, compare, judge, look
 from bfr.restore.load import load_restorer
 from bfr.restore.restorer import restore_faces
 
@@ -56,6 +56,11 @@ def base(faces: Faces, identity: Identity) -> Look:
 
 
 @pytest.fixture(scope="module")
+def unchanged(base: Look) -> Figures:
+    return compare(base, base)
+
+
+@pytest.fixture(scope="module")
 def given(faces: Faces, identity: Identity) -> Tensor:
     with torch.no_grad():
         return identity.embed(faces.lq)
@@ -64,11 +69,11 @@ def given(faces: Faces, identity: Identity) -> Tensor:
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
 def test_only_what_deserves_it_is_accepted(
-    name: str, faces: Faces, identity: Identity, base: Look, given: Tensor
+    name: str, faces: Faces, identity: Identity, base: Look, unchanged: Figures, given: Tensor
 ):
     case: Case = CASES[name]
     restored = faces.guess.lerp(case.targets(faces), LEARNED).clamp(0, 1)
     figures = compare(base, look(restored, identity), given)
-    verdict = judge(figures, compare(base, base))
+    verdict = judge(figures, unchanged)
     means = {key: round(sum(values) / len(values), 3) for key, values in figures.items()}
     assert verdict.better == case.good, (verdict.describe(), means)

@@ -45,7 +45,7 @@ def crops(size: int) -> Tensor:
         (lambda: replace(nafnet(), size=32), 64),
         (lambda: replace(nafnet(), size=64), 48),
         (swinir, 32),
-        (gfpgan, 512),
+        (gfpgan, 64),
         (lambda: replace(restoreformer(), size=128), 128),
     ],
     ids=["NAFNet", "NAFNet enlarged", "NAFNet reduced", "SwinIR", "GFPGAN", "RestoreFormer"],
