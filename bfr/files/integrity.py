@@ -37,9 +37,9 @@ def verify_file(path: Path) -> None:
         CorruptWeightsError: if their bytes are others.
     """
     if path.resolve().parent == EMBEDDED_DIR:
-        expected, cure = _embedded().get(path.name), "Install the pack again."
+        expected, cure = embedded_checksums().get(path.name), "Install the pack again."
     else:
-        expected = _by_header().get(_header(path))
+        expected = checksums_by_header().get(_header(path))
         cure = "Copy the file again from the pack's folder weights."
     if expected is None:
         return
@@ -65,7 +65,7 @@ def verify_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[
 
 
 @lru_cache(maxsize=1)
-def _embedded() -> dict[str, str]:
+def embedded_checksums() -> dict[str, str]:
     """The checksums of the embedded weights by their names."""
     lines = CHECKSUMS.read_text(encoding="ascii").splitlines() if CHECKSUMS.is_file() else []
     pairs = (line.split() for line in lines)
@@ -73,10 +73,12 @@ def _embedded() -> dict[str, str]:
 
 
 @lru_cache(maxsize=1)
-def _by_header() -> dict[bytes | None, str]:
+def checksums_by_header() -> dict[bytes | None, str]:
     """The checksums of the embedded weights by the digests of their headers."""
-    files = {name: EMBEDDED_DIR / name for name in _embedded()}
-    found = {_header(path): _embedded()[name] for name, path in files.items() if path.is_file()}
+    files = {name: EMBEDDED_DIR / name for name in embedded_checksums()}
+    found = {
+        _header(path): embedded_checksums()[name] for name, path in files.items() if path.is_file()
+    }
     found.pop(None, None)
     return found
 

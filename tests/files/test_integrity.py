@@ -37,10 +37,10 @@ def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (folder / "SHA256SUMS").write_text(f"{file_sha256(path)}  net.safetensors\n")
     monkeypatch.setattr(integrity, "CHECKSUMS", folder / "SHA256SUMS")
     monkeypatch.setattr(integrity, "EMBEDDED_DIR", folder)
-    for cached in (integrity._embedded, integrity._by_header):
+    for cached in (integrity.embedded_checksums, integrity.checksums_by_header):
         cached.cache_clear()
     yield path
-    for cached in (integrity._embedded, integrity._by_header):
+    for cached in (integrity.embedded_checksums, integrity.checksums_by_header):
         cached.cache_clear()
 
 
@@ -52,7 +52,9 @@ def test_the_recorded_checksums_are_those_of_the_embedded_weights():
 
 
 def test_each_embedded_file_is_known_by_its_header():
-    assert sorted(integrity._by_header().values()) == sorted(integrity._embedded().values())
+    assert sorted(integrity.checksums_by_header().values()) == sorted(
+        integrity.embedded_checksums().values()
+    )
 
 
 def test_damage_to_the_embedded_weights_is_noticed(embedded: Path):
