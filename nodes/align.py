@@ -25,8 +25,8 @@ class AlignFaces(io.ComfyNode):
             node_id="BFR_AlignFaces",
             display_name="Align Faces",
             category=schemas.RESTORE,
-            description="Cuts out each face upright and centred (FFHQ 5-point template), as "
-            "restorers expect it. Stock image nodes can work on the crops before Paste Faces.",
+            description="Cuts out each face, upright and centred (FFHQ 5-point template) as "
+            "restorers expect. Stock image nodes can work on the crops before Paste Faces.",
             search_aliases=["face crop", "face alignment", "ffhq align", "crop faces"],
             inputs=[
                 io.Image.Input(
@@ -58,8 +58,8 @@ class AlignFaces(io.ComfyNode):
                     display_name="stop without a face",
                     default=True,
                     optional=True,
-                    tooltip="Stops here if there is no face in any of the images, and says so. "
-                    "Off: an empty batch goes on, and Paste Faces passes the images through.",
+                    tooltip="Stops with a message if no image has a face. Off: passes on an empty "
+                    "batch, and Paste Faces returns the images unchanged.",
                     advanced=True,
                 ),
             ],
@@ -118,7 +118,9 @@ class PasteFaces(io.ComfyNode):
                     tooltip="The photograph, or the same photograph upscaled by any factor.",
                 ),
                 io.Image.Input(
-                    "crops", display_name="crops", tooltip="The restored crops, in their order."
+                    "crops",
+                    display_name="crops",
+                    tooltip="The restored crops, in the order of Align Faces.",
                 ),
                 schemas.Alignment.Input(
                     "alignment", display_name="alignment", tooltip="From Align Faces."

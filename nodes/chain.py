@@ -222,8 +222,8 @@ def batch_size_input() -> io.Int.Input:
         default=8,
         min=1,
         max=64,
-        tooltip="Faces that go through the restorer at once; the result does not depend on it. "
-        "It is halved by itself when memory runs out.",
+        tooltip="Faces that go through the restorer at once; the result does not depend on it. It "
+        "is halved automatically when memory runs out.",
         advanced=True,
     )
 
@@ -237,7 +237,7 @@ def paste_inputs() -> list[io.Input]:
             default=0,
             min=0,
             max=2048,
-            tooltip="Side in pixels at which faces are cut out. 0 takes the restorer's own size.",
+            tooltip="Side in pixels at which faces are cut out. 0 uses the restorer's own size.",
             advanced=True,
         ),
         *schemas.mask_inputs(["auto", *MASKS], advanced=True),
@@ -257,9 +257,9 @@ def enlarge_inputs(default: str) -> list[io.Input]:
             options=[str(factor) for factor in FACTORS],
             default=default,
             optional=True,
-            tooltip="A restorer sees a face at 256 or 512 pixels; pasted into a small photograph, "
-            "most of what it found is lost. auto: enlarges until the faces have that size, at most "
-            "4 times and to 16 megapixels. 1: keeps the size.",
+            tooltip="A restorer works on faces of 256 or 512 pixels; in a small photograph, most "
+            "of the restored detail is lost again. auto: enlarges until the faces have that size, "
+            "at most 4 times and to 16 megapixels. 1: keeps the size.",
         ),
         schemas.grain_input(GRAIN),
     ]

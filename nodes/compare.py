@@ -30,7 +30,7 @@ class CompareImages(io.ComfyNode):
             display_name="Compare Before and After",
             category=schemas.MEASURE,
             description="Shows two versions of a picture under one slider, at one size, in both "
-            "renderings of the editor. Of a batch, leaf through the pairs.",
+            "renderings of the editor. Page through the pairs of a batch.",
             search_aliases=["image compare", "before after", "slider", "side by side"],
             is_output_node=True,
             has_intermediate_output=True,
@@ -42,14 +42,14 @@ class CompareImages(io.ComfyNode):
                     "after",
                     display_name="after",
                     tooltip="The picture on the slider's right: as many as before, of any size. "
-                    "The pictures before are shown at this size.",
+                    "Both are shown at this size.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
                     "side_by_side",
                     display_name="side by side",
-                    tooltip="Each pair next to each other, at one size.",
+                    tooltip="Each pair side by side, at one size.",
                 )
             ],
         )

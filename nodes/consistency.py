@@ -70,7 +70,7 @@ class ApplyConsistency(io.ComfyNode):
                     "reference",
                     display_name="reference",
                     tooltip="The image to stay close to, from VAE Encode, at the size that is "
-                    "sampled. One, or one for each latent of the batch.",
+                    "sampled: one for the whole batch, or one per latent.",
                 ),
                 factor_input(
                     4,

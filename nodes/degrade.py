@@ -40,7 +40,8 @@ def damage_input(default: str) -> io.Combo.Input:
         options=list(DAMAGES),
         default=default,
         tooltip="The kind of damage. gfpgan: the mixture of blur, noise and compression that "
-        "restorers are trained on. newspaper and camera noise: what they are not trained on.",
+        "restorers are trained on. newspaper and camera noise: damage that they are not trained "
+        "on.",
     )
 
 
@@ -67,8 +68,9 @@ class DegradeFaces(io.ComfyNode):
             node_id="BFR_DegradeFaces",
             display_name="Degrade Faces",
             category=schemas.EXAMPLES,
-            description="Damages clean faces in a chosen way, the same for the same seed: to see "
-            "what a restorer makes of them, and to measure it against the clean ones.",
+            description="Damages clean faces in a chosen way, always the same for the same seed, "
+            "so that you can see what a restorer makes of them and measure it against the clean "
+            "ones.",
             search_aliases=[
                 "damage",
                 "add noise",
@@ -82,11 +84,11 @@ class DegradeFaces(io.ComfyNode):
                     "image",
                     display_name="image",
                     tooltip="Aligned faces, or portraits that a face fills: blur and dots are "
-                    "as large as for a face of the picture's size.",
+                    "scaled to the size of the picture.",
                 ),
                 damage_input("gfpgan"),
                 schemas.seed_input(
-                    "Draws the damage within its kind; the same seed, the same damage. "
+                    "Picks the exact damage within its kind; the same seed gives the same damage. "
                     "Each further picture of a batch uses the next seed."
                 ),
                 *(
@@ -106,13 +108,15 @@ class DegradeFaces(io.ComfyNode):
                     "learned",
                     display_name="learned damage",
                     optional=True,
-                    tooltip="From Learn Damage: put on the faces instead of the kind of damage "
-                    "above and all its settings.",
+                    tooltip="From Learn Damage: replaces the kind of damage above and all its "
+                    "settings.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
-                    "damaged", display_name="damaged", tooltip="The damaged pictures, as large."
+                    "damaged",
+                    display_name="damaged",
+                    tooltip="The damaged pictures, at their size.",
                 )
             ],
         )
@@ -147,16 +151,16 @@ class LearnDamage(io.ComfyNode):
             display_name="Learn Damage",
             category=schemas.TUNE,
             description="Measures the damage of your own photographs on training pairs: blur, "
-            "noise, fading, tint. Degrade Faces and Fine-tune Restorer put it on clean faces.",
+            "noise, fading, tint. Degrade Faces and Fine-tune Restorer apply it to clean faces.",
             search_aliases=["measure damage", "estimate degradation", "noise profile", "grain"],
             inputs=[
                 schemas.Pairs.Input(
                     "pairs",
                     display_name="pairs",
                     tooltip="From Build, Load or Review Training Pairs, of photographs that are "
-                    "damaged alike. Up to 96 of them are looked at.",
+                    "damaged alike. Up to 96 of them are measured.",
                 ),
-                schemas.seed_input("Draws the damage of the picture."),
+                schemas.seed_input("Picks the damage shown in the picture."),
             ],
             outputs=[
                 schemas.Damage.Output(
@@ -172,8 +176,7 @@ class LearnDamage(io.ComfyNode):
                 io.Image.Output(
                     "picture",
                     display_name="picture",
-                    tooltip="Some faces: pseudo target, as it really is damaged, and damaged as "
-                    "learned.",
+                    tooltip="Some faces: pseudo target, real damage, and the damage as learned.",
                 ),
             ],
         )

@@ -60,8 +60,8 @@ class DetectFaces(io.ComfyNode):
             node_id="BFR_DetectFaces",
             display_name="Detect Faces",
             category=schemas.RESTORE,
-            description="Finds every face of a photograph or batch, with five landmarks each. "
-            "An image without faces is no error.",
+            description="Finds every face in a photograph or batch, with five landmarks each. An "
+            "image without faces is not an error.",
             search_aliases=["face detection", "find faces", "retinaface", "face boxes"],
             inputs=[
                 io.Image.Input("image", display_name="image", tooltip="Photograph or batch."),
@@ -80,17 +80,16 @@ class DetectFaces(io.ComfyNode):
                     socketless=False,
                     default={"x": 0, "y": 0, "width": 512, "height": 512},  # which ComfyUI adds
                     force_input=True,
-                    tooltip="Boxes drawn by hand, from Create Bounding Boxes, around faces that "
-                    "are missed, from hairline to chin. By size, they get the numbers after the "
-                    "others.",
+                    tooltip="Boxes drawn by hand, from Create Bounding Boxes, around missed faces, "
+                    "from hairline to chin. When numbering by size, they come after the others.",
                 ),
                 schemas.numbering_input(),
                 io.Mask.Input(
                     "painted",
                     display_name="painted",
                     optional=True,
-                    tooltip="Faces that are missed, each painted over with a patch of its own, "
-                    "from hairline to chin: the mask of Load Image, painted in the Mask Editor.",
+                    tooltip="Missed faces, each painted over with a patch of its own from hairline "
+                    "to chin: the mask of Load Image, painted in the Mask Editor.",
                 ),
             ],
             outputs=[
@@ -153,8 +152,8 @@ class SelectFaces(io.ComfyNode):
             node_id="BFR_SelectFaces",
             display_name="Select Faces",
             category=schemas.RESTORE,
-            description="Keeps some of the detected faces of each image: those with the given "
-            "numbers that pass every filter, sorted, and no more than a limit.",
+            description="Keeps some of the faces detected in each image: those with the given "
+            "numbers that pass every filter, sorted and limited in number.",
             search_aliases=["filter faces", "pick face", "largest face", "face index"],
             inputs=[
                 schemas.Faces.Input("faces", display_name="faces", tooltip="From Detect Faces."),
@@ -163,8 +162,9 @@ class SelectFaces(io.ComfyNode):
                     display_name="sort by",
                     options=[*SORTS, AS_NUMBERED],
                     default="size",
-                    tooltip="The order of the kept faces, in which the limit counts them: size "
-                    "and score put the largest first, as numbered keeps their numbers' order.",
+                    tooltip="The order of the kept faces, which the limit counts in: size and "
+                    "score put the largest value first, as numbered keeps the order of their "
+                    "numbers.",
                 ),
                 io.String.Input(
                     "indices",
@@ -180,7 +180,7 @@ class SelectFaces(io.ComfyNode):
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip="Keep no more than this many faces an image. 0 keeps all.",
+                    tooltip="Keep at most this many faces per image. 0 keeps all.",
                 ),
                 io.Int.Input(
                     "min_size",
@@ -236,9 +236,9 @@ class SelectFaces(io.ComfyNode):
                     display_name="frames of a clip",
                     default=False,
                     optional=True,
-                    tooltip="On: the images are the frames of one clip, and a face is the person's "
-                    "or not in all frames that it is followed through, by the median of them. Off: "
-                    "each image is judged by itself.",
+                    tooltip="On: the images are the frames of one clip, and a face is judged once "
+                    "for all the frames it is followed through, by its median distance. Off: each "
+                    "image is judged by itself.",
                     advanced=True,
                 ),
             ],

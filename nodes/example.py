@@ -85,7 +85,8 @@ class LoadExamplePhoto(io.ComfyNode):
             display_name="Load Example Photo",
             category=schemas.EXAMPLES,
             description="A public-domain portrait that comes with the pack, damaged in a chosen "
-            "way, to try the other nodes on. Put Load Image in its place for your own photo.",
+            "way, for trying the other nodes. Replace it with Load Image for a photograph of your "
+            "own.",
             search_aliases=["sample photo", "test image", "damaged portrait", "degrade"],
             inputs=[
                 io.Combo.Input(
@@ -102,7 +103,8 @@ class LoadExamplePhoto(io.ComfyNode):
                     default=7,
                     min=0,
                     max=2**32 - 1,
-                    tooltip="Draws the damage within its kind; the same seed, the same damage.",
+                    tooltip="Picks the exact damage within its kind; the same seed gives the same "
+                    "damage.",
                     advanced=True,
                 ),
             ],
@@ -127,7 +129,8 @@ class LoadExampleVideo(io.ComfyNode):
             display_name="Load Example Video",
             category=schemas.EXAMPLES,
             description="A short damaged clip of a public-domain portrait that comes with the "
-            "pack, to try Restore Video Faces on. Put Load Video in its place for your own clip.",
+            "pack, for trying Restore Video Faces. Replace it with Load Video for a clip of your "
+            "own.",
             search_aliases=["sample video", "test video", "damaged clip", "example clip"],
             inputs=[
                 io.Combo.Input(
@@ -135,7 +138,7 @@ class LoadExampleVideo(io.ComfyNode):
                     display_name="video",
                     options=list_videos(),
                     default="grace_hopper.mp4",
-                    tooltip="Which clip; the pack's samples folder tells how it was made.",
+                    tooltip="Which clip; the pack's samples folder says how it was made.",
                 ),
             ],
             outputs=[

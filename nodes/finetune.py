@@ -68,9 +68,9 @@ class FinetuneRestorer(io.ComfyNode):
             display_name="Fine-tune Restorer",
             category=schemas.TUNE,
             description="Trains a restorer further on pairs of your own damaged photographs, so "
-            "that it learns their damage. It is scored all along, and if nothing beats the "
-            "restorer that went in, that one comes out. Cancel saves the run; queue it again to "
-            "resume.",
+            "that it learns their damage. It is scored throughout, and if nothing beats the "
+            "restorer you began with, you get that one back. Cancel saves the run; queue it again "
+            "to resume.",
             search_aliases=["train restorer", "finetune", "training", "gfpgan training", "tune"],
             is_output_node=True,
             inputs=[
@@ -113,8 +113,8 @@ class FinetuneRestorer(io.ComfyNode):
                     "keep_worse",
                     display_name="accept worse",
                     default=False,
-                    tooltip="If no step beats the base, the last one comes out anyway. Off: the "
-                    "base comes out, and the report says so.",
+                    tooltip="Returns the last step even if none beats the base. Off: returns the "
+                    "base, and the report says so.",
                     advanced=True,
                 ),
                 io.String.Input(
@@ -131,15 +131,16 @@ class FinetuneRestorer(io.ComfyNode):
                     "restorer",
                     display_name="restorer",
                     optional=True,
-                    tooltip="The restorer to train further, best the one that made the guesses. It "
-                    "is not changed: a new one comes out. Not connected: the embedded default.",
+                    tooltip="The restorer to train further, ideally the one that made the guesses. "
+                    "It is not changed itself: you get a new one. Not connected: the embedded "
+                    "default.",
                 ),
                 io.Image.Input(
                     "evaluation",
                     display_name="evaluation faces",
                     optional=True,
-                    tooltip="Aligned damaged faces, not among the pairs, that are scored too: from "
-                    "Align Faces.",
+                    tooltip="Aligned damaged faces from Align Faces that are not among the pairs; "
+                    "they are scored, too.",
                 ),
                 own_weight(
                     "identity",
@@ -154,8 +155,8 @@ class FinetuneRestorer(io.ComfyNode):
                     "damage",
                     display_name="damage",
                     optional=True,
-                    tooltip="From Learn Damage: it is put on the clean faces, which are then "
-                    "trained with too, besides the pairs. Needs clean faces.",
+                    tooltip="From Learn Damage: applied to the clean faces, which then join the "
+                    "pairs as training data. Needs clean faces.",
                 ),
                 schemas.recognizer_input(
                     "judges whether faces stay the same people. Training itself goes by the "
@@ -181,8 +182,8 @@ class FinetuneRestorer(io.ComfyNode):
                     min=0,
                     max=1024,
                     tooltip="For large restorers: trains low-rank adapters of this rank, 8 to 64, "
-                    "instead of all weights, with much less memory. They are merged when saved. "
-                    "0: all weights are trained.",
+                    "instead of all weights, with much less memory. They are merged on saving. 0: "
+                    "trains all weights.",
                     optional=True,
                     advanced=True,
                 ),

@@ -84,8 +84,8 @@ def guidance_inputs() -> list[io.Input]:
             display_name="sampler",
             options=list(SAMPLERS),
             default=Guidance().sampler,
-            tooltip="How the noise is taken away. dpm-solver++ and unipc need few calls. ddim "
-            "adds texture with eta. ddpm is the paper's: fresh noise at every step, for calls 0.",
+            tooltip="How the noise is removed. dpm-solver++ and unipc need few calls. ddim adds "
+            "texture with eta. ddpm is the paper's: fresh noise at every step, for calls 0.",
             advanced=True,
         ),
         io.Int.Input(
@@ -99,7 +99,7 @@ def guidance_inputs() -> list[io.Input]:
             advanced=True,
         ),
         seed_input(
-            "Draws the noise, and with it the invented detail: another seed gives other hairs "
+            "Sets the noise, and with it the invented detail: another seed gives different hairs "
             "and pores on the same face. Each further face of a batch uses the next seed."
         ),
         slider(
@@ -116,17 +116,17 @@ def guidance_inputs() -> list[io.Input]:
             default=STEPS,
             min=10,
             max=1000,
-            tooltip="Into how many steps the prior's whole noise is divided; start and stop "
-            "count in them. Keep the paper's 250 to compare settings with others.",
+            tooltip="The number of steps that the prior's whole noise schedule is divided into; "
+            "start and stop count in these. Keep the paper's 250 to compare settings with others.",
             advanced=True,
         ),
         io.Boolean.Input(
             "suit_prior",
             display_name="suit the prior",
             default=True,
-            tooltip="start, stop, factor and error are meant for faces of 512 px, as in the "
-            "paper. On: they are adapted to a prior of another size; the report gives both. Off: "
-            "they are taken as the prior's own.",
+            tooltip="start, stop, factor and error are meant for faces of 512 px, as in the paper. "
+            "On: they are converted for a prior of another size; the report gives both. Off: they "
+            "are used as they are.",
             advanced=True,
         ),
     ]
@@ -184,7 +184,7 @@ def sampled_at_once_input() -> io.Int.Input:
         default=4,
         min=1,
         max=64,
-        tooltip="Faces sampled at once; the result does not depend on it. It is halved by "
-        "itself when memory runs out.",
+        tooltip="Faces sampled at once; the result does not depend on it. It is halved "
+        "automatically when memory runs out.",
         advanced=True,
     )

@@ -19,7 +19,8 @@ def keep_in_front_input() -> io.Boolean.Input:
         optional=True,
         tooltip="Hands, microphones, text and other things in front of a face stay as they are in "
         "the photograph. Found by the embedded network, or by an XSeg file from Load Face Parser. "
-        "For photographs that have such things: in others, a dark moustache may be kept, too.",
+        "Meant for photographs that have such things: in others, a dark moustache may be left "
+        "unrestored.",
     )
 
 

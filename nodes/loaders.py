@@ -83,7 +83,7 @@ class LoadRestorer(io.ComfyNode):
                     optional=True,
                     tooltip="How often BFRffusion, a diffusion model, looks at each face: a number "
                     "that divides 1000. 50 as published; 20 or 10 are quicker and coarser. Other "
-                    "restorers look once, whatever this says.",
+                    "restorers look once and ignore this.",
                     advanced=True,
                 ),
             ],
@@ -91,7 +91,7 @@ class LoadRestorer(io.ComfyNode):
                 io.UpscaleModel.Output(
                     "restorer",
                     display_name="restorer",
-                    tooltip="For Restore Faces; stock upscale nodes take it too.",
+                    tooltip="For Restore Faces; stock upscale nodes accept it, too.",
                 )
             ],
         )
@@ -157,8 +157,8 @@ class LoadFaceRecognizer(io.ComfyNode):
             category=schemas.RESTORE,
             description="Loads the network that says whether two faces are one person: the "
             "embedded one (dlib's), or one of the ArcFace family, such as AuraFace. Optional: "
-            "without it, every node takes the embedded one. Distances come out on one scale: "
-            "below 0.6, two faces count as one person.",
+            "without it, every node uses the embedded one. Distances come out on one scale: below "
+            "0.6, two faces count as one person.",
             search_aliases=[
                 "face recognition",
                 "arcface",
@@ -232,8 +232,8 @@ class LoadPrior(io.ComfyNode):
                     default=0,
                     min=0,
                     max=512,
-                    tooltip="Channels of an attention head, which a checkpoint does not say. 0 "
-                    "takes the preset's; published face priors have 64.",
+                    tooltip="Channels per attention head, which a checkpoint does not say. 0 uses "
+                    "the preset's; published face priors have 64.",
                     advanced=True,
                 ),
                 io.Combo.Input(
@@ -244,7 +244,7 @@ class LoadPrior(io.ComfyNode):
                     tooltip="Of the network. float32 is exact. bfloat16 and float16 take half the "
                     "memory and half the time where the device has instructions for them; the "
                     "faces hardly differ, but are no longer the same on every machine. auto: the "
-                    "quickest that is right on this device.",
+                    "quickest that is accurate on this device.",
                     advanced=True,
                 ),
             ],

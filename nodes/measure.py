@@ -69,15 +69,15 @@ class MeasureFaces(io.ComfyNode):
                     "reference",
                     display_name="reference",
                     optional=True,
-                    tooltip="The clean originals of the same faces, if there are any: PSNR, "
-                    "SSIM and the perceptual distance are measured to them.",
+                    tooltip="The clean originals of the same faces, if you have them: PSNR, SSIM "
+                    "and the perceptual distance are measured against them.",
                 ),
                 io.Image.Input(
                     "given",
                     display_name="input",
                     optional=True,
-                    tooltip="The damaged faces: shows how true colours and coarse shapes are to "
-                    "them.",
+                    tooltip="The damaged faces: shows how faithful colours and coarse shapes are "
+                    "to them.",
                 ),
                 schemas.Detector.Input(
                     "detector",

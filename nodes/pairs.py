@@ -79,8 +79,8 @@ class BuildTrainingPairs(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2048,
-                    tooltip="Side in pixels of the pairs' faces. 0 takes the restorer's own "
-                    "size, which is right for fine-tuning it.",
+                    tooltip="Side in pixels of the pairs' faces. 0 uses the restorer's own size, "
+                    "which is right for fine-tuning it.",
                     advanced=True,
                 ),
                 io.String.Input(
@@ -120,7 +120,7 @@ class BuildTrainingPairs(io.ComfyNode):
                     "restorer",
                     display_name="restorer",
                     optional=True,
-                    tooltip="Makes the first guesses; best the one that will be fine-tuned. Not "
+                    tooltip="Makes the first guesses; ideally the one that you will fine-tune. Not "
                     "connected: the embedded default, unless there are guesses.",
                 ),
                 schemas.Detector.Input(
@@ -134,7 +134,7 @@ class BuildTrainingPairs(io.ComfyNode):
                     display_name="targets",
                     optional=True,
                     tooltip="The same crops repainted by any diffusion model, such as from VAE "
-                    "Decode, instead of the prior. Guidance then has no effect.",
+                    "Decode, instead of the prior. The guidance settings then have no effect.",
                 ),
             ],
             outputs=[

@@ -80,7 +80,7 @@ def recipe_inputs() -> list[io.Input]:
             tooltip="The recipe. auto: the one that suits the restorer. quick: minutes to an hour "
             "for the embedded restorer without a GPU. SwinIR (paper) and CodeFormer (paper): the "
             "published recipes, for a day on a GPU; the first also suits GFPGAN and RestoreFormer. "
-            "quick demo: the quick one cut short to minutes, to see that it works.",
+            "quick demo: the quick one cut to minutes, for a first try.",
         ),
         _own_number(
             "steps",
@@ -90,7 +90,7 @@ def recipe_inputs() -> list[io.Input]:
             "twice the time.",
             advanced=False,
         ),
-        schemas.seed_input("Draws the order of the pairs, their patches and mirroring."),
+        schemas.seed_input("Sets the order of the pairs, their patches and mirroring."),
         io.Float.Input(
             "learning_rate",
             display_name="learning rate",

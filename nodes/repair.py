@@ -39,7 +39,7 @@ class FindScratches(io.ComfyNode):
                     min=0.0,
                     max=1000.0,
                     step=1.0,
-                    tooltip="Scratches shorter than this many pixels are left, such as specks.",
+                    tooltip="Scratches shorter than this many pixels, such as specks, are ignored.",
                 ),
                 io.Int.Input(
                     "grow",
@@ -47,17 +47,19 @@ class FindScratches(io.ComfyNode):
                     default=2,
                     min=0,
                     max=64,
-                    tooltip="Pixels by which each scratch is marked wider, so that its soft edge "
-                    "is repaired, too.",
+                    tooltip="Widens each scratch by this many pixels, so that its soft edge is "
+                    "repaired, too.",
                     advanced=True,
                 ),
             ],
             outputs=[
                 io.Mask.Output(
-                    "mask", display_name="mask", tooltip="The scratches. For Repair Scratches."
+                    "mask", display_name="mask", tooltip="The scratches, for Repair Scratches."
                 ),
                 io.Image.Output(
-                    "overlay", display_name="overlay", tooltip="The image, its scratches in red."
+                    "overlay",
+                    display_name="overlay",
+                    tooltip="The image with its scratches in red.",
                 ),
             ],
         )
@@ -85,7 +87,8 @@ class RepairScratches(io.ComfyNode):
             display_name="Repair Scratches",
             category=schemas.RESTORE,
             description="Fills the masked parts of a photograph from around them; in faces, the "
-            "restorer says what belongs there. Nothing else changes. Put Restore Photo behind it.",
+            "restorer decides what belongs there. Nothing else changes. Put Restore Photo after "
+            "it.",
             search_aliases=["scratch", "inpaint", "old photo", "remove dust", "crease"],
             inputs=[
                 io.Image.Input("image", display_name="image", tooltip="Photograph or batch."),

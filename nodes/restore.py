@@ -74,9 +74,8 @@ class RestoreFaces(io.ComfyNode):
                     default=16,
                     min=2,
                     max=64,
-                    tooltip="What counts as low frequency for the lock: detail that survives "
-                    "shrinking the crop this many times. Larger locks less. It must divide the "
-                    "crop size.",
+                    tooltip="What the lock counts as low frequency: detail that survives shrinking "
+                    "the crop this many times. Higher locks less. It must divide the crop size.",
                     advanced=True,
                 ),
                 batch_size_input(),
@@ -163,8 +162,8 @@ class RestorePhoto(io.ComfyNode):
                     display_name="restore doubtful faces",
                     default=False,
                     optional=True,
-                    tooltip="Off: what is hardly a face (a hand, a badge, a book) is left alone, "
-                    "and the report says so. On: it is restored all the same.",
+                    tooltip="Off: what is probably not a face (a hand, a badge, a book) is left "
+                    "alone, and the report says so. On: it is restored anyway.",
                 ),
                 upscaler_input(),
                 keep_person_input(),

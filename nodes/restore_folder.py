@@ -44,7 +44,7 @@ _KEEP_PERSON = 0.5  # of a prompt that does not name it: the node had it from th
 
 
 def result_folder(name: str) -> Path:
-    """The folder below ComfyUI's output folder that results go to.
+    """The folder, inside ComfyUI's output folder, that results go to.
 
     Raises:
         InputError: if the name would lead out of it.
@@ -78,15 +78,15 @@ class RestoreFolder(io.ComfyNode):
                     display_name="folder",
                     default="",
                     placeholder="folder of damaged photographs",
-                    tooltip="Where the photographs are; sub-folders too. A name "
-                    "in ComfyUI's input folder, or a path within its input, output, models or "
+                    tooltip="The folder of the photographs, sub-folders included. A name in "
+                    "ComfyUI's input folder, or a path within its input, output, models or "
                     "datasets folder.",
                 ),
                 io.String.Input(
                     "result_name",
                     display_name="results",
                     default="restored",
-                    tooltip="The folder below ComfyUI's output folder that results go to. "
+                    tooltip="The folder, inside ComfyUI's output folder, that results go to. "
                     "Originals are never changed.",
                 ),
                 *restore_inputs(),
@@ -95,8 +95,8 @@ class RestoreFolder(io.ComfyNode):
                     display_name="existing results",
                     options=list(EXISTING),
                     default="skip",
-                    tooltip="What to do about results that are there already. skip: leave them "
-                    "and do the others. overwrite: do them again. refuse: stop before any work.",
+                    tooltip="What to do about results that exist. skip: keep them and make the "
+                    "others. overwrite: make all of them again. refuse: stop before starting.",
                     advanced=True,
                 ),
                 schemas.score_input(advanced=True),
@@ -110,8 +110,8 @@ class RestoreFolder(io.ComfyNode):
                     display_name="restore doubtful faces",
                     default=False,
                     optional=True,
-                    tooltip="Off: what is hardly a face (a hand, a badge, a book) is left alone. "
-                    "On: it is restored all the same.",
+                    tooltip="Off: what is probably not a face (a hand, a badge, a book) is left "
+                    "alone. On: it is restored anyway.",
                 ),
                 upscaler_input(),
                 *background_inputs(),

@@ -144,8 +144,7 @@ class ReviewTrainingPairs(io.ComfyNode):
                     display_name="kept",
                     default="",
                     placeholder="4",
-                    tooltip="Takes rejections back. A pair kept by hand is not rejected for its "
-                    "flags.",
+                    tooltip="Undoes rejections. A pair kept by hand is not rejected for its flags.",
                 ),
                 io.Boolean.Input(
                     "reject_flagged",

@@ -77,7 +77,7 @@ class SamplePseudoTargets(io.ComfyNode):
                     "mask",
                     display_name="mask",
                     optional=True,
-                    tooltip="Scratches and tears on the crops: painted by the prior, while the "
+                    tooltip="Scratches and tears on the crops: the prior paints them, while the "
                     "rest of the face is held. One mask, or one per crop. For the soft hold.",
                 ),
             ],
@@ -153,7 +153,7 @@ class SweepGuidance(io.ComfyNode):
                 io.Image.Input(
                     "crops",
                     display_name="crops",
-                    tooltip="The guess: restored faces, of which one is taken.",
+                    tooltip="The guess: restored faces, one of which is used.",
                 ),
                 schemas.Prior.Input("prior", display_name="prior", tooltip="From Load Prior."),
                 *axis_inputs("across", "freedom", "0, 0.25, 0.5, 0.75, 1", []),
@@ -164,8 +164,8 @@ class SweepGuidance(io.ComfyNode):
                     default=0,
                     min=0,
                     max=4095,
-                    tooltip="So many faces of the batch are left out before face number counts. "
-                    "Older workflows choose their face with it.",
+                    tooltip="Skips this many faces of the batch before face number counts. Older "
+                    "workflows choose their face with it.",
                     advanced=True,
                 ),
                 *guidance_inputs(),

@@ -89,9 +89,9 @@ class SaveRestorer(io.ComfyNode):
             node_id="BFR_SaveRestorer",
             display_name="Save Restorer",
             category=schemas.TUNE,
-            description="Writes a restorer to a file among ComfyUI's upscale models, with where it "
-            "comes from. Load Restorer, the stock Load Upscale Model and other programs read it. "
-            "Nothing is written if its run was interrupted or made nothing better.",
+            description="Writes a restorer, with its origin, to a file among ComfyUI's upscale "
+            "models, where Load Restorer, the stock Load Upscale Model and other programs can read "
+            "it. Nothing is written if its run was interrupted or found nothing better.",
             search_aliases=["save model", "export restorer", "save fine-tuned", "safetensors"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
@@ -110,7 +110,7 @@ class SaveRestorer(io.ComfyNode):
                     "half",
                     display_name="half precision",
                     default=False,
-                    tooltip="A file of half the size (float16). The faces hardly differ.",
+                    tooltip="Writes float16: half the size, and faces that hardly differ.",
                 ),
                 io.Boolean.Input(
                     "overwrite",

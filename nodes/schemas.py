@@ -81,8 +81,8 @@ def numbering_input(advanced: bool | None = None) -> io.Combo.Input:
         options=list(NUMBERINGS),
         default="rows",  # prompts that do not name it count by size, as they did
         optional=True,
-        tooltip="What the faces' numbers count by. size: the largest is 1. rows: row by row from "
-        "above, each from left to right, as the people in a group are named.",
+        tooltip="How the faces are numbered. size: from the largest to the smallest. rows: row by "
+        "row from the top, each from left to right, as people in a group photograph are named.",
         advanced=advanced,
     )
 

@@ -87,8 +87,8 @@ class RestoreVideo(io.ComfyNode):
                     default=4,
                     min=0,
                     max=60,
-                    tooltip="So many frames in a row may miss a face, for example in a blur, and "
-                    "it is restored there all the same, between the places before and after.",
+                    tooltip="A face that is missed in up to this many frames in a row, for example "
+                    "in a blur, is still restored, between its places before and after.",
                     advanced=True,
                 ),
                 *paste_inputs(),
@@ -98,8 +98,8 @@ class RestoreVideo(io.ComfyNode):
                     default=16,
                     min=1,
                     max=1024,
-                    tooltip="Frames that are worked on at once; the result does not depend on "
-                    "it. Fewer take less memory.",
+                    tooltip="Frames processed at once; the result does not depend on it. Fewer "
+                    "need less memory.",
                     advanced=True,
                 ),
                 *network_inputs(),
@@ -119,7 +119,8 @@ class RestoreVideo(io.ComfyNode):
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="Who was followed through which frames; show it with Preview as Text.",
+                    tooltip="Which person was followed through which frames; show it with Preview "
+                    "as Text.",
                 ),
             ],
         )
