@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..errors import InputError
@@ -13,6 +12,7 @@ from ..image.crops import cut_crops
 from ..image.geometry import face_template, fit_similarity
 from ..image.tensors import check_images, size_in_words
 from ..records import Alignment, FaceSet
+from .landmarks import landmarks_of
 
 
 def align_faces(images: Tensor, faces: FaceSet, size: int = 512) -> tuple[Tensor, Alignment]:
@@ -44,13 +44,13 @@ def align_faces(images: Tensor, faces: FaceSet, size: int = 512) -> tuple[Tensor
             "faces on these images."
         )
     pairs = [(i, face) for i, found in enumerate(faces.faces) for face in found]
-    landmarks = torch.tensor([face.landmarks for _, face in pairs], dtype=torch.float64)
+    cut = tuple(face for _, face in pairs)
     alignment = Alignment(
-        image_to_crop=fit_similarity(landmarks.reshape(len(pairs), 5, 2), face_template(size)),
+        image_to_crop=fit_similarity(landmarks_of(cut), face_template(size)),
         image_index=tuple(i for i, _ in pairs),
         crop_size=(size, size),
         image_size=image_size,
         image_count=image_count,
-        faces=tuple(face for _, face in pairs),
+        faces=cut,
     )
     return cut_crops(images, alignment.image_to_crop, alignment.image_index, size), alignment

@@ -35,6 +35,7 @@ from ..image.geometry import (
 )
 from ..image.tensors import check_images
 from ..records import Face, FaceSet, OnStep
+from .landmarks import as_points, landmarks_of
 from .retinaface import Detector
 
 SEARCH_SIZES = (352, 1600)
@@ -156,7 +157,7 @@ def _search(pyramid: _Pyramid, turns: int, detector: Detector, score: float) -> 
         found.append((scores[sure].double(), boxes, points))
     scores, boxes, landmarks = (torch.cat(parts) for parts in zip(*found, strict=True))
     return [
-        Face(tuple(boxes[i].tolist()), scores[i].item(), _as_points(landmarks[i]))
+        Face(tuple(boxes[i].tolist()), scores[i].item(), as_points(landmarks[i]))
         for i in nms(boxes.float(), scores.float(), _OVERLAP).tolist()
     ]
 
@@ -176,8 +177,7 @@ def _look_again(image: Tensor, faces: list[Face], detector: Detector, score: flo
     of the eyes, on what only resembles one they rarely do.
     """
     template = look_template()
-    points = torch.tensor([face.landmarks for face in faces], dtype=torch.float64)
-    to_crop = fit_similarity(points, template)
+    to_crop = fit_similarity(landmarks_of(faces), template)
     confirmed: list[Face] = []
     for start in range(0, len(faces), _LOOKS_AT_ONCE):
         part = slice(start, start + _LOOKS_AT_ONCE)
@@ -192,7 +192,7 @@ def _look_again(image: Tensor, faces: list[Face], detector: Detector, score: flo
         seconds = (straight[0] + scores) / 2 * torch.exp(-2 * _DOUBT * apart)
         for face, second, refined in zip(faces[part], seconds.tolist(), landmarks, strict=True):
             sure = math.sqrt(face.score * second)
-            again = Face(face.box, sure, _as_points(refined))
+            again = Face(face.box, sure, as_points(refined))
             if sure >= score and not any(_same(again, other) for other in confirmed):
                 confirmed.append(again)
     return confirmed
@@ -217,7 +217,3 @@ def _same(one: Face, other: Face) -> bool:
     """Whether two faces have their landmarks in one place."""
     gaps = [math.dist(p, q) for p, q in zip(one.landmarks, other.landmarks, strict=True)]
     return sum(gaps) / len(gaps) < 0.25 * max(one.size, other.size)
-
-
-def _as_points(landmarks: Tensor) -> tuple[tuple[float, float], ...]:
-    return tuple((x, y) for x, y in landmarks.tolist())

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..image.crops import cut_crops
 from ..image.geometry import FACE_CENTRE, face_template, fit_similarity
 from ..records import Face, FaceSet
+from .landmarks import landmarks_of
 from .retinaface import Detector
 
 CONFIDENCE = 0.5
@@ -67,8 +68,7 @@ def _look(image: Tensor, face: Face, detector: Detector, side: int, near: float)
     """The scores of what is in the middle, as it is and mirrored."""
     template = face_template(512) - torch.tensor(FACE_CENTRE)
     template = template * (near * side / 512) + (side - 1) / 2
-    points = torch.tensor([face.landmarks], dtype=torch.float64)
-    crop = cut_crops(image, fit_similarity(points, template), (0,), side)
+    crop = cut_crops(image, fit_similarity(landmarks_of([face]), template), (0,), side)
     scores, boxes, _ = detector(torch.cat([crop, crop.flip(-1)]))
     off_centre = ((boxes[..., :2] + boxes[..., 2:]) / 2 - (side - 1) / 2).norm(dim=-1)
     return (scores * (off_centre < side / 4)).amax(1).double()

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..records import FaceSet
 from .align import align_faces
 from .identity import LIMIT, Identity, readable
+from .landmarks import landmarks_of
 from .select import select_faces
 
 _CROP = 256  # pixels of the faces that are compared
@@ -63,7 +64,7 @@ def embed_person(references: Tensor, faces: FaceSet, identity: Identity) -> Tens
     """
     largest = select_faces(faces, sort="size", limit=1)
     for number, found in enumerate(largest.faces, 1):
-        if not found or not bool(readable(torch.tensor([found[0].landmarks]))):
+        if not found or not bool(readable(landmarks_of(found[:1]))):
             what = "one that is too small or turned too far" if found else "none"
             raise InputError(
                 f"Each photograph of the person must show a face, got {what} in number {number} of "
@@ -94,9 +95,8 @@ def distances_to(
     apart: list[list[float]] = [[] for _ in faces.faces]
     if not len(alignment):
         return apart
-    landmarks = torch.tensor([face.landmarks for face in alignment.faces])
     found = torch.cdist(identity.embed(crops), person).amin(1).cpu()
-    found = found.where(readable(landmarks), torch.nan)
+    found = found.where(readable(landmarks_of(alignment.faces)), torch.nan)
     for image, distance in zip(alignment.image_index, found.tolist(), strict=True):
         apart[image].append(distance)
     return apart

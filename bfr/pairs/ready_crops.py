@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from ..errors import ImageError, InputError
 from ..faces.detect import detect_faces
+from ..faces.landmarks import landmarks_of
 from ..faces.retinaface import Detector
 from ..image.geometry import face_template
 from .crops import FOUND, put_crop
@@ -50,7 +50,7 @@ def take_crops(
                     InputError("It must show a face, got none. Leave it out, or align it again."),
                 )
                 continue
-            landmarks, confidence = torch.tensor(found[0].landmarks), found[0].score
+            landmarks, confidence = landmarks_of(found[:1])[0].float(), found[0].score
         pair = Pair(
             name=pair_name(name, sha256, 0),
             source=name,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..faces.detect import detect_faces
+from ..faces.landmarks import landmarks_of
 from ..faces.retinaface import Detector
 from ..image.geometry import face_template
 from ..image.lowpass import lowpass
@@ -146,6 +147,9 @@ def _check_pair(images: Tensor, reference: Tensor) -> None:
 
 def _landmarks_nearest(faces: tuple[Face, ...], template: Tensor) -> Tensor:
     """5×2 landmarks of the face nearest to a 5×2 template, or NaN."""
-    points = [torch.tensor(face.landmarks, dtype=torch.float64) for face in faces]
     nothing = torch.full_like(template, math.nan)
-    return min(points, key=lambda p: float((p - template).norm(dim=-1).mean()), default=nothing)
+    return min(
+        landmarks_of(faces),
+        key=lambda p: float((p - template).norm(dim=-1).mean()),
+        default=nothing,
+    )

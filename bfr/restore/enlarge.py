@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError, OutOfMemoryError
+from ..faces.landmarks import landmarks_of
 from ..image.geometry import face_template, fit_similarity, scale_of
 from ..image.tensors import check_images
 from ..records import Face, OnStep
@@ -55,8 +56,7 @@ def needed_factors(faces: Sequence[Face], crop_size: int) -> list[float]:
     """
     if not faces:
         return []
-    landmarks = torch.tensor([face.landmarks for face in faces], dtype=torch.float64)
-    return scale_of(fit_similarity(landmarks, face_template(crop_size))).tolist()
+    return scale_of(fit_similarity(landmarks_of(faces), face_template(crop_size))).tolist()
 
 
 def least_factor(need: float, most: int = 4) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..faces.identity import Identity, distance_of, readable
+from ..faces.landmarks import landmarks_of
 from ..records import Face, counted
 
 STEPS = 5
@@ -119,8 +120,7 @@ def keep_person(
     own = identity.embed(crops)
     known = torch.ones(count, dtype=torch.bool, device=own.device)
     if faces is not None:
-        landmarks = torch.tensor([face.landmarks for face in faces], dtype=torch.float64)
-        known = readable(landmarks).to(own.device)
+        known = readable(landmarks_of(faces)).to(own.device)
     limit = torch.full((count,), math.inf, device=own.device)
     if amount:
         limit = calibrated_limit(distance_of(identity.embed(crops.flip(3)), own), amount)

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..faces.align import align_faces
 from ..faces.identity import LIMIT, Identity, readable
+from ..faces.landmarks import landmarks_of
 from ..records import FaceSet
 from .follow import Clip
 from .keep_person import KeptPeople
@@ -93,7 +94,7 @@ def embed_tracks(clip: Clip, tracks: Sequence[Track], identity: Identity) -> lis
 
 
 def _looks(clip: Clip, track: Track, identity: Identity) -> Tensor:
-    clear = readable(torch.tensor([face.landmarks for face in track.faces], dtype=torch.float64))
+    clear = readable(landmarks_of(track.faces))
     places = [i for i, seen in enumerate(track.seen) if seen and bool(clear[i])]
     step = max(len(places) / _LOOKS, 1.0)
     chosen = [places[int((n + 0.5) * step)] for n in range(min(len(places), _LOOKS))]
