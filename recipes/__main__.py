@@ -93,7 +93,7 @@ def run(data: Path, runs: Path, weights: Path, only: Sequence[str], smoke: bool)
     """Runs the recipes named, or all."""
     for recipe in only or RECIPES:
         for command in commands(recipe, data, runs, weights):
-            brief = ("--steps", "2", "--batch", "2") if smoke and command.trains else ()
+            brief = ("--steps", "2", "--batch", "1") if smoke and command.trains else ()
             command.main([*command.words, *brief])
 
 

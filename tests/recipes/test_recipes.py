@@ -209,8 +209,8 @@ def test_prior_does_not_learn_what_was_mirrored(faces):
 
 def test_prior_recipe(tmp_path, faces):
     run = tmp_path / "run"
-    prior.train(faces, run, options())
-    prior.train(faces, run, options(steps=2))
+    prior.train(faces, run, options(batch=1))
+    prior.train(faces, run, options(batch=1, steps=2))
     assert torch.load(run / "state.pt", weights_only=True)["step"] == 2
     prior.export(run, tmp_path / "prior.safetensors")
     assert (tmp_path / "prior.safetensors").stat().st_size < 30_000_000
