@@ -70,6 +70,17 @@ def too_far(path: Path) -> set[str]:
     return {name for name in inner_imports(path) if name.split(".")[0] not in allowed}
 
 
+def test_tests_lie_where_the_core_does():
+    """Each is named after a module, with more behind it where a module has several."""
+    modules = {path.relative_to(CORE).with_suffix("").as_posix() for path in MODULES}
+    tests = [path for folder in FOLDERS for path in (CORE.parent / "tests" / folder).glob("test_*")]
+    assert len(tests) > 90
+    for path in tests:
+        words = path.stem.split("_")[1:]
+        names = {"_".join(words[: end + 1]) for end in range(len(words))}
+        assert modules & {f"{path.parent.name}/{name}" for name in names}, path
+
+
 def test_imports_point_left():
     assert not {name_of(path): found for path in MODULES if (found := too_far(path))}
 
