@@ -153,12 +153,6 @@ def test_missing_file_says_where_it_belongs(tmp_path: Path):
         read_state_dict(tmp_path / "mine.pth")
 
 
-# The manifest ----------------------------------------------------------------------------------
-
-
-# Downloads, from a server on this machine --------------------------------------------------------
-
-
 def test_written_weights_are_read_back_with_their_metadata(tmp_path: Path):
     path, tensor = tmp_path / "net.safetensors", torch.rand(3, 4)
     write_state_dict(path, {"a": tensor.mT, "b": tensor.half()}, {"licence": "MIT"})

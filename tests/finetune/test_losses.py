@@ -231,7 +231,7 @@ NETWORKS = [
 @pytest.mark.parametrize("network", NETWORKS)
 def test_all_that_is_trained_gets_a_gradient(network: Callable[[], Restorer]):
     restorer = network()
-    size = {"GFPGAN": 512, "RestoreFormer": 128}.get(restorer.architecture, 32)
+    size = {"GFPGAN": 64, "RestoreFormer": 128}.get(restorer.architecture, 32)
     objective = make(restorer, replace(SETTINGS, patch=None, adversarial=0))
     terms, _ = objective.terms(batch(1, size))
     loss(terms).backward()

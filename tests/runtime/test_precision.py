@@ -85,7 +85,7 @@ def test_restored_faces_hardly_differ(face: Tensor):
 
 def test_pseudo_targets_hardly_differ(face: Tensor):
     prior = load_prior()
-    settings = Guidance().settings(prior)
+    settings = replace(Guidance().settings(prior), calls=3)
     exact = sample_targets(face, prior, settings).targets
     half = replace(prior, network=copy.deepcopy(prior.network))
     convert(half.network, "bfloat16", CPU)

@@ -126,7 +126,7 @@ def test_a_lost_process_is_named_to_the_others(how: str, step: str):
         for process in processes:
             process.kill()
             process.join()
-    assert "2 processes" in told and "1" in told.partition("(")[2], told
+    assert "2 processes" in told and "1" in told.partition(": ")[2], told
 
 
 def test_patience_is_a_number_of_minutes(monkeypatch: pytest.MonkeyPatch):
