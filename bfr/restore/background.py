@@ -33,7 +33,7 @@ REACH = 64
 """Pixels around a pixel on which the embedded network's result depends, at most."""
 
 _STEP = 8  # pixels that the embedded network folds into one, three times two
-_TILE = 768
+TILE = 768
 _SEAMS = Seams(overlap=2 * (REACH + _STEP), margin=REACH, step=_STEP)
 
 
@@ -157,7 +157,7 @@ def restore_background(
         cleaner = load_background().to(images.device)
     seams, grey = getattr(cleaner, "seams", Seams()), find_grey(images)
     cleaned = images if in_place else torch.empty_like(images)
-    tile = _TILE if seams.margin else 512
+    tile = TILE if seams.margin else 512
     for index, top, rows in tiled_rows(images, cleaner, tile, on_step, seams):
         there = slice(index, index + 1), slice(None), slice(top, top + rows.shape[-2])
         mixed = torch.lerp(images[there], rows[None], strength)
