@@ -181,8 +181,8 @@ class _Work:
             raise error
         if self.tile // 2 < max(_LEAST_TILE, 2 * self.seams.overlap):
             raise OutOfMemoryError(
-                f"Cannot upscale a tile of {self.tile} pixels: {error}. Close other programs, or use "
-                "a smaller upscaler."
+                f"Cannot upscale a tile of {self.tile} pixels: {error}. Close other programs, or "
+                "use a smaller upscaler."
             ) from error
         self.tile //= 2
 
