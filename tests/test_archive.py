@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from tests.archive import ROOT, pack
@@ -29,9 +30,14 @@ NETWORKS = ("background", "detector", "identity", "niqe", "occlusion", "prior", 
 EMBEDDED = {*NETWORKS, "scratches"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pack(tmp_path_factory.mktemp("archive") / "node.zip")
+    """Packed once, also where several processes share the tests."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return pack(tmp_path_factory.mktemp("archive") / "node.zip")
+    shared = tmp_path_factory.getbasetemp().parent / "node.zip"
+    with FileLock(f"{shared}.lock"):
+        return shared if shared.exists() else pack(shared)
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
         "--faces",
         type=numbers,
         metavar="1,3",
-        help="restore only these, by the numbers that detect tells; doubtful or not",
+        help="restore only these, by the numbers that detect prints; doubtful or not",
     )
     add_numbering(parser)
     add_at_once(parser)

@@ -44,7 +44,7 @@ def grain_in_bands(
     """`draw_grain` in bands of rows, from top to bottom.
 
     Each band looks at `HALO` rows of ``image`` above itself, so write one when the next is drawn.
-    Faces larger than `TILE` get the same grain again after so many pixels.
+    Faces larger than `TILE` repeat their grain after that many pixels.
     """
     most = float(share.max())
     height, width = image.shape[-2:]

@@ -90,7 +90,7 @@ def plain_state(network: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_plain(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Makes a network, with adapters or without, what `plain_state` was; adapters begin anew."""
+    """Loads what `plain_state` gave into a network with or without adapters, and resets these."""
     own = network.state_dict()
     for name, value in state.items():
         if name in own:

@@ -283,7 +283,7 @@ def _slope(before: Tensor, after: Tensor) -> Tensor:
 
 
 def _quantile(count: int) -> float:
-    """Student's t for one-sided 95 % and so many faces, to 0.15 (0.3 for two)."""
+    """Student's t for one-sided 95 % and that many faces, to 0.15 (0.3 for two)."""
     return 1.645 + 1.5 / (count - 1) + 3 / (count - 1) ** 3
 
 

@@ -116,7 +116,7 @@ def make_plan(
 ) -> tuple[FinetuneSettings, str]:
     """What a run will take: the settings with its steps, and memory and time in words.
 
-    Steps are timed where minutes are given, or where there are so many that it hardly counts.
+    Steps are timed where minutes are given, or where a run is so long that timing hardly counts.
 
     Args:
         restorer, pairs, settings, clean, damage, device, validate_every: as of `time_steps`.
@@ -162,11 +162,11 @@ class Pace:
     ends: float
 
     def steps(self, minutes: float) -> int:
-        """The steps that take so many minutes, at least 1."""
+        """How many steps fit into that many minutes, at least 1."""
         return max(1, round((60 * minutes - self.ends) / self.step))
 
     def seconds(self, steps: int) -> float:
-        """How long so many steps take."""
+        """How long that many steps take."""
         return steps * self.step + self.ends
 
 

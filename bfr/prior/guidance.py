@@ -1,7 +1,7 @@
 """Guidance as people set it: two sliders, single values that override them, 0 for "auto".
 
 Nodes, commands, sweeps and benchmarks all turn their inputs into a `Guidance`, and it into the
-`SampleSettings` of the prior at hand. Its numbers are those of the widgets everywhere, reports
+`SampleSettings` for a given prior. Its numbers are those of the widgets everywhere, reports
 included: meant for faces of 512 pixels (`PAPER_SIZE`), whatever the prior's size.
 """
 

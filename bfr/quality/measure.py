@@ -1,6 +1,6 @@
 """Measuring restored faces, one way or several ways of restoring them.
 
-Which metrics there are follows from what is given: sharpness and NIQE need the faces alone,
+The inputs decide which metrics there are: sharpness and NIQE need the faces alone,
 likeness the damaged faces that they were made from, PSNR, SSIM and the perceptual distance clean
 references.
 """
@@ -52,7 +52,7 @@ def measure_faces(
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
 ) -> Table:
-    """Measures restored faces with all metrics that what is given allows.
+    """Measures restored faces with every metric that the given inputs allow.
 
     Args:
         restored: N×3×S×S RGB in [0, 1], aligned faces; at least one.

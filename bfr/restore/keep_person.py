@@ -41,7 +41,7 @@ class KeptPeople:
     distances: tuple[float, ...]
 
     def split(self, counts: Sequence[int]) -> list[KeptPeople]:
-        """The faces of several pictures, which have so many each."""
+        """The faces of several pictures, of which each has as many as ``counts`` says."""
         ends = list(accumulate(counts, initial=0))
         return [
             KeptPeople(self.crops[i:j], self.shares[i:j], self.distances[i:j])

@@ -19,7 +19,7 @@ from ..files.manifest import get_again
 from ..files.onnx import OnnxModule, Slot
 
 RANGE = "value_range"
-"""The entry of a file's metadata that tells the range of its pixels, one of `RANGES`."""
+"""The entry of a file's metadata that names the range of its pixels, one of `RANGES`."""
 
 SIGNED, UNSIGNED = RANGES = ("[-1, 1]", "[0, 1]")
 

@@ -130,7 +130,7 @@ def restore_file(
 def _about(
     restored: RestoredPhoto, settings: RestoreSettings, restorer: Restorer, repaired: bool
 ) -> RestoredFile:
-    """What is told of a photograph when its pixels are gone."""
+    """What is reported about a photograph once its pixels are freed."""
     (faces,), (left,), found = restored.faces.faces, restored.left.faces, restored.resemblance
     told = summary(
         faces,

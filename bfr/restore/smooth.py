@@ -22,7 +22,7 @@ def smooth_track(track: Track, spread: float) -> Track:
     with Gaussian weights (Savitzky and Golay 1964 with these weights; Cleveland 1979). It looks
     both ways, so it does not lag, and what moves evenly, or with even acceleration, stays as it
     is to the ends of the track. Motion that is too quick for the spread is not smoothed away: of
-    the spread, its half and its quarter, that is taken which tells each frame's landmarks best
+    the spread, its half and its quarter, the one is used that best predicts each frame's landmarks
     from those of the others (cross-validation; Stone 1974).
 
     Args:

@@ -86,7 +86,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def give_back() -> None:
-    """Gives memory that was let go back to the system, where that is not done by itself.
+    """Returns freed memory to the system, where that does not happen automatically.
 
     The allocator of Linux keeps what many middling tensors took, 0.3 GB for a large photograph.
     """

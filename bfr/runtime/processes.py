@@ -1,6 +1,6 @@
 """Several processes on one task: who does which part.
 
-``accelerate launch`` starts the processes, and the environment tells each of them which it is.
+``accelerate launch`` starts the processes, and the environment gives each of them its number.
 """
 
 from __future__ import annotations
