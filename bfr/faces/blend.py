@@ -15,7 +15,7 @@ from torch import Tensor
 from ..image.colour import match_colour
 from ..image.tensors import resize_square
 from ..image.warp import sample
-from .detail import kept_share
+from .detail import lost_share
 from .grain import measure_grain
 from .grain_drawing import bands, grain_in_bands
 from .place import Box, Place
@@ -59,8 +59,8 @@ def blend(
         colour, strength, grain: of `paste_faces`.
         generator: draws the grain; of the CPU.
     """
-    regions = [_part(photo, face.place.box) for face in faces]
-    grains = [measure_grain(region[None]) if grain else None for region in regions]
+    around = [_part(photo, face.place.around) for face in faces]
+    grains = [measure_grain(region[None]) if grain else None for region in around]
     kept = [  # as it came, what faces that are pasted before may change
         [
             (box, _part(photo, box).clone())
@@ -69,24 +69,19 @@ def blend(
         ]
         for i, face in enumerate(faces)
     ]
-    for i, (face, region, wanted) in enumerate(zip(faces, regions, grains, strict=True)):
+    for i, (face, region, wanted) in enumerate(zip(faces, around, grains, strict=True)):
         x0, y0, x1, y1 = face.place.box
-        layers = _layers(face, colour, photo)
-        shares = photo.new_empty(region.shape[1:]) if wanted is not None else None
+        layers, shares = _layers(face, colour, photo), photo.new_zeros(region.shape[1:])
         for band in bands(range(y0, y1), x1 - x0):
-            rows = slice(band.start - y0, band.stop - y0)
+            now = photo[:, band.start : band.stop, x0:x1]
             share = strength * _share(i, faces, band)
-            inside = share.flatten().nonzero()[:, 0]
-            now = region[:, rows].flatten(1)
-            before = _as_it_came(region[:, rows], face.place.box, band, kept[i])
-            change = _change(before.flatten(1)[:, inside], layers, face.place, band, inside)
-            now[:, inside] = now[:, inside].addcmul_(share.flatten()[inside], change).clamp_(0, 1)
-            region[:, rows] = now.view(3, *share.shape)
+            before = _as_it_came(now, face.place.box, band, kept[i])
+            new = torch.addcmul(now, share, _change(before, layers, face.place, band)).clamp_(0, 1)
+            now.copy_(torch.where(share > 0, new, now))
             weights[:, band.start : band.stop, x0:x1] += share
-            if shares is not None:
-                shares[rows] = share
+            face.place.seen_from_around(shares)[band.start - y0 : band.stop - y0] = share
         kept[i].clear()
-        if wanted is not None and shares is not None:
+        if wanted is not None:
             _add_grain(
                 region,
                 shares,
@@ -160,12 +155,12 @@ def _layers(face: PastedFace, colour: str, photo: Tensor) -> Tensor:
     restored = match_colour(face.restored.to(photo), given, colour, face.mask)
     side = min(size, max(1, round(size * shrink)))
     before, restored = resize_square(given, side), resize_square(restored, side)
-    lost = 1 - kept_share(before, restored, finer=2 * max(1.0, shrink))
+    lost = lost_share(before, restored, finer=2 * max(1.0, shrink))
     return torch.cat([restored - before, before, lost], 1)
 
 
-def _change(photo: Tensor, layers: Tensor, place: Place, band: range, inside: Tensor) -> Tensor:
-    """``pasted − photo`` of the formula, 3×P, at P pixels of a face's box in a band."""
+def _change(photo: Tensor, layers: Tensor, place: Place, band: range) -> Tensor:
+    """``pasted − photo`` of the formula, 3×h×w, in a band of a face's box."""
     grid = place.grid(layers.shape[-1], place.box, _within(place.box, band), photo.device)
-    warped = sample(layers, grid.view(1, 1, -1, 2)[:, :, inside], "bicubic", "border")[0, :, 0]
-    return warped[:3] - warped[6:].clamp(0, 1) * (photo - warped[3:6])
+    change, before, lost = sample(layers, grid, "bicubic", "border")[0].split((3, 3, 1))
+    return change.addcmul_(lost.clamp_(0, 1), photo - before, value=-1)

@@ -40,7 +40,7 @@ from .blend import PastedFace, blend
 from .occlusion import Occlusion, find_in_front
 from .parsing import Parser, parse_faces
 from .place import Place
-from .shapes import mask_shape
+from .shapes import mask_outline, mask_shape
 
 
 def paste_faces(
@@ -103,7 +103,8 @@ def paste_faces(
     image_to_crop = compose(
         resize_matrix(photo_size, alignment.image_size), alignment.image_to_crop
     )
-    places = [Place(matrix, size, photo_size) for matrix in image_to_crop]
+    outline = mask_outline(mask, size, feather)
+    places = [Place(matrix, size, photo_size, outline) for matrix in image_to_crop]
     if before is None or photo_size != alignment.image_size:  # or cut from another picture
         before = _cut(images, image_to_crop, alignment.image_index, crops)
     masks = mask_shape(mask, size, feather).to(images).expand(len(crops), 1, size, size)

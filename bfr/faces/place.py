@@ -15,22 +15,30 @@ Box = tuple[int, int, int, int]
 
 
 class Place:
-    """The pixels of a photograph that a crop covers, in the crop's bounding box.
+    """The pixels of a photograph that a crop covers.
 
     Attributes:
-        box: x0, y0, x1, y1; the last ones are excluded.
-        box_to_crop: 2×3 float64, from pixels of the box to pixels of the crop.
+        around: the crop's bounding box.
+        box: that of its mask, inside it.
         shrink: pixels of the photograph per pixel of the crop.
     """
 
-    def __init__(self, image_to_crop: Tensor, size: int, photo_size: tuple[int, int]) -> None:
+    def __init__(
+        self, image_to_crop: Tensor, size: int, photo_size: tuple[int, int], outline: Tensor
+    ) -> None:
+        """Places a crop.
+
+        Args:
+            image_to_crop: 2×3 float64.
+            size: side of the crop.
+            photo_size: ``(height, width)`` of the photograph.
+            outline: P×2 float64 points (x, y) of the crop around all that its mask shows.
+        """
         edge = size - 1.0
         corners = torch.tensor([[0, 0], [edge, 0], [0, edge], [edge, edge]], dtype=torch.float64)
         crop_to_image = invert(image_to_crop)
-        points = transform_points(crop_to_image, corners)
-        x0, y0 = (max(0, math.floor(value)) for value in points.amin(0).tolist())
-        x1, y1 = (math.ceil(value) + 1 for value in points.amax(0).tolist())
-        self.box = (x0, y0, min(x1, photo_size[1]), min(y1, photo_size[0]))
+        self.around = _bounds(transform_points(crop_to_image, corners), photo_size)
+        self.box = _bounds(transform_points(crop_to_image, outline), photo_size)
         self.shrink = float(scale_of(crop_to_image))
         self._size, self._image_to_crop = size, image_to_crop
 
@@ -43,6 +51,12 @@ class Place:
         (a, b, c, d), (e, f, g, h) = self.box, other.box
         box = max(a, e), max(b, f), min(c, g), min(d, h)
         return box if box[0] < box[2] and box[1] < box[3] else None
+
+    def seen_from_around(self, pixels: Tensor) -> Tensor:
+        """The part of H×W pixels of `around` that lies in `box`."""
+        left, top, *_ = self.around
+        x0, y0, x1, y1 = self.box
+        return pixels[y0 - top : y1 - top, x0 - left : x1 - left]
 
     def grid(self, side: int, box: Box, rows: range, device: torch.device) -> Tensor:
         """Where the pixels in some rows of a box lie in this crop resized to a side.
@@ -58,3 +72,10 @@ class Place:
         matrix = compose(compose(to_image, self._image_to_crop), to_side)
         size = (len(rows), box[2] - box[0])
         return sampling_grid(matrix, size, (side, side), device, rows.start)
+
+
+def _bounds(points: Tensor, size: tuple[int, int]) -> Box:
+    """The whole pixels around N×2 points, as far as they lie in a photograph of a size."""
+    x0, y0 = (max(0, math.floor(value)) for value in points.amin(0).tolist())
+    x1, y1 = (math.ceil(value) + 1 for value in points.amax(0).tolist())
+    return x0, y0, min(x1, size[1]), min(y1, size[0])

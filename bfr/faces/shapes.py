@@ -21,6 +21,21 @@ def mask_shape(mask: str, size: int, feather: float) -> Tensor:
     return shape * _soft_oval(size, feather) if mask == "soft oval" else shape
 
 
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def mask_outline(mask: str, size: int, feather: float) -> Tensor:
+    """P×2 float64 points (x, y) around all pixels of `mask_shape` that are not 0."""
+    shown = mask_shape(mask, size, feather)[0, 0] > 0
+    rows = shown.any(1).nonzero()[:, 0]
+    shown = shown[rows].byte()
+    left, right = shown.argmax(1) - 1, size - shown.flip(1).argmax(1)
+    return (
+        torch.cat([torch.stack([x, y], 1) for x in (left, right) for y in (rows - 1, rows + 1)])
+        .double()
+        .clamp(0, size - 1)
+    )
+
+
 def _feathered_square(size: int, feather: float) -> Tensor:
     """1×1×S×S: 0 on the outermost pixels, rising to 1 within ``feather`` of the side."""
     index = torch.arange(size, dtype=torch.float64)

@@ -19,6 +19,7 @@ from .bfrffusion import SIZE as BFRFFUSION_SIZE
 from .bfrffusion import STEPS as BFRFFUSION_STEPS
 from .bfrffusion import make_scheduler
 from .bfrffusion_checkpoint import build_bfrffusion, is_bfrffusion
+from .norms import fuse_norms
 from .onnx import OnnxRestorer
 from .restorer import CONVENTIONS, Call, Restorer
 
@@ -154,6 +155,7 @@ def from_spandrel(descriptor: object, name: str = "") -> Restorer:
     made_with = getattr(descriptor.model, "hyperparameters", {})
     if made_with.get("start_unshuffle", 1) > 1:
         size = made_with["img_size"] * made_with["start_unshuffle"]
+    fuse_norms(descriptor.model)
     return Restorer(
         network=descriptor.model.eval(),
         name=name or architecture,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -9,14 +12,19 @@ _PUBLISHED = "LayerNorm2d"  # spandrel's class, which is the published code
 
 
 class _ChannelNorm(nn.Module):
-    """A norm over channels with the tensors of the published one, B×C×H×W to the same."""
+    """Before the published class: a norm over channels of B×C×H×W in channels-last order.
+
+    In any other order the published code computes, as before.
+    """
 
     weight: nn.Parameter
     bias: nn.Parameter
     eps: float
 
     def forward(self, x: Tensor) -> Tensor:
-        last = x.permute(0, 2, 3, 1)  # as x lies in memory if that is in channels-last order
+        if not x.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(x)
+        last = x.permute(0, 2, 3, 1)
         return F.layer_norm(last, last.shape[-1:], self.weight, self.bias, self.eps).permute(
             0, 3, 1, 2
         )
@@ -25,16 +33,29 @@ class _ChannelNorm(nn.Module):
 def fuse_norms(network: nn.Module) -> int:
     """Lets the layer norms of a NAFNet compute by one operator instead of a dozen.
 
-    Results and gradients stay the same but for rounding, and so do the names of tensors. A step
-    of training takes a fifth less time in bfloat16.
+    They do where they are given channels-last order. Results and gradients stay the same but for
+    rounding, and so do the names of tensors. On a processor a step of training takes a fifth less
+    time in bfloat16, restoring 0.7 of the time in float32 and in bfloat16.
 
     Args:
         network: changed in place; what has no such norms stays as it is.
 
     Returns:
-        The number of norms.
+        The number of norms that do.
     """
     norms = [module for module in network.modules() if type(module).__name__ == _PUBLISHED]
     for norm in norms:
-        norm.__class__ = _ChannelNorm
+        norm.__class__ = _fused(type(norm))
     return len(norms)
+
+
+def has_fused_norms(network: nn.Module) -> bool:
+    """Whether a network is quickest in channels-last order in any precision."""
+    return any(isinstance(module, _ChannelNorm) for module in network.modules())
+
+
+@cache
+def _fused(published: type[nn.Module]) -> type[nn.Module]:
+    if issubclass(published, _ChannelNorm):
+        return published
+    return type(_PUBLISHED, (_ChannelNorm, published), {})

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ from ..records import OnStep
 from ..runtime.memory import Parts, at_once
 from ..runtime.precision import chosen_precision, computing
 from ..runtime.progress import within
+from .norms import has_fused_norms
 
 Call = Callable[[nn.Module, Tensor, float], Tensor]
 
@@ -203,14 +205,14 @@ def _restore(batch: Tensor, restorer: Restorer, fidelity: float, on_step: OnStep
     own, size = batch.shape[-1], restorer.size
     faces = resize_square(batch, size) if size else batch
     given, lower = faces.to(restorer.device, restorer.dtype), restorer.computed_in
-    if lower == "float32":
+    if lower != "float32" or has_fused_norms(restorer.network):
+        # Half precision and these norms are slow without; convolutions keep the order.
+        given = given.contiguous(memory_format=torch.channels_last)
+    with computing(lower, restorer.device) if lower != "float32" else nullcontext():
         restored = restorer(given, fidelity, on_step)
-    else:
-        order = torch.channels_last  # half precision is slow without; convolutions keep it
-        with computing(lower, restorer.device):
-            restored = restorer(given.contiguous(memory_format=order), fidelity, on_step)
-        if restorer.dtype == torch.float32 and not bool(torch.isfinite(restored).all()):
-            restored = restorer(given, fidelity, on_step)
+    nan = lower != "float32" and not bool(torch.isfinite(restored).all())
+    if nan and restorer.dtype == torch.float32:
+        restored = restorer(given, fidelity, on_step)
     if restored.shape != faces.shape:
         raise WrongArchitectureError(
             f"The restorer must keep the shape {tuple(faces.shape)}, got {tuple(restored.shape)}. "
