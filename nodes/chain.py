@@ -208,7 +208,7 @@ def keep_person_input() -> io.Float.Input:
         "keep_person",
         "keep person",
         0.5,
-        "How little a face may become somebody else: where a restored face is farther from the "
+        "How strictly a face must stay the same person: where a restored face is farther from the "
         "damaged one's person than that, less of it is taken. 0 takes all of it, 1 allows the "
         "least change.",
         optional=True,

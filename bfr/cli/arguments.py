@@ -140,8 +140,8 @@ def add_at_once(parser: argparse.ArgumentParser) -> None:
         "--at-once",
         type=count,
         metavar="N",
-        help="photographs that are worked on side by side (on a processor as many as there are "
-        "idle cores and memory for; else 1)",
+        help="photographs processed in parallel (on a processor as many as there are idle cores "
+        "and memory for; else 1)",
     )
 
 

@@ -68,7 +68,12 @@ def add_guidance(parser: argparse.ArgumentParser) -> None:
         "freedom (%(default)s)",
     )
     add("--strength", type=fraction, default=1.0, help="how firmly it holds (%(default)s)")
-    add("--steps", type=_step, default=250, help="that start and stop count in (%(default)s)")
+    add(
+        "--steps",
+        type=_step,
+        default=250,
+        help="the steps that start and stop count in (%(default)s)",
+    )
     add(
         "--suit-prior",
         action=argparse.BooleanOptionalAction,

@@ -46,7 +46,7 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--doubtful",
         action="store_true",
-        help="restore what is hardly a face, too; otherwise it is left alone",
+        help="also restore what is probably not a face; otherwise it is left alone",
     )
     parser.add_argument(
         "--faces",

@@ -71,8 +71,8 @@ def add_restoring(parser: argparse.ArgumentParser, enlarge: int | str = "auto") 
         "--keep-person",
         type=fraction,
         default=0.5,
-        help="how little a face may become somebody else: 0 measures only, 1 allows least "
-        "(%(default)s)",
+        help="how strictly a face must stay the same person: 0 only measures, 1 allows the least "
+        "change (%(default)s)",
     )
     add(
         "--recognizer",

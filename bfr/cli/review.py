@@ -30,8 +30,8 @@ def add_review(parser: argparse.ArgumentParser) -> None:
     add("--show", choices=SHOWN, default="all", help="which to draw and list (%(default)s)")
     names = "by name or number, or a range such as 3-7"
     add("--reject", nargs="+", default=[], metavar="PAIR", help=f"leave pairs out, {names}")
-    add("--keep", nargs="+", default=[], metavar="PAIR", help=f"take pairs in again, {names}")
-    add("--reject-flagged", action="store_true", help="leave out all that stand out")
+    add("--keep", nargs="+", default=[], metavar="PAIR", help=f"put pairs back, {names}")
+    add("--reject-flagged", action="store_true", help="leave out every flagged pair")
     add_detector(parser)
     add_device(parser)
 

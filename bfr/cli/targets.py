@@ -82,7 +82,7 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
         "--prior-size",
         type=number(16, 4096, int),
         metavar="SIZE",
-        help="side in pixels of the prior's faces, for a checkpoint whose name does not tell it",
+        help="side in pixels of the prior's faces, for a checkpoint whose name does not give it",
     )
     add(
         "--prior-preset",

@@ -17,7 +17,7 @@ def add_models(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser)
     """The actions of the command ``models``."""
     parser.set_defaults(command=show)
     actions = parser.add_subparsers(metavar="ACTION")
-    action = actions.add_parser("list", parents=[shared], help="what there is, and its licence")
+    action = actions.add_parser("list", parents=[shared], help="what is available, with licences")
     action.set_defaults(command=show)
     action = actions.add_parser("download", parents=[shared], help="get published weights")
     action.add_argument("names", nargs="+", metavar="NAME")

@@ -25,7 +25,7 @@ class RestoreSettings:
         strength: blend from the input (0) to the restored face (1).
         lock: how much of the coarse shapes of the input face stays, 0 to 1, down to 1/64 of the
             crop (`restore_faces`).
-        keep_person: how little a face may become somebody else, 0 to 1 (`keep_person`).
+        keep_person: how strictly a face must stay the same person, 0 to 1 (`keep_person`).
         colour: how the faces' colours are matched to the photograph (`paste_faces`).
         mask: which part of a crop is pasted (`paste_faces`); "auto" is "parsing" where there
             is a parser and "soft oval" else.
