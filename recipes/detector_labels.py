@@ -65,14 +65,18 @@ def label(data: Path, run: Path, teacher: Path | None = None) -> None:
     Args:
         data: the data folder.
         run: the run whose detector is the first teacher.
-        teacher: the file of `recipes.second_teacher`; None asks the first teacher alone.
+        teacher: the file of `recipes.second_teacher`, for those that the first teacher alone left
+            out; None asks the first teacher alone, about all.
     """
     detector = Detector(load_average(run, build_detector("mobile0.25")))
     seen = {} if teacher is None else json.loads(teacher.read_text())
-    labels: dict[str, dict[str, list]] = {}
+    file = run / "labels.json"
+    labels: dict[str, dict[str, list]] = {} if teacher is None else json.loads(file.read_text())
     counts = {"first": 0, "second": 0, "dropped": 0, "alarms": 0}
     for path in portraits(data):
         name = path.relative_to(data).as_posix()
+        if name in labels:
+            continue
         sure, unsure = look_twice(read_photo(path).pixels, detector)
         others = [face for face in seen.get(name, ()) if face["score"] > SURE]
         if len(sure) == 1:
@@ -92,7 +96,7 @@ def label(data: Path, run: Path, teacher: Path | None = None) -> None:
         counts[by] += 1
         counts["alarms"] += len(labels[name]["alarms"])
     log.info("%d portraits labelled: %s", len(labels), counts)
-    with atomic_path(run / "labels.json") as path:
+    with atomic_path(file) as path:
         path.write_text(json.dumps(labels))
 
 
