@@ -60,7 +60,9 @@ class Regression(Objective):
             else:
                 terms["adversarial"] = weight * self._fooled(restored)
         if self.identity is not None and batch.guess is not None:
-            moved = identity_loss(_in_place(restored, batch), batch.guess, self.identity, _BLUR)
+            moved = restored.new_tensor(torch.nan)  # of faces that are none: the step is named
+            if torch.isfinite(restored).all():
+                moved = identity_loss(_in_place(restored, batch), batch.guess, self.identity, _BLUR)
             terms["identity"] = self.settings.identity * moved
         return terms, restored
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..damage.learned import LearnedDamage
-from ..errors import InputError, LossError
+from ..errors import InputError, LossError, WeightsError
 from ..faces.identity import Identity, load_identity
 from ..image.plots import curves
 from ..pairs.folder import PairSet
@@ -94,13 +94,20 @@ class Run:
         progress.tell(learner.step, note=f"loss {sum(losses.values()):.4f}")
 
     def validate(self, progress: Progress) -> None:
-        """Scores the restorer as it is, and keeps it if it is the best."""
+        """Scores the restorer as it is, and keeps the best; LossError if it gives NaN."""
         learner, folder, step = self.learner, self.folder, self.learner.step
 
         def interrupt(*_: object) -> None:
             progress.tell(step)
 
-        restored = restore(learner.scored, self.panel, interrupt)
+        try:
+            restored = restore(learner.scored, self.panel, interrupt)
+        except WeightsError as error:
+            if step:
+                raise LossError(
+                    f"Faces must be finite, got others at step {step}. Lower the learning rate."
+                ) from error
+            raise
         if self._looks is None:
             first = restored if step == 0 else self._restored_by_base(interrupt)
             self._looks = [look(faces, self.judge) for faces in first]

@@ -25,6 +25,7 @@ from bfr.errors import (
     InputError,
     OutOfMemoryError,
     OutputError,
+    WeightsError,
     WrongArchitectureError,
 )
 from bfr.faces.identity import Identity
@@ -618,6 +619,22 @@ def test_a_run_that_diverges_returns_what_it_had_found(pairs: PairSet, tmp_path:
     assert not again.finished and again.report.startswith("DIVERGED"), "it is not tried again"
     with pytest.raises(InputError, match="seed was 0 and is 1"):
         tune(pairs, tmp_path, replace(ALL, seed=1, lr=1e-4))
+
+
+def test_faces_that_are_no_longer_finite_end_a_run_with_what_it_had_found(
+    pairs: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    restore, calls = module.restore, []
+
+    def overflowing(restorer: Restorer, *arguments: Any) -> Any:
+        calls.append(restorer)
+        if len(calls) == 3:
+            raise WeightsError("Restored faces must be finite.")
+        return restore(restorer, *arguments)
+
+    monkeypatch.setattr(module, "restore", overflowing)
+    tuned = tune(pairs, tmp_path)
+    assert tuned.report.startswith("DIVERGED") and (tuned.improved, tuned.best_step) == (True, 3)
 
 
 @pytest.mark.usefixtures("poisoned")

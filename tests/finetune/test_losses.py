@@ -386,3 +386,13 @@ def test_the_codes_are_those_that_codeformer_predicts():
     code = 0.5 * F.cross_entropy(logits.permute(0, 2, 1), wanted)
     assert torch.allclose(terms["code"], code, rtol=1e-4)
     assert torch.allclose(terms["feature"], (features[0] - expected).square().mean(), rtol=1e-4)
+
+
+def test_no_person_is_looked_for_in_faces_that_are_none():
+    restorer = trainable.nafnet()
+    with torch.no_grad():
+        next(restorer.network.parameters()).fill_(torch.nan)
+    objective = make(restorer, replace(SETTINGS, adversarial=0.0, identity=10.0))
+    given = batch()
+    placed = replace(given, guess=given.target, corners=torch.zeros(2, 2, dtype=torch.long))
+    assert objective.terms(placed)[0]["identity"].isnan(), "the learner names the step"
