@@ -75,9 +75,8 @@ format: $(READY) ## bring the code into the common style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(READY) ## measure speed and memory against others, in minutes (compare commits: python -m benchmarks.compare)
+bench: $(READY) ## measure speed and memory against others, in 5 minutes (compare commits: python -m benchmarks.compare)
 	$(BIN)/python -m benchmarks.speed $(ARGS)
-	$(BIN)/python -m benchmarks.finetuning --quick --steps 4 --precisions auto
 
 weights: $(READY) ## train the embedded weights again, in a day (DATA=/path ARGS=--smoke: in minutes)
 	@test -d "$(DATA)" || { echo "Name the data folder: make weights DATA=/path"; exit 2; }

@@ -20,7 +20,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -30,6 +30,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bfr.choices import AUTO
 from bfr.errors import CancelledError
 from bfr.finetune.loop import finetune
 from bfr.finetune.losses import make_objective
@@ -43,6 +44,7 @@ from bfr.restore.load import load_restorer
 from .measure import clock_for
 
 _PAIRS = 12
+_SIZE = 256  # of the embedded restorer's faces
 Figures = tuple[float, float]
 """Seconds a step, and the peak memory in MB."""
 
@@ -151,6 +153,29 @@ def ways(settings: FinetuneSettings, precisions: Sequence[str]) -> dict[str, Fin
     return found
 
 
+def run_case(
+    case: Callable[..., Figures],
+    path: Path | None,
+    way: FinetuneSettings,
+    size: int,
+    device: str,
+    threads: int,
+) -> Figures:
+    """The figures of a case, in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(case, path, way, size, device, threads).result()
+
+
+def quick_step(threads: int) -> tuple[Figures, Figures]:
+    """A step of the quick recipe on the embedded restorer: the baseline's, and ours with "auto"."""
+    plain = replace(PRESETS["quick"], steps=5, distance="pyramid", precision="float32")
+    auto = replace(plain, precision=AUTO)
+    return (
+        run_case(plain_case, None, plain, _SIZE, "cpu", threads),
+        run_case(tuned_case, None, auto, _SIZE, "cpu", threads),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -176,6 +201,7 @@ def main() -> None:
         micro_batch=max(batch // 2, 1),
         patch=args.patch,
         distance="pyramid",
+        precision="float32",
     )
     found = ways(settings, args.precisions)
     if args.quick:
@@ -185,10 +211,7 @@ def main() -> None:
     rows: dict[str, Figures] = {}
     print(f"{'':40}{'steps/s':>9}{'MB':>8}{'speed':>8}{'memory':>8}")
     for name, (case, way) in cases.items():
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            rows[name] = pool.submit(
-                case, args.restorer, way, size, args.device, args.threads
-            ).result()
+        rows[name] = run_case(case, args.restorer, way, size, args.device, args.threads)
         (seconds, memory), (base, most) = rows[name], rows["plain float32 loop"]
         print(
             f"{name:40}{1 / seconds:9.3f}{memory:8.0f}{base / seconds:8.2f}{memory / most:8.2f}",

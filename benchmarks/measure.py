@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -22,16 +23,29 @@ def clock_for(threads: int) -> Callable[[], float]:
 
 
 def in_own_process(
-    make: Make, args: tuple[Any, ...], threads: int, repeats: int = 3
+    make: Make, args: tuple[Any, ...], threads: int, repeats: int = 3, busy: bool = False
 ) -> tuple[float, float]:
     """The best of some times in seconds, and the peak memory above the start in MB.
+
+    Args:
+        make: prepares the case.
+        args: its arguments.
+        threads: of torch.
+        repeats: how often the case is timed.
+        busy: let another process keep a core busy meanwhile, and take the wall's time.
 
     Raises:
         RuntimeError: if the process died; its own message stands on the error output.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+    if os.name == "posix":
+        context.set_forkserver_preload(["benchmarks.preloaded"])  # once, not for each case
     receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(make, args, threads, repeats, send))
+    clock = time.perf_counter if busy else clock_for(threads)
+    process = context.Process(target=_measure, args=(make, args, threads, repeats, clock, send))
+    other = context.Process(target=_spin, daemon=True)
+    if busy:
+        other.start()
     process.start()
     send.close()
     try:
@@ -40,14 +54,25 @@ def in_own_process(
         raise RuntimeError(f"{make.__name__}{args} died") from error
     finally:
         process.join()
+        if busy:
+            other.kill()
+
+
+def _spin() -> None:
+    while True:
+        pass
 
 
 def _measure(
-    make: Make, args: tuple[Any, ...], threads: int, repeats: int, out: Connection
+    make: Make,
+    args: tuple[Any, ...],
+    threads: int,
+    repeats: int,
+    clock: Callable[[], float],
+    out: Connection,
 ) -> None:
     torch.set_num_threads(threads)
     run = make(*args)
-    clock = clock_for(threads)
     start, times = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
     for _ in range(repeats):
         began = clock()

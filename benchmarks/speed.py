@@ -1,6 +1,6 @@
 """Speed and memory around a face, as ratios to facexlib and to the plain way in the same run.
 
-    python -m benchmarks.speed [--quick] [--ours] [--threads 1 2] [--json FILE]
+    python -m benchmarks.speed [--quick] [--ours] [--threads 1] [--json FILE]
 
 facexlib's FaceRestoreHelper is what GFPGAN, CodeFormer and most packs align and paste with. Each
 case runs in a process of its own, so that its peak memory is its own, and one thread is timed by
@@ -130,32 +130,50 @@ def detect_case(megapixels: float) -> Callable[[], None]:
 
 
 def rows(threads: int, quick: bool, alone: bool) -> Iterator[dict[str, Any]]:
-    """A row per case: seconds and MB of ours, and of what it is compared with, unless alone."""
+    """A row per case: seconds and MB of ours, and of what it is compared with, unless alone.
+
+    With more than one thread, the first case only, and the same beside a busy process.
+    """
     nothing = (math.nan, math.nan)
 
     def row(name: str, ours: Any, other: Any, anchor: str) -> dict[str, Any]:
         return {"work": name, "threads": threads, "ours": ours, "other": other, "anchor": anchor}
 
-    for case in PASTED[: _QUICK if quick else None]:
+    count = 1 if threads > 1 else _QUICK if quick else None
+    for case in PASTED[:count]:
         mine = in_own_process(paste_case, (ours, case), threads)
         repeats = 3 if case.megapixels < _LARGE else 1  # of what takes a minute
         theirs = nothing
         if not alone:
             theirs = in_own_process(paste_case, (facexlib, case), threads, repeats)
         yield row(f"align and paste {case}", mine, theirs, "facexlib")
-    one, eight = (in_own_process(restore_case, (size, 8), threads) for size in (1, 8))
+    if threads > 1:
+        small = paste_case, (ours, PASTED[0])
+        many, one = (in_own_process(*small, each, busy=True) for each in (threads, 1))
+        yield row("the same beside a busy process", many, one, "1 thread")
+        return
+    one, eight = (in_own_process(restore_case, (size, 8), threads, 2) for size in (1, 8))
     yield row("restore 8 faces singly, embedded", one, eight, "8 at once")
     if not alone:
-        exact = in_own_process(restore_case, (1, 8, "float32"), threads)
+        exact = in_own_process(restore_case, (1, 8, "float32"), threads, 2)
         yield row("restore 8 faces singly, auto", one, exact, "float32")
     if not (alone or quick):
-        from .sampling import PLAIN, call_case
-
-        half = in_own_process(call_case, (("bfloat16", True), 512), threads, 2)
-        exact = in_own_process(call_case, (PLAIN, 512), threads, 2)
-        yield row("published prior, one call, bfloat16", half, exact, "float32")
-    small, large = (in_own_process(detect_case, (size,), threads) for size in SEARCHED)
+        yield from _networks(threads, row)
+    small, large = (in_own_process(detect_case, (size,), threads, 2) for size in SEARCHED)
     yield row(f"detect in {SEARCHED[1]:g} MP", large, small, f"{SEARCHED[0]:g} MP")
+
+
+def _networks(threads: int, row: Callable[..., dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The rows of sampling and of fine-tuning."""
+    from .finetuning import quick_step
+    from .sampling import PLAIN, call_case
+
+    half, exact = (
+        in_own_process(call_case, (way, 512), threads, 2) for way in (("bfloat16", True), PLAIN)
+    )
+    yield row("published prior, one call, bfloat16", half, exact, "float32")
+    plain, tuned = quick_step(threads)
+    yield row("fine-tuning, a quick step, auto", tuned, plain, "plain loop")
 
 
 def main() -> None:
@@ -164,7 +182,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="the small photographs only")
     parser.add_argument("--ours", action="store_true", help="without what it is compared with")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args()
     titles = f"{'seconds':>9}{'MB':>7}"

@@ -173,7 +173,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--calls", type=int, default=CALLS, help="of the prior, a face")
     parser.add_argument("--clean", type=int, default=96, help="clean faces of other people")
     parser.add_argument("--identity", type=float, default=PRESETS["quick"].identity)
-    parser.add_argument("--precision", choices=PRECISIONS, default=PRESETS["quick"].precision)
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
     parser.add_argument("--seed", type=int, default=0, help="of the training")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
