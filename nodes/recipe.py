@@ -148,10 +148,11 @@ def recipe_inputs() -> list[io.Input]:
             "precision",
             display_name="precision",
             options=[*PRECISIONS, AUTO],
-            default=PRECISIONS[0],
+            default=AUTO,
             tooltip="The numbers that the networks compute in. float32 is exact. bfloat16 and "
             "float16 are quicker and take less memory where the device has instructions for them. "
-            "auto: bfloat16 where that is so and the restorer gains by it, else float32.",
+            "auto: bfloat16 where that is so and the restorer gains by it, else float32; the "
+            "paper's recipes stay in float32.",
             advanced=True,
         ),
         io.Boolean.Input(

@@ -278,7 +278,7 @@ AS_THE_PRESET = {
     "adversarial": -1.0,
     "identity": -1.0,
     "ema": -1.0,
-    "precision": "float32",
+    "precision": "auto",
     "checkpointing": False,
     "held_back": 0.1,
 }
@@ -290,6 +290,7 @@ AS_THE_PRESET = {
         ({}, PRESETS["quick"]),
         ({"preset": "SwinIR (paper)"}, PRESETS["SwinIR (paper)"]),
         ({"steps": 40}, adjusted(PRESETS["quick"], steps=40)),
+        ({"precision": "float32"}, replace(PRESETS["quick"], precision="float32")),
         ({"batch": 6}, replace(PRESETS["quick"], batch=6, micro_batch=2)),
         ({"patch": 96, "adversarial": 0}, replace(PRESETS["quick"], patch=96, adversarial=0)),
         ({"learning_rate": 2e-4}, replace(PRESETS["quick"], lr=2e-4, lr_end=2e-4 * 3e-5 / 3e-4)),

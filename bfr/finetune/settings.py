@@ -56,12 +56,10 @@ class FinetuneSettings:
             guess. Not of the codebook recipe, which makes no image.
         code: weight of the codes' cross-entropy (codebook).
         feature: weight of the features' distance from their codes (codebook).
-        learned: share of the samples that are clean faces with learned damage, where both are
-            given.
+        learned: share of the samples that are clean faces with learned damage, if there are any.
         precision: "float32", or the type that autocast computes in; "auto" takes bfloat16 where
             the device has it and the architecture gains by it (`settled`).
-        adapter_rank: rank of low-rank adapters that are trained in place of the weights, for large
-            restorers; 0 trains all weights.
+        adapter_rank: of low-rank adapters, trained in place of all weights; 0 trains the weights.
         checkpointing: recompute activations in the backward pass: slower, with less memory.
         held_back: share in [0, 0.5] of the pairs that is scored and not trained with.
         seed: of the order, patches, flips and the discriminator's weights.
@@ -193,6 +191,7 @@ PRESETS: dict[str, FinetuneSettings] = {
         identity=2.0,
         ema=0.99,
         clip=1.0,
+        precision=AUTO,
     ),
     "SwinIR (paper)": FinetuneSettings(steps=20_000, batch=16, lr=2e-5, lr_end=5e-6),
     "CodeFormer (paper)": FinetuneSettings(
@@ -213,10 +212,11 @@ PRESETS: dict[str, FinetuneSettings] = {
         adversarial=0,
         ema=0.99,
         clip=1.0,
+        precision=AUTO,
     ),
 }
 """A quick recipe for small networks without a GPU, and those of Kuai et al., from section 4 and
-their published configuration; the demonstration is the quick one cut short to minutes.
+their published configuration, in float32; the demonstration is the quick one cut short to minutes.
 
 The quick ones train on whole faces: a NAFNet pools over all it is given, and what it learns from
 patches does not hold for faces (Chu, Chen, Chen and Lu, "Improving Image Restoration by Revisiting
@@ -235,8 +235,9 @@ def adjusted(settings: FinetuneSettings, **changes: Any) -> FinetuneSettings:
 
     The milestones scale with ``steps`` and ``lr_end`` with ``lr``; for a new ``batch`` the
     micro-batch becomes the largest one that divides it and needs no more memory. Values passed
-    explicitly are never adjusted.
+    explicitly are never adjusted, but for the precision "auto", which is the preset's.
     """
+    changes = {key: value for key, value in changes.items() if (key, value) != ("precision", AUTO)}
     along: dict[str, Any] = {}
     if "steps" in changes:
         scale = changes["steps"] / max(settings.steps, 1)
