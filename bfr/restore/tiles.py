@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import OutOfMemoryError, WrongArchitectureError
@@ -139,7 +140,9 @@ class _Work:
             fade = _fade(y0, y1, height, scale, self.seams).to(band)
             band *= fade[:, None]
             if begun is not None:
-                band[:, : begun.shape[-2]] += begun
+                longer = max(len(weights) - len(fade), 0)  # than a band of smaller tiles
+                band, fade = F.pad(band, (0, 0, 0, longer)), F.pad(fade, (0, longer))
+                band[:, : len(weights)] += begun
                 fade[: len(weights)] += weights
             number += 1
             ready = scale * ((spans[number][0] if number < len(spans) else y1) - y0)

@@ -131,10 +131,14 @@ def test_tiles_become_smaller_when_memory_runs_out():
 
 
 class Forgetful(Nearest):
-    """An upscaler that has less memory from its fifth tile on."""
+    """An upscaler that has less memory after some tiles."""
+
+    def __init__(self, after: int):
+        super().__init__()
+        self.after = after
 
     def __call__(self, image: Tensor, /) -> Tensor:
-        if len(self.sizes) > 4:
+        if len(self.sizes) >= self.after:
             self.most = 70 * 70
         return super().__call__(image)
 
@@ -143,7 +147,7 @@ def test_rows_that_are_done_stay_when_memory_runs_out_later():
     images = torch.rand(2, 3, 300, 210, generator=torch.Generator().manual_seed(0))
     whole = F.interpolate(images, scale_factor=2, mode="nearest")
     steps: list[tuple[int, int]] = []
-    upscaler, tops = Forgetful(), [0, 0]
+    upscaler, tops = Forgetful(after=5), [0, 0]
     tell = lambda *step: steps.append(step[:2])  # noqa: E731
     for index, top, rows in tiled_rows(images, upscaler, 128, tell):
         assert top == tops[index], "one after the other"
@@ -152,6 +156,14 @@ def test_rows_that_are_done_stay_when_memory_runs_out_later():
     assert tops == [600, 600]
     assert set(upscaler.sizes) == {(128, 128), (64, 64)}
     assert steps[-1][0] == steps[-1][1]
+
+
+def test_bands_may_overlap_by_more_than_the_smaller_tiles_that_follow():
+    images = torch.rand(1, 3, 150, 128, generator=torch.Generator().manual_seed(0))
+    upscaler = Forgetful(after=1)
+    whole = F.interpolate(images, scale_factor=2, mode="nearest")
+    torch.testing.assert_close(run_tiled(images, upscaler, 128), whole)
+    assert set(upscaler.sizes) == {(128, 128), (64, 64)}
 
 
 def test_what_does_not_fit_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch):
