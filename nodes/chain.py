@@ -180,22 +180,22 @@ def recognizer_input() -> io.Input:
     return schemas.recognizer_input("says for keep person whether a face is still the same person.")
 
 
-def person_inputs(who: str) -> list[io.Input]:
+def person_inputs(verb: str) -> list[io.Input]:
     """Photographs of a wanted person, and how unlike them a face may be; they came later."""
     return [
         io.Image.Input(
             "person",
             display_name="person",
             optional=True,
-            tooltip=f"One or more photographs of a person: only {who} that look like the largest "
-            "face of one of them. Not connected: all.",
+            tooltip=f"One or more photographs of a person: {verb} only the faces that look like "
+            "the largest face of one of them. Not connected: all.",
         ),
         schemas.slider(
             "person_limit",
             "person limit",
             LIMIT,
-            "How unlike the person a face may be. 0.6 suits clear faces: two people lie at 0.84 on "
-            "average. Higher for damaged ones, and surer to keep strangers.",
+            "How unlike the person a face may be. 0.6 suits clear faces: two different people are "
+            "0.84 apart on average. Raise it for damaged faces, at the risk of keeping strangers.",
             high=1.2,
             advanced=True,
             optional=True,
@@ -208,9 +208,9 @@ def keep_person_input() -> io.Float.Input:
         "keep_person",
         "keep person",
         0.5,
-        "How strictly a face must stay the same person: where a restored face is farther from the "
-        "damaged one's person than that, less of it is taken. 0 takes all of it, 1 allows the "
-        "least change.",
+        "How strictly a face must stay the same person. Where the restored face is too far from "
+        "the damaged one, less of the restoration is taken. 0 takes all of it, 1 allows the least "
+        "change.",
         optional=True,
     )
 

@@ -42,7 +42,7 @@ class CompareImages(io.ComfyNode):
                     "after",
                     display_name="after",
                     tooltip="The picture on the slider's right: as many as before, of any size. "
-                    "Both are shown at this size.",
+                    "Both are shown at its size.",
                 ),
             ],
             outputs=[

@@ -19,9 +19,9 @@ AS_DAMAGE = -1.0  # what leaves an own setting to the kind of damage
 # The settings of custom damage: display name, largest value, step and tooltip.
 OWN = {
     "blur": ("blur", 50.0, 0.1, "Width of the blur in pixels of a 512 px face."),
-    "downscale": ("reduction", 64.0, 0.1, "How many times smaller than a 512 px face the picture "
-                  "is made and enlarged again. 0: not at all."),
-    "noise": ("noise", 200.0, 0.5, "Grain of equal strength everywhere, of 255."),
+    "downscale": ("reduction", 64.0, 0.1, "By what factor a face of 512 px is shrunk before it is "
+                  "enlarged again. 0: not at all."),
+    "noise": ("noise", 200.0, 0.5, "Strength of uniform grain, on a scale of 255."),
     "iso": ("camera ISO", 25600.0, 50.0, "Noise as a phone's camera makes it at this sensitivity: "
             "in colour, stronger in the dark, in blotches. 0: no camera."),
     "jpeg": ("JPEG quality", 100.0, 1.0, "Quality of the compression. 0: not compressed."),

@@ -147,7 +147,7 @@ class DetectFaces(io.ComfyNode):
 class SelectFaces(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        person, person_limit = person_inputs("faces are kept, of the image,")
+        person, person_limit = person_inputs("keeps")
         return io.Schema(
             node_id="BFR_SelectFaces",
             display_name="Select Faces",
@@ -162,8 +162,8 @@ class SelectFaces(io.ComfyNode):
                     display_name="sort by",
                     options=[*SORTS, AS_NUMBERED],
                     default="size",
-                    tooltip="The order of the kept faces, which the limit counts in: size and "
-                    "score put the largest value first, as numbered keeps the order of their "
+                    tooltip="The order of the kept faces; at most keeps the first of them. size "
+                    "and score put the largest value first, as numbered keeps the order of their "
                     "numbers.",
                 ),
                 io.String.Input(

@@ -123,8 +123,8 @@ class FinetuneRestorer(io.ComfyNode):
                     default="",
                     placeholder="none",
                     tooltip="A folder of clean aligned faces, anybody's, for the discriminator to "
-                    "learn from instead of the pseudo targets: a full path, or a folder in "
-                    "ComfyUI's input folder.",
+                    "learn from instead of the pseudo targets: a name in ComfyUI's input folder, "
+                    "or a path within its input, output, models or datasets folder.",
                     advanced=True,
                 ),
                 io.UpscaleModel.Input(
@@ -145,9 +145,9 @@ class FinetuneRestorer(io.ComfyNode):
                 own_weight(
                     "identity",
                     "identity weight",
-                    "Weight of how far the person may move from the restorer's first guess, as a "
-                    "network of face recognition sees it. Higher: surer the same person, and less "
-                    "learned. 0: none. CodeFormer's recipe has no such term.",
+                    "Weight of staying the person of the restorer's first guess, as a face "
+                    "recognition network sees it. Higher: surer to stay the same person, but less "
+                    "is learned. 0: none. CodeFormer's recipe has no such term.",
                     high=1000.0,
                     optional=True,
                 ),
@@ -159,8 +159,8 @@ class FinetuneRestorer(io.ComfyNode):
                     "pairs as training data. Needs clean faces.",
                 ),
                 schemas.recognizer_input(
-                    "judges whether faces stay the same people. Training itself goes by the "
-                    "embedded one."
+                    "judges whether faces stay the same people. Training itself uses the embedded "
+                    "one."
                 ),
                 io.Float.Input(
                     "minutes",

@@ -241,10 +241,10 @@ class LoadPrior(io.ComfyNode):
                     display_name="precision",
                     options=[AUTO, *PRECISIONS],
                     default=AUTO,
-                    tooltip="Of the network. float32 is exact. bfloat16 and float16 take half the "
-                    "memory and half the time where the device has instructions for them; the "
-                    "faces hardly differ, but are no longer the same on every machine. auto: the "
-                    "quickest that is accurate on this device.",
+                    tooltip="The numbers that the network computes in. float32 is exact. bfloat16 "
+                    "and float16 take half the memory and half the time where the device has "
+                    "instructions for them; the faces hardly differ, but are no longer the same "
+                    "on every machine. auto: the quickest that is accurate on this device.",
                     advanced=True,
                 ),
             ],

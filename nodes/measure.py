@@ -37,8 +37,8 @@ class MeasureFaces(io.ComfyNode):
             display_name="Measure Faces",
             category=schemas.MEASURE,
             description="Measures restored faces, and compares two results for the same faces: "
-            "sharpness and naturalness alone; likeness to the damaged faces and closeness to clean "
-            "originals; and whether it is still the same person.",
+            "how sharp and natural they are, how like the damaged faces, how close to clean "
+            "originals, and whether each is still the same person.",
             search_aliases=["psnr", "ssim", "lpips", "image quality", "evaluate", "niqe", "fid"],
             is_output_node=True,
             inputs=[

@@ -135,7 +135,7 @@ def recipe_inputs() -> list[io.Input]:
             "adversarial",
             "adversarial weight",
             "Weight of a discriminator that tells restored faces from clean ones; in the quick "
-            "recipe, its pull as a share of the other two. Higher: crisper, and less sure. 0: "
+            "recipe, its pull as a share of the other two. Higher: crisper, but less faithful. 0: "
             "none, which takes less time and memory.",
         ),
         own_weight(

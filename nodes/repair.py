@@ -29,8 +29,8 @@ class FindScratches(io.ComfyNode):
                     "sensitivity",
                     "sensitivity",
                     0.5,
-                    "Higher finds fainter scratches, and more that are none: wires, hair, folds of "
-                    "clothes. 0: only what is sure.",
+                    "Higher finds fainter scratches, and more that are not: wires, hair, folds in "
+                    "clothes. 0: only the surest.",
                 ),
                 io.Float.Input(
                     "min_size",

@@ -28,8 +28,8 @@ class RestorePhotoWith(io.ComfyNode):
             node_id="BFR_RestorePhotoWith",
             display_name="Restore Photo with Model",
             category=schemas.RESTORE,
-            description="Restore Photo with the restorer chosen on the node itself, as other "
-            "packs have it. Restore Photo offers more settings.",
+            description="Restore Photo with the restorer chosen on the node itself, as in other "
+            "packs. Restore Photo offers more settings.",
             search_aliases=["reactor restore face", "restore face", "gfpgan", "codeformer", "gpen"],
             inputs=[
                 io.Image.Input("image", display_name="image", tooltip="Photograph or batch."),

@@ -188,7 +188,7 @@ class RestorePhoto(io.ComfyNode):
                     tooltip="Restore only faces of which at least a tenth is painted. An "
                     "unpainted mask, or none: all.",
                 ),
-                *person_inputs("faces are restored"),
+                *person_inputs("restores"),
             ],
             outputs=[
                 io.Image.Output(

@@ -117,7 +117,7 @@ class RestoreFolder(io.ComfyNode):
                 *background_inputs(),
                 keep_in_front_input(),
                 recognizer_input(),
-                *person_inputs("faces are restored"),
+                *person_inputs("restores"),
             ],
             outputs=[
                 io.String.Output(

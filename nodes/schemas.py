@@ -56,7 +56,7 @@ def score_input(advanced: bool | None = None) -> io.Float.Input:
         "minimum score",
         0.5,
         "How sure the detector must be. Lower finds more faces in bad photographs, and more "
-        "things that are none; higher keeps only clear ones.",
+        "things that are not faces; higher keeps only clear ones.",
         low=0.05,
         advanced=advanced,
     )
@@ -105,7 +105,7 @@ def mask_inputs(masks: Sequence[str], advanced: bool | None = None) -> list[io.I
             "feather",
             "feather",
             0.1,
-            "Width of the soft edge, as a part of the crop's side. Wider hides seams; narrower "
+            "Width of the soft edge, as a share of the crop's side. Wider hides seams; narrower "
             "keeps more of the restored face.",
             high=0.5,
             advanced=advanced,

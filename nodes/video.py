@@ -62,9 +62,8 @@ class RestoreVideo(io.ComfyNode):
                     "smoothing",
                     "smoothing",
                     3.0,
-                    "Calms the trembling of the detected landmarks, over about this many frames "
-                    "before and after. Raise it for clips of many frames a second. 0: each frame "
-                    "for itself.",
+                    "Steadies the detected landmarks over about this many frames before and "
+                    "after. Raise it for high frame rates. 0: each frame by itself.",
                     high=10.0,
                     step=0.5,
                 ),
@@ -72,9 +71,9 @@ class RestoreVideo(io.ComfyNode):
                     "steadiness",
                     "steadiness",
                     1.5,
-                    "Calms what flickers within the restored face: averages it over about this "
-                    "many frames before and after, where the face has not changed. Lower it if "
-                    "quick expressions look soft. 0: not at all.",
+                    "Reduces flicker within the restored face: averages it over about this many "
+                    "frames before and after, where the face has not changed. Lower it if quick "
+                    "expressions look soft. 0: not at all.",
                     high=5.0,
                     step=0.5,
                     advanced=True,
@@ -87,8 +86,9 @@ class RestoreVideo(io.ComfyNode):
                     default=4,
                     min=0,
                     max=60,
-                    tooltip="A face that is missed in up to this many frames in a row, for example "
-                    "in a blur, is still restored, between its places before and after.",
+                    tooltip="A face that is missed in up to this many frames in a row, for "
+                    "example because of blur, is still restored, between its places before and "
+                    "after.",
                     advanced=True,
                 ),
                 *paste_inputs(),
@@ -108,7 +108,7 @@ class RestoreVideo(io.ComfyNode):
                 keep_person_input(),
                 keep_in_front_input(),
                 recognizer_input(),
-                *person_inputs("faces are restored"),
+                *person_inputs("restores"),
             ],
             outputs=[
                 io.Image.Output(
@@ -151,13 +151,11 @@ class RestoreVideo(io.ComfyNode):
             chunk=chunk,
         )
         networks = load_networks(detector, restorer, parser, upscaler, inputs)
-        wanted = load_person(person, person_limit, networks)
         restored, tracks = restore_video(
             frames,
             settings=settings,
             on_step=progress(),
-            person=None if wanted is None else wanted.photographs,
-            person_limit=person_limit,
+            person=load_person(person, person_limit, networks),
             **networks,
         )
         if alpha is not None:

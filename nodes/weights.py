@@ -20,7 +20,7 @@ def name_input(id: str, display_name: str, kind: str, embedded: bool) -> io.Comb
         options=options,
         default=options[0] if options else None,
         tooltip=f"The weights file. {'The ' + EMBEDDED + ' ' + default if embedded else ''}"
-        f"Files are found in models/{' and models/'.join(FOLDERS[kind])}. Published files that "
+        f"Put files into models/{' or models/'.join(FOLDERS[kind])}. Published files that "
         "are not on this machine are listed too: turn on download to get one.",
     )
 

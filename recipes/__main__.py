@@ -3,7 +3,7 @@
     python -m recipes DATA [--runs runs] [--only NAME] [--smoke]
 
 It takes about a day on two CPU cores. What was interrupted is resumed by the same command.
-`--smoke` runs every command for two steps on a few pictures, into an empty folder.
+`--smoke` runs every command for a step on a few pictures, into an empty folder.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def run(data: Path, runs: Path, weights: Path, only: Sequence[str], smoke: bool)
     for recipe in only or RECIPES:
         least = "2" if recipe == "detector" else "1"  # which halves its batch, and mirrors it
         for command in commands(recipe, data, runs, weights):
-            brief = ("--steps", "2", "--batch", least) if smoke and command.trains else ()
+            brief = ("--steps", "1", "--batch", least) if smoke and command.trains else ()
             command.main([*command.words, *brief])
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
 _LAYERS = {b"con_4": 0, b"affine_": 0, b"fc_2": 2}
 """The names under which dlib writes layers with parameters, and how many whole numbers stand
 between a name and its parameters."""
+_NAME = re.compile(b"|".join(_LAYERS))
 
 
 def read_layers(content: bytes) -> Iterator[tuple[bytes, np.ndarray]]:
@@ -49,12 +51,10 @@ def read_layers(content: bytes) -> Iterator[tuple[bytes, np.ndarray]]:
     """
     place = 0
     while True:
-        found = [(content.find(name, place), name) for name in _LAYERS]
-        found = [(at, name) for at, name in found if at >= 0]
+        found = _NAME.search(content, place)
         if not found:
             return
-        at, name = min(found)
-        place = at + len(name)
+        name, place = found[0], found.end()
         numbers = []
         for _ in range(_LAYERS[name] + 5):
             number, place = _read_int(content, place)
@@ -62,7 +62,7 @@ def read_layers(content: bytes) -> Iterator[tuple[bytes, np.ndarray]]:
         version, *shape = numbers[_LAYERS[name] :]
         count = int(np.prod(shape))
         if version != 2 or len(content) < place + 4 * count:
-            raise ValueError(f"no parameters follow {name.decode()} at byte {at}")
+            raise ValueError(f"no parameters follow {name.decode()} at byte {found.start()}")
         yield name, np.frombuffer(content, "<f4", count, place)
         place += 4 * count
 

@@ -51,7 +51,13 @@ def together(count: int, work: Callable[..., object], *arguments: Any) -> None:
 def _ranked(
     rank: int, count: int, port: int, work: Callable[..., object], arguments: tuple[Any, ...]
 ) -> None:
-    os.environ |= {
+    os.environ |= told_of(rank, count, port)
+    work(*arguments)
+
+
+def told_of(rank: int, count: int, port: int) -> dict[str, str]:
+    """The variables by which a process knows of the others."""
+    return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(count),
@@ -59,4 +65,3 @@ def _ranked(
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    work(*arguments)

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -17,6 +18,7 @@ from filelock import FileLock
 from PIL import Image
 
 from tests.archive import ROOT, pack
+from tests.forks import together
 
 MEGABYTE = 1_000_000
 NEEDED = {
@@ -28,6 +30,7 @@ WHOLE = ("bfr", "nodes", "web", "locales", "workflows", "subgraphs")
 FOLDERS = {*WHOLE, "samples", "weights"}
 NETWORKS = ("background", "detector", "identity", "niqe", "occlusion", "prior", "restorer")
 EMBEDDED = {*NETWORKS, "scratches"}
+REPOSITORY = {"bfr", "nodes", "recipes", "benchmarks", "samples"}
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +110,22 @@ def test_nodes_are_found_without_running_them():
     assert found == set(recorded)
 
 
+def run_from(folder: Path, words: list[str]) -> None:
+    """Runs the command of the pack in a folder, in a process that loads nothing of this one's."""
+    for name in [*sys.modules]:
+        if name.split(".")[0] in REPOSITORY:
+            del sys.modules[name]
+    sys.path[:] = [str(folder), *(path for path in sys.path if path not in ("", str(ROOT)))]
+    os.chdir(folder)
+    sys.argv = ["bfr", *words]
+    try:
+        runpy.run_module("bfr", run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, end.code
+    ours = [module for name, module in sys.modules.items() if name.split(".")[0] in REPOSITORY]
+    assert ours and all(str(module.__file__).startswith(str(folder)) for module in ours)
+
+
 def test_the_command_runs_from_it(archive: Path, tmp_path: Path):
     """Elsewhere, with nothing of the repository but the archive, and with its own weights.
 
@@ -118,13 +137,8 @@ def test_the_command_runs_from_it(archive: Path, tmp_path: Path):
     with Image.open(folder / "samples" / "grace_hopper.jpg") as image:
         image.save(photo)
         before = np.asarray(image)
-    words = [sys.executable, "-m", "bfr", "restore", photo, "-o", out, "--device", "cpu"]
-    words += ["--report", tmp_path / "report.json"]
-    place = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    run = subprocess.run(
-        list(map(str, words)), cwd=folder, env=place, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
+    words = ["restore", photo, "-o", out, "--device", "cpu", "--report", tmp_path / "report.json"]
+    together(1, run_from, folder, [*map(str, words)])
     (entry,) = json.loads((tmp_path / "report.json").read_text("utf-8"))["images"]
     (face,) = entry["faces"]
     x0, y0, x1, y1 = face["box"]

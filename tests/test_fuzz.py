@@ -1,7 +1,7 @@
 """Mutated and invented files: a result or a named error, whatever comes.
 
 The examples are the same in every run and no database of failures is kept, so that what fails here
-fails everywhere. Together they take a quarter of a minute; BFR_FUZZ=20 tries twenty times as many.
+fails everywhere. Together they take some seconds; BFR_FUZZ=20 tries twenty times as many.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def pictures() -> Mapping[str, bytes]:
     return found
 
 
-@fuzz(400)
+@fuzz(200)
 @given(st.sampled_from(sorted(pictures())), edits)
 def test_a_damaged_photograph_is_read_or_named(name: str, changes: list[Any]):
     with file_of(edited(pictures()[name], changes), name) as path:
@@ -134,7 +134,7 @@ def weights() -> Mapping[str, bytes]:
     return {"a.safetensors": safe, "a.pth": buffer.getvalue(), "old.pth": old.getvalue()}
 
 
-@fuzz(300)
+@fuzz(150)
 @given(st.sampled_from(sorted(weights())), edits)
 def test_damaged_weights_are_read_or_named(name: str, changes: list[Any]):
     with file_of(edited(weights()[name], changes), name) as path:
@@ -161,7 +161,7 @@ entry = st.fixed_dictionaries(
 )
 
 
-@fuzz(300)
+@fuzz(150)
 @given(st.dictionaries(st.text(max_size=12), entry | values, max_size=4), st.binary(max_size=200))
 def test_an_invented_header_is_read_or_named(header: dict[str, Any], data: bytes):
     text = json.dumps(header).encode()
@@ -172,7 +172,7 @@ def test_an_invented_header_is_read_or_named(header: dict[str, Any], data: bytes
             return
 
 
-@fuzz(150)
+@fuzz(100)
 @given(
     st.fixed_dictionaries(
         {"architecture": st.sampled_from(["UNet", "NAFNet", "x"])},
@@ -249,7 +249,7 @@ def pairs_folder(lines: bytes, name: str = "manifest.jsonl") -> Iterator[Path]:
         assert {path.name for path in Path(folder).iterdir()} == {"set", "victim.png"}
 
 
-@fuzz(300)
+@fuzz(150)
 @given(st.sampled_from(sorted(lists())), edits)
 def test_a_damaged_list_is_read_or_named(name: str, changes: list[Any]):
     with pairs_folder(edited(lists()[name], changes), name) as folder:
@@ -263,7 +263,7 @@ FIELDS = sorted(json.loads(manifest().splitlines()[0]))
 names = st.sampled_from(["../victim", "/tmp/x", "..", "a/../../victim", "C:\\x", "a\0"])
 
 
-@fuzz(300)
+@fuzz(150)
 @given(st.dictionaries(st.sampled_from([*FIELDS, "removed", "x"]), values | names, max_size=3))
 def test_an_invented_line_is_read_or_named(changes: dict[str, Any]):
     line = {**json.loads(manifest().splitlines()[0]), **changes}
@@ -310,20 +310,20 @@ def resume(files: Mapping[str, bytes]) -> None:
         assert all(isinstance(line["step"], int) for line in run.lines())
 
 
-@fuzz(150)
+@fuzz(100)
 @given(st.sampled_from(sorted(run_files())), edits)
 def test_a_damaged_run_is_resumed_or_named(name: str, changes: list[Any]):
     resume({**run_files(), name: edited(run_files()[name], changes)})
 
 
-@fuzz(150)
+@fuzz(100)
 @given(st.lists(values | st.fixed_dictionaries({"step": values, "gain": values}), max_size=4))
 def test_an_invented_log_is_read(lines: list[Any]):
     log = "\n".join(map(json.dumps, lines))
     resume({**run_files(), "log.jsonl": log.encode()})
 
 
-@fuzz(100)
+@fuzz(60)
 @given(
     st.dictionaries(
         st.sampled_from(["run", "step", "validations", "modules", "best", "diverged", "x"]),

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..faces.identity import LIMIT, Identity
+from ..faces.identity import Identity
 from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
 from ..faces.person import Person
@@ -86,8 +86,7 @@ def restore_folder(
     clip, progress = Frames([source.path for source in sources]), Progress(say, None)
     progress.begin("frames searched", len(clip), (0, 0))
     tracks = find_tracks(clip, detector, settings, lambda done, *_: progress.tell(done))
-    limit = LIMIT if person is None else person.limit
-    tracks = follow_people(clip, tracks, identity, person and person.photographs, limit)
+    tracks = follow_people(clip, tracks, identity, person)
     persons = len({track.person for track in tracks})
     say(f"{counted(persons, 'face')} followed in {counted(len(tracks), 'track')}")
     faces = faces_by_frame(tracks, len(clip))

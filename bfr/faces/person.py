@@ -73,6 +73,19 @@ def embed_person(references: Tensor, faces: FaceSet, identity: Identity) -> Tens
     return identity.embed(align_faces(references, largest, _CROP)[0])
 
 
+def given(identity: Identity | None) -> Identity:
+    """The network that people are compared by.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if identity is None:
+        raise InputError(
+            "A person needs a face recognition network, got none. Load one, or look for nobody."
+        )
+    return identity
+
+
 @torch.no_grad()
 def distances_to(
     images: Tensor, faces: FaceSet, person: Tensor, identity: Identity
@@ -116,11 +129,7 @@ def choose_person(
     Raises:
         InputError: without such a network.
     """
-    if identity is None:
-        raise InputError(
-            "A person needs a face recognition network, got none. Load one, or look for nobody."
-        )
-    apart = distances_to(images, faces, person.photographs, identity)
+    apart = distances_to(images, faces, person.photographs, given(identity))
     chosen = select_faces(faces, sort=None, distances=apart, max_distance=person.limit)
     return chosen, Resemblance(
         tuple(tuple(d for d in each if d <= person.limit) for each in apart),

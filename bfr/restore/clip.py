@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from ..faces.align import align_faces
-from ..faces.identity import LIMIT, Identity
+from ..faces.identity import Identity
 from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
+from ..faces.person import Person
 from ..faces.retinaface import Detector
 from ..image.tensors import check_images
 from ..records import Alignment, Face, FaceSet, OnStep
@@ -45,8 +46,7 @@ def restore_video(
     upscaler: Upscaler | None = None,
     identity: Identity | None = None,
     occlusion: Occlusion | None = None,
-    person: Tensor | None = None,
-    person_limit: float = LIMIT,
+    person: Person | None = None,
 ) -> tuple[Tensor, tuple[Track, ...]]:
     """Restores the faces of a clip in memory: `find_tracks`, then `restore_frames`.
 
@@ -61,8 +61,7 @@ def restore_video(
         identity: of `load_identity`, which keeps the person (`keep_person`) and says which tracks
             are one; None does neither.
         occlusion: of `load_occlusion`; what it finds in front of faces is not painted over.
-        person: K×D of `embed_person`: only this person's faces are restored; None for all.
-        person_limit: how far a face may be from the person's photographs (`tracks_of`).
+        person: restore this person's faces alone, by ``identity``; None for everybody's.
 
     Returns:
         B×3×H'×W' frames in [0, 1], enlarged as the settings say and bit-identical where no face
@@ -79,7 +78,7 @@ def restore_video(
 
     count = len(frames)
     tracks = find_tracks(frames, detector, settings, within(on_step, 0, count, 2 * count))
-    tracks = follow_people(frames, tracks, identity, person, person_limit)
+    tracks = follow_people(frames, tracks, identity, person)
     factor = clip_factor(tracks, settings, restorer, (frames.shape[2], frames.shape[3]))
     check_room(frames.shape, factor, frames.device)
     result = frames.new_empty(*frames.shape[:2], *(factor * side for side in frames.shape[2:]))

@@ -14,10 +14,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..errors import InputError
 from ..faces.align import align_faces
-from ..faces.identity import LIMIT, Identity, readable
+from ..faces.identity import Identity, readable
 from ..faces.landmarks import landmarks_of
+from ..faces.person import Person, given
 from ..records import FaceSet
 from .follow import Clip
 from .keep_person import KeptPeople
@@ -37,21 +37,18 @@ def follow_people(
     clip: Clip,
     tracks: Sequence[Track],
     identity: Identity | None,
-    person: Tensor | None = None,
-    limit: float = LIMIT,
+    person: Person | None = None,
 ) -> tuple[Track, ...]:
     """The tracks with the persons' numbers, or those of a wanted person alone.
 
     Raises:
         InputError: for a person without an identity network.
     """
-    if identity is None:
-        if person is not None:
-            raise InputError("A person needs a face recognition network, got none. Load one.")
+    if identity is None and person is None:
         return tuple(replace(track, person=number) for number, track in enumerate(tracks))
-    looks = embed_tracks(clip, tracks, identity)
+    looks = embed_tracks(clip, tracks, given(identity))
     joined = join_tracks(tracks, looks)
-    return joined if person is None else tracks_of(joined, looks, person, limit)
+    return joined if person is None else tracks_of(joined, looks, person)
 
 
 def with_figures(tracks: Sequence[Track], people: Sequence[KeptPeople]) -> tuple[Track, ...]:
@@ -147,21 +144,21 @@ def join_tracks(tracks: Sequence[Track], looks: Sequence[Tensor]) -> tuple[Track
 
 
 def tracks_of(
-    tracks: Sequence[Track], looks: Sequence[Tensor], person: Tensor, limit: float = LIMIT
+    tracks: Sequence[Track], looks: Sequence[Tensor], person: Person
 ) -> tuple[Track, ...]:
     """The tracks of a wanted person.
 
     Args:
         tracks: in their order.
         looks: of `embed_tracks`.
-        person: K×D of `bfr.faces.person.embed_person`.
-        limit: the largest distance that counts as the person: the median over a track's looks, of
-            each the one to the nearest photograph.
+        person: who is looked for; the median of a track's looks, each compared with the nearest
+            photograph, is within the limit.
     """
+    photographs = person.photographs.cpu()
     return tuple(
         track
         for track, look in zip(tracks, looks, strict=True)
-        if len(look) and float(torch.cdist(look, person.cpu()).amin(1).median()) <= limit
+        if len(look) and float(torch.cdist(look, photographs).amin(1).median()) <= person.limit
     )
 
 

@@ -271,16 +271,6 @@ def test_pillows_pixel_limit_does_not_stop_a_photo(tmp_path: Path, monkeypatch):
         read_photo(path)
 
 
-def test_50_megapixels(tmp_path: Path):
-    path = tmp_path / "large.jpg"
-    Image.radial_gradient("L").resize((8660, 5774)).convert("RGB").save(path)
-    photo = read_photo(path)
-    assert photo.pixels.shape == (1, 3, 5774, 8660)
-    write_photo(tmp_path / "again.jpg", photo)
-    with Image.open(tmp_path / "again.jpg") as again:
-        assert again.size == (8660, 5774)
-
-
 @pytest.mark.parametrize(
     "data",
     [b"", b"<html>not found</html>", "truncated", "cut header", "truncated 16"],

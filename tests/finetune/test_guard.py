@@ -108,6 +108,11 @@ def before() -> Tensor:
     return F.interpolate(faces(6, size=64), SIZE, mode="bicubic", antialias=True).clamp(0, 1)
 
 
+@pytest.fixture(scope="module")
+def base(before: Tensor) -> Look:
+    return look_at(before)
+
+
 @pytest.mark.parametrize(
     ("harm", "change"),
     [
@@ -132,22 +137,28 @@ def before() -> Tensor:
         ("pattern", lambda x: sabotage.patterned(x, sabotage.checkers(SIZE), 0.02)),
     ],
 )
-def test_each_harm_is_seen(before: Tensor, harm: str, change: Callable[[Tensor], Tensor]):
-    base = look_at(before)
+def test_each_harm_is_seen(
+    before: Tensor, base: Look, harm: str, change: Callable[[Tensor], Tensor]
+):
     found = compare(base, look_at(change(before)))[harm]
     assert sum(found) / len(found) > LIMITS[harm][1]
-    itself = compare(base, base)[harm]
-    assert sum(itself) / len(itself) <= LIMITS[harm][1]
 
 
-def test_faces_are_measured_alone_but_for_what_they_share(before: Tensor):
+def test_no_harm_is_seen_in_the_same_faces(base: Look):
+    found = compare(base, base)
+    means = {harm: sum(found[harm]) / len(base.niqe) for harm in {*LIMITS} - {"niqe", "estranged"}}
+    assert not {harm: mean for harm, mean in means.items() if mean > LIMITS[harm][1]}
+
+
+def test_faces_are_measured_alone_but_for_what_they_share(before: Tensor, base: Look):
     shared = {"pattern", "person", "lightness", "cast", "tinge", "contrast", "repaired"}
     shared |= {"reshaped", "shade"}
-    together = compare(look_at(before), look_at(before * 0.9))
-    for name, values in together.items():
-        if name not in shared:
-            alone = compare(look_at(before[2:3]), look_at(before[2:3] * 0.9))[name]
-            assert alone[0] == pytest.approx(values[2], rel=1e-3, abs=1e-4), name
+    together = compare(base, look_at(before * 0.9))
+    alone = compare(look_at(before[2:3]), look_at(before[2:3] * 0.9))
+    own = together.keys() - shared
+    assert {name: alone[name][0] for name in own} == pytest.approx(
+        {name: together[name][2] for name in own}, rel=1e-3, abs=1e-4
+    )
 
 
 def test_contrast_may_be_given_back_to_faded_faces_only(before: Tensor):
@@ -155,9 +166,9 @@ def test_contrast_may_be_given_back_to_faded_faces_only(before: Tensor):
         base, tuned = look_at(given), look_at(restored)
         found = compare(base, tuned)
         limits = {"harshness": LIMITS["harshness"][1], "contrast": LIMITS["contrast"][1]}
-        return {name for name, limit in limits.items() if sum(found[name]) / len(before) > limit}
+        return {name for name, limit in limits.items() if sum(found[name]) / len(given) > limit}
 
-    full = sabotage.contrasted(before, 3.0)
+    full = sabotage.contrasted(before[:2], 3.0)
     half = sabotage.faded(full)
     assert not harms(half.lerp(torch.full_like(half, 0.5), 0.4), half)
     assert harms(full, sabotage.contrasted(full, 1.3)) == {"harshness", "contrast"}
@@ -165,13 +176,14 @@ def test_contrast_may_be_given_back_to_faded_faces_only(before: Tensor):
 
 
 def test_larger_faces_have_about_the_same_figures(before: Tensor):
-    large = F.interpolate(before, 2 * SIZE, mode="bicubic").clamp(0, 1)
-    small, found = (compare(look_at(x), look_at(x * 0.93)) for x in (before, large))
+    few = before[:2]
+    large = F.interpolate(few, 2 * SIZE, mode="bicubic").clamp(0, 1)
+    small, found = (compare(look_at(x), look_at(x * 0.93)) for x in (few, large))
     for name in ("moved", "colour", "harshness"):
         assert found[name] == pytest.approx(small[name], rel=0.2, abs=0.1), name
 
 
 def test_inputs_are_left_alone(before: Tensor):
-    kept = before.clone()
-    look_at(before)
-    assert torch.equal(before, kept)
+    few = before[:2].clone()
+    look_at(few)
+    assert torch.equal(few, before[:2])

@@ -44,7 +44,7 @@ def faces(root: Path) -> Faces:
         found = select_faces(detect_faces(photo, detector), sort="size", limit=1)
         crops += align_faces(photo, found, SIZE)[0]
     pair = torch.stack(crops)
-    clean = torch.cat([pair, pair.flip(-1)] * 2)  # each damaged in another way
+    clean = torch.cat([pair, pair.flip(-1)])  # each damaged in another way
     lq = degrade_faces(clean, "gfpgan", 7)
     guess = restore_faces(lq, load_restorer())
     return Faces(lq, guess, guess, clean)

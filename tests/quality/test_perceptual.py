@@ -259,6 +259,14 @@ def test_lpips_without_its_weights(torch_home: Path):
     assert "https://download.pytorch.org/models/vgg16-397923af.pth" in str(caught.value)
 
 
+@pytest.fixture
+def unfilled(monkeypatch: pytest.MonkeyPatch):
+    """Random weights of 500 MB take a second, and are replaced all the same."""
+    for name in ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_"):
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
+
+
+@pytest.mark.usefixtures("unfilled")
 def test_lpips_with_other_weights(torch_home: Path):
     pytest.importorskip("lpips")
     torch.save({"features.0.weight": torch.zeros(1)}, vgg_path())
@@ -269,6 +277,7 @@ def test_lpips_with_other_weights(torch_home: Path):
         load_distance("auto")
 
 
+@pytest.mark.usefixtures("unfilled")
 def test_lpips_with_weights_by_rule(torch_home: Path):
     """The whole way with LPIPS's own layers on a VGG-16 of random weights."""
     lpips = pytest.importorskip("lpips")

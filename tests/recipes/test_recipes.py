@@ -301,7 +301,7 @@ def test_an_empty_look_shows_no_face(data):
 
 
 def test_all_recipes_from_data_to_weights(data, tmp_path):
-    """The smoke run: each command of each recipe on a few pictures, for two steps."""
+    """The smoke run: each command of each recipe on a few pictures, for a step."""
     samples = sorted((Path(__file__).parents[2] / "samples").glob("*.jpg"))
     for number, folder in enumerate((*TRAIN_FOLDERS, "real_lq/portraits_tune")):
         (data / folder).mkdir(parents=True)

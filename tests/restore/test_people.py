@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bfr.errors import InputError
 from bfr.faces.identity import Identity
+from bfr.faces.person import Person
 from bfr.records import Face, FaceSet
 from bfr.restore.keep_person import KeptPeople, describe_many
 from bfr.restore.people import along_tracks, embed_tracks, follow_people, with_figures
@@ -83,11 +84,13 @@ def test_who_cannot_be_read_is_somebody_of_his_own():
 def test_only_the_wanted_person_is_followed():
     clip = film(*[(RED, BLUE)] * 2, *[(BLUE, RED)] * 2)
     tracks = shots(*[(LEFT, RIGHT)] * 4, cuts=(2,))
-    found = follow_people(clip, tracks, IDENTITY, torch.tensor([BLUE]))
+    found = follow_people(clip, tracks, IDENTITY, Person(torch.tensor([BLUE])))
     assert [(track.start, track.faces[0]) for track in found] == [(0, RIGHT), (2, LEFT)]
-    assert follow_people(clip, tracks, IDENTITY, torch.tensor([(0.0, 1.0, 0.0)])) == ()
+    stranger = torch.tensor([(0.0, 1.0, 0.0)])
+    assert follow_people(clip, tracks, IDENTITY, Person(stranger)) == ()
+    assert len(follow_people(clip, tracks, IDENTITY, Person(stranger, limit=2.0))) == 4
     with pytest.raises(InputError, match="person"):
-        follow_people(clip, tracks, None, torch.tensor([BLUE]))
+        follow_people(clip, tracks, None, Person(stranger))
 
 
 def test_a_clip_judges_a_face_by_its_whole_track():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import socket
-import subprocess
 import sys
 import time
 from multiprocessing.connection import Connection
@@ -16,7 +17,7 @@ import torch
 from bfr.errors import InputError, LostProcessError, MissingPackageError
 from bfr.pairs.folder import read_pairs
 from bfr.runtime.processes import PATIENCE_VARIABLE, Share, launched_share
-from tests.forks import CONTEXT, launch, together
+from tests.forks import CONTEXT, begin, launch, together, told_of
 from tests.pair_sets import alike, build, files, photograph, stand_in
 
 
@@ -45,36 +46,50 @@ def test_accelerate_is_needed_for_several_only(monkeypatch: pytest.MonkeyPatch):
         launched_share()
 
 
+# Does not load torch, which takes seconds.
 WORKER = """
-import sys, torch
-from bfr.runtime.processes import launched_share
-share = launched_share(cpu=True)
-assert share.count == 2 and share.device.startswith("cpu"), share
-means = [torch.tensor([1.0 + share.rank, 4.0]), torch.tensor(10.0 * share.rank)]
-share.average(means)
-assert means[0].tolist() == [1.5, 4] and float(means[1]) == 5
-open(f"{sys.argv[1]}{share.rank}", "w").close()
+import json, os, sys
+with open(sys.argv[1] + os.environ["RANK"], "w") as file:
+    json.dump({name: os.environ.get(name) for name in sys.argv[2:]}, file)
 """
 
 
-def test_processes_that_accelerate_launches_find_each_other(tmp_path: Path, root: Path):
+def accelerate_launch(words: list[str]) -> None:
+    launcher = importlib.import_module("accelerate.commands.launch")
+    sys.argv = ["accelerate-launch", *words]
+    launcher.main()
+
+
+def average(out: Path) -> None:
+    share = launched_share(cpu=True)
+    assert share.count == 2 and str(share.device).startswith("cpu"), share
+    means = [torch.tensor([1.0 + share.rank, 4.0]), torch.tensor(10.0 * share.rank)]
+    share.average(means)
+    (out / f"mean{share.rank}").write_text(json.dumps([mean.tolist() for mean in means]))
+
+
+def test_processes_that_accelerate_launches_find_each_other(tmp_path: Path):
+    """It tells them what `tests.forks` tells those of the other tests."""
     pytest.importorskip("accelerate")
     (tmp_path / "worker.py").write_text(WORKER)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = "accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1".split()
-    words += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", *words, str(tmp_path / "worker.py"), str(tmp_path / "done")],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
+    words = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no".split()
+    words += ["--dynamo_backend", "no", "--main_process_port", str(port)]
+    process = begin(
+        accelerate_launch,
+        [*words, str(tmp_path / "worker.py"), str(tmp_path / "told"), *told_of(0, 2, port)],
     )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "done0").exists() and (tmp_path / "done1").exists()
+    process.join()
+    assert process.exitcode == 0
+    for rank in range(2):
+        told = json.loads((tmp_path / f"told{rank}").read_text())
+        assert told == told_of(rank, 2, port)
+    together(2, average, tmp_path)
+    assert [(tmp_path / f"mean{rank}").read_text() for rank in range(2)] == [
+        "[[1.5, 4.0], 5.0]"
+    ] * 2
 
 
 def build_together(photos: Path, out: Path) -> None:
