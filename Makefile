@@ -13,8 +13,12 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 # Compiling torch takes longer than importing it: keep the bytecode, even where the shell says no.
 unexport PYTHONDONTWRITEBYTECODE
-HEADLESS := -n auto --dist worksteal -m "not comfyui and not browser and not gpu and not cluster"
-NUMERIC := $(addprefix tests/,damage faces finetune image prior quality restore)
+HEADLESS := -n auto --dist worksteal -m "not comfyui and not browser and not gpu and not cluster" \
+	$(addprefix --ignore=tests/,browser cluster comfyui)
+# What another processor or number of threads could change: tests against recorded figures, or against
+# limits on what networks give.
+NUMERIC := $(addprefix tests/,damage faces finetune image prior quality restore \
+	runtime/test_precision.py test_parity.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-portable test-modes coverage test-comfyui test-gpu test-cluster screenshots lint format bench weights clean

@@ -21,11 +21,10 @@ from bfr.errors import (
 )
 from bfr.prior.checkpoints import PRESETS
 from bfr.prior.load import load_prior
-from bfr.prior.prior import predict
-from bfr.prior.schedule import Schedule, respace
+from bfr.prior.schedule import Schedule
 from bfr.prior.unet import UNet, UNetConfig
 from tests.published_priors import published_unet
-from tests.rule_weights import published_format, rule_state
+from tests.rule_weights import published_format
 
 
 def write(state: dict[str, Tensor], path: Path, wrap: Callable[[dict], Any] = dict) -> Path:
@@ -206,11 +205,12 @@ def test_damaged_and_dangerous_files(tmp_path: Path):
         load_prior(tmp_path / "code_64.pt")
 
 
-@pytest.mark.parity
 def test_the_published_prior_at_full_size(tmp_path: Path):
+    """Zeros do; the small networks of the published figures say what is computed."""
     shapes = published_format("iddpm_ffhq512_ema500000.pth")["tensors"]
     path = tmp_path / "iddpm_ffhq512_ema500000.pth"
-    torch.save(rule_state({name: shape for name, (shape, _) in shapes.items()}), path)
+    zeros = {name: torch.zeros(shape, dtype=torch.half) for name, (shape, _) in shapes.items()}
+    torch.save(zeros, path)
     prior = load_prior(path)
     assert isinstance(prior.network, UNet)
     assert prior.network.config == UNetConfig(
@@ -224,5 +224,3 @@ def test_the_published_prior_at_full_size(tmp_path: Path):
     assert sum(p.numel() for p in prior.network.parameters()) == sum(
         math.prod(shape) for shape, _ in shapes.values()
     )
-    predicted = predict(prior, torch.randn(1, 3, 64, 64), respace(Schedule(), 250), 149)
-    assert predicted.clean.std() > 0.1

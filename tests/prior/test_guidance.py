@@ -108,7 +108,7 @@ def test_from_one_end_of_the_slider_to_the_other_the_face_changes_step_by_step()
     image, face = astronaut(2.0)
     guess = align_faces(image, only(face, image), 256)[0]
     coarse, fine = [], []
-    for freedom in (0.0, 0.25, 0.5, 0.75, 1.0):
+    for freedom in (0.0, 0.3, 0.6, 1.0):
         settings = replace(Guidance(freedom=freedom, calls=4).settings(prior), seed=3)
         target = sample_targets(guess, prior, settings).targets
         coarse.append(float(lowpass(target - guess, 8).square().mean().sqrt()))
