@@ -23,9 +23,14 @@ def clock_for(threads: int) -> Callable[[], float]:
 
 
 def in_own_process(
-    make: Make, args: tuple[Any, ...], threads: int, repeats: int = 3, busy: bool = False
+    make: Make,
+    args: tuple[Any, ...],
+    threads: int,
+    repeats: int = 3,
+    busy: bool = False,
+    whole: bool = False,
 ) -> tuple[float, float]:
-    """The best of some times in seconds, and the peak memory above the start in MB.
+    """The best of some times in seconds, and the peak memory above the start in MiB.
 
     Args:
         make: prepares the case.
@@ -33,6 +38,7 @@ def in_own_process(
         threads: of torch.
         repeats: how often the case is timed.
         busy: let another process keep a core busy meanwhile, and take the wall's time.
+        whole: give all memory of the process at its peak, in MB.
 
     Raises:
         RuntimeError: if the process died; its own message stands on the error output.
@@ -42,7 +48,9 @@ def in_own_process(
         context.set_forkserver_preload(["benchmarks.preloaded"])  # once, not for each case
     receive, send = context.Pipe(duplex=False)
     clock = time.perf_counter if busy else clock_for(threads)
-    process = context.Process(target=_measure, args=(make, args, threads, repeats, clock, send))
+    process = context.Process(
+        target=_measure, args=(make, args, threads, repeats, clock, whole, send)
+    )
     other = context.Process(target=_spin, daemon=True)
     if busy:
         other.start()
@@ -69,6 +77,7 @@ def _measure(
     threads: int,
     repeats: int,
     clock: Callable[[], float],
+    whole: bool,
     out: Connection,
 ) -> None:
     torch.set_num_threads(threads)
@@ -79,4 +88,4 @@ def _measure(
         run()
         times.append(clock() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    out.send((min(times), (peak - start) / 1024))
+    out.send((min(times), peak * 1.024e-3 if whole else (peak - start) / 1024))

@@ -15,9 +15,10 @@ from torch import Tensor
 from ..image.colour import match_colour
 from ..image.tensors import resize_square
 from ..image.warp import sample
+from .around import around_face
 from .detail import lost_share
 from .grain import measure_grain
-from .grain_drawing import bands, grain_in_bands
+from .grain_drawing import Amount, bands, grain_in_bands
 from .place import Box, Place
 
 _SHARPNESS = 2  # the higher, the narrower the blend between overlapping faces
@@ -85,8 +86,25 @@ def blend(
             _add_grain(
                 region,
                 shares,
-                grain_in_bands(region[None], shares[None, None], wanted, generator, grain),
+                grain_in_bands(
+                    region[None], shares[None, None], wanted, generator, _amount(face, grain, photo)
+                ),
             )
+
+
+def _amount(face: PastedFace, grain: float, photo: Tensor) -> Amount:
+    """How much grain each row of `Place.around` gets: what is not the face, up to all of it.
+
+    Half of it suits a face, but would show beside the same background with all of its grain.
+    """
+    around = around_face(face.restored.to(photo), face.mask.to(photo))
+    amounts = grain + (min(1.0, 2 * grain) - grain) * around
+
+    def in_rows(rows: range) -> Tensor:
+        grid = face.place.grid(amounts.shape[-1], face.place.around, rows, photo.device)
+        return sample(amounts, grid, "bilinear", "border")
+
+    return in_rows
 
 
 def _part(photo: Tensor, box: Box) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 from ..image.tensors import luma
 from .grain import HALO, Grain, measure_grain, resized_spectrum, strength_at
+
+Amount = float | Callable[[range], Tensor]
+"""How much of the grain that is missing is drawn, from 0 to 1; or that of some rows, 1×1×h×W."""
 
 BAND = 1 << 18  # pixels that are worked on at once
 TILE = 2048  # px: bounds the memory for larger faces
@@ -39,7 +42,7 @@ def draw_grain(
 
 
 def grain_in_bands(
-    image: Tensor, share: Tensor, wanted: Grain, generator: torch.Generator, amount: float
+    image: Tensor, share: Tensor, wanted: Grain, generator: torch.Generator, amount: Amount
 ) -> Iterator[Tensor]:
     """`draw_grain` in bands of rows, from top to bottom.
 
@@ -49,7 +52,7 @@ def grain_in_bands(
     most = float(share.max())
     height, width = image.shape[-2:]
     noise = None
-    if most > 0 and amount > 0:
+    if most > 0 and amount != 0:
         found = measure_grain(image, share / most)
         power = wanted.power
         if found is not None:
@@ -68,7 +71,7 @@ def grain_in_bands(
         reach = (covered * (2 - covered)).sqrt() / math.sqrt(most * (2 - most))
         strength = strength_at(wanted.strength.to(image), _light(image, rows))
         drawn = noise[:, torch.tensor(rows, device=image.device)[:, None] % TILE, columns]
-        yield amount * reach * strength * drawn
+        yield (amount(rows) if callable(amount) else amount) * reach * strength * drawn
 
 
 def bands(rows: range, width: int) -> list[range]:

@@ -23,6 +23,7 @@ from ..image.tensors import check_images
 from ..records import OnStep
 from ..runtime.precision import chosen_precision, computing
 from .grey import find_grey, without_tint
+from .norms import fuse_norms
 from .restorer import Restorer
 from .tiles import Seams, tiled_rows
 from .upscale import Upscaler, load_upscaler
@@ -33,8 +34,8 @@ REACH = 64
 """Pixels around a pixel on which the embedded network's result depends, at most."""
 
 _STEP = 8  # pixels that the embedded network folds into one, three times two
-TILE = 768
-_SEAMS = Seams(overlap=2 * (REACH + _STEP), margin=REACH, step=_STEP)
+TILE = 640
+_SEAMS = Seams(overlap=2 * REACH + _STEP, margin=REACH, step=_STEP)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,7 @@ class BackgroundRestorer(NetworkHandle):
         """One pass over B×3×H×W in [0, 1] of any size, on its device; not clamped."""
         height, width = image.shape[-2:]
         padded = F.pad(image, (0, -width % _STEP, 0, -height % _STEP), mode="replicate")
+        padded = padded.contiguous(memory_format=torch.channels_last)  # its norms are quickest so
         lower = chosen_precision(self.precision, image.device)
         with computing(lower, image.device):
             clean = self.network(padded).to(image)
@@ -85,7 +87,9 @@ def load_background(path: Path | None = None, *, precision: str = AUTO) -> Backg
             f"{path} must be a NAFNet of recipes/background.py, got a "
             f"{descriptor.architecture.name}. Leave it out: the embedded one is used then."
         )
-    return BackgroundRestorer(descriptor.model.float().eval(), path.stem, precision=precision)
+    network = descriptor.model.float().eval()
+    fuse_norms(network)
+    return BackgroundRestorer(network, path.stem, precision=precision)
 
 
 def load_cleaner(path: str | Path) -> Any:
@@ -160,6 +164,6 @@ def restore_background(
     tile = TILE if seams.margin else 512
     for index, top, rows in tiled_rows(images, cleaner, tile, on_step, seams):
         there = slice(index, index + 1), slice(None), slice(top, top + rows.shape[-2])
-        mixed = torch.lerp(images[there], rows[None], strength)
+        mixed = torch.lerp(images[there], rows[None], strength, out=rows[None])
         cleaned[there] = without_tint(grey[there[0]], mixed, torch.ones_like(mixed[:, :1, :1, :1]))
     return cleaned

@@ -175,6 +175,9 @@ def enlarge_mask(masks: Tensor, factor: int) -> Tensor:
 def resample(images: Tensor, factor: int) -> Tensor:
     """Enlarges by the module's formula, without a network.
 
+    D(U(x)) is x under one filter, the mean of those for each place between two pixels, so no
+    enlargement but the last is made. That is done in strips, which stay in the cache.
+
     Args:
         images: B×3×H×W float32 RGB in [0, 1].
         factor: a whole number from 1.
@@ -182,31 +185,53 @@ def resample(images: Tensor, factor: int) -> Tensor:
     Returns:
         B×3×(factor·H)×(factor·W) in [0, 1].
     """
-    there_and_back = F.avg_pool2d(_lanczos(images, factor), factor)
-    return _lanczos(2 * images - there_and_back, factor).clamp_(0, 1)
+    count, channels, height, width = images.shape
+    large = images.new_empty(count * channels, factor * height, factor * width)
+    filters = _lanczos(factor)
+    for plane, result in zip(images.reshape(-1, height, width), large, strict=True):
+        for top in range(0, height, _STRIP):
+            bottom = min(height, top + _STRIP)
+            part = _projected(plane, top - _LOBES, bottom + _LOBES, filters)
+            part = _filtered(part, filters, 0)
+            result[factor * top : factor * bottom] = _filtered(_wider(part), filters, 1)
+    return large.view(count, channels, factor * height, factor * width).clamp_(0, 1)
 
 
-def _lanczos(images: Tensor, factor: int) -> Tensor:
-    """Lanczos' resampling along both axes, by one filter for each place between two pixels.
+def _projected(plane: Tensor, top: int, bottom: int, filters: Tensor) -> Tensor:
+    """Rows of x + (x − D(U(x))) for an H×W plane x; those beyond its edge are like that."""
+    height, mean = len(plane), filters.mean(0, keepdim=True)
+    first, last = max(0, top), min(height, bottom)
+    rows = plane[torch.arange(first - _LOBES, last + _LOBES).clamp(0, height - 1)]
+    there_and_back = _filtered(_wider(_filtered(rows, mean, 0)), mean, 1)
+    part = torch.lerp(there_and_back, rows[_LOBES : len(rows) - _LOBES], 2.0)
+    return part[torch.arange(top - first, bottom - first).clamp(0, len(part) - 1)]
 
-    It is done in strips: all at once, convolutions take ten times the memory of their result.
-    """
+
+def _lanczos(factor: int) -> Tensor:
+    """Lanczos' filter for each place between two pixels, factor×(2·`_LOBES` + 1)."""
     offsets = torch.arange(-_LOBES, _LOBES + 1, dtype=torch.float64)
     places = (torch.arange(factor, dtype=torch.float64)[:, None] + 0.5) / factor - 0.5
     distance = places - offsets
-    weights = torch.sinc(distance) * torch.sinc(distance / _LOBES) * (distance.abs() < _LOBES)
-    weights = (weights / weights.sum(1, keepdim=True)).to(images)[:, None]
-    count, channels, height, width = images.shape
-    large = images.new_empty(count * channels, factor * height, factor * width)
-    for plane, result in zip(images.reshape(-1, 1, 1, height, width), large, strict=True):
-        for top in range(0, height, _STRIP):
-            bottom = min(height, top + _STRIP)
-            first, last = max(0, top - _LOBES), min(height, bottom + _LOBES)
-            beyond = (0, 0, _LOBES - (top - first), _LOBES - (last - bottom))
-            part = F.pad(plane[..., first:last, :], beyond, "replicate")
-            part = F.conv2d(part, weights[..., None])
-            part = part.transpose(1, 2).reshape(1, 1, -1, width)
-            part = F.pad(part, (_LOBES, _LOBES, 0, 0), "replicate")
-            part = F.conv2d(part, weights[..., None, :])
-            result[factor * top : factor * bottom] = part.movedim(1, -1).reshape(-1, factor * width)
-    return large.view(count, channels, factor * height, factor * width)
+    filters = torch.sinc(distance) * torch.sinc(distance / _LOBES) * (distance.abs() < _LOBES)
+    return filters / filters.sum(1, keepdim=True)
+
+
+def _wider(rows: Tensor) -> Tensor:
+    """h×w with `_LOBES` more columns like the outermost at both sides."""
+    return F.pad(rows[None], (_LOBES, _LOBES, 0, 0), "replicate")[0]
+
+
+def _filtered(x: Tensor, filters: Tensor, axis: int) -> Tensor:
+    """An h×w plane under each of K filters along an axis, their results taking turns along it.
+
+    Along the axis, the result has K·(n − 2·`_LOBES`) pixels for n.
+    """
+    length = x.shape[axis] - 2 * _LOBES
+    parts = []
+    for taps in filters.tolist():
+        part = x.narrow(axis, _LOBES, length) * taps[_LOBES]
+        for place, tap in enumerate(taps):
+            if tap and place != _LOBES:
+                part.add_(x.narrow(axis, place, length), alpha=tap)
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else torch.stack(parts, axis + 1).flatten(axis, axis + 1)

@@ -140,8 +140,9 @@ class _Work:
             fade = _fade(y0, y1, height, scale, self.seams).to(band)
             band *= fade[:, None]
             if begun is not None:
-                longer = max(len(weights) - len(fade), 0)  # than a band of smaller tiles
-                band, fade = F.pad(band, (0, 0, 0, longer)), F.pad(fade, (0, longer))
+                longer = len(weights) - len(fade)  # than a band of smaller tiles
+                if longer > 0:
+                    band, fade = F.pad(band, (0, 0, 0, longer)), F.pad(fade, (0, longer))
                 band[:, : len(weights)] += begun
                 fade[: len(weights)] += weights
             number += 1
