@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ..image.colour import match_colour
 from ..image.tensors import resize_square
-from ..image.warp import sample
+from ..image.warp import sample, sampling_grid
 from .around import around_face
 from .detail import lost_share
-from .grain import measure_grain
+from .grain import CELL, Grain, grain_shown, measure_grain
 from .grain_drawing import Amount, bands, grain_in_bands
 from .place import Box, Place
 
@@ -61,7 +61,7 @@ def blend(
         generator: draws the grain; of the CPU.
     """
     around = [_part(photo, face.place.around) for face in faces]
-    grains = [measure_grain(region[None]) if grain else None for region in around]
+    grains = [_grain_of(region) if grain else None for region in around]
     kept = [  # as it came, what faces that are pasted before may change
         [
             (box, _part(photo, box).clone())
@@ -83,26 +83,36 @@ def blend(
             face.place.seen_from_around(shares)[band.start - y0 : band.stop - y0] = share
         kept[i].clear()
         if wanted is not None:
-            _add_grain(
-                region,
-                shares,
-                grain_in_bands(
-                    region[None], shares[None, None], wanted, generator, _amount(face, grain, photo)
-                ),
-            )
+            measured, shown = wanted
+            amount = _amount(face, grain, shown)
+            drawn = grain_in_bands(region[None], shares[None, None], measured, generator, amount)
+            _add_grain(region, shares, drawn)
 
 
-def _amount(face: PastedFace, grain: float, photo: Tensor) -> Amount:
+def _grain_of(region: Tensor) -> tuple[Grain, Tensor] | None:
+    """The grain of a part of a photograph, and how far it shows in each part of that."""
+    grain = measure_grain(region[None])
+    return None if grain is None else (grain, grain_shown(region[None], grain))
+
+
+def _amount(face: PastedFace, grain: float, shown: Tensor) -> Amount:
     """How much grain each row of `Place.around` gets: what is not the face, up to all of it.
 
-    Half of it suits a face, but would show beside the same background with all of its grain.
+    Half of it suits a face, but would show beside the same ground with all of its grain. Nothing
+    gets more than what it had.
     """
-    around = around_face(face.restored.to(photo), face.mask.to(photo))
+    place, box = face.place, face.place.around
+    around = around_face(face.restored.to(shown), face.mask.to(shown))
     amounts = grain + (min(1.0, 2 * grain) - grain) * around
+    to_cells = torch.tensor([[1, 0, 0.5], [0, 1, 0.5]], dtype=torch.float64) / CELL
+    to_cells[:, 2] -= 0.5
 
     def in_rows(rows: range) -> Tensor:
-        grid = face.place.grid(amounts.shape[-1], face.place.around, rows, photo.device)
-        return sample(amounts, grid, "bilinear", "border")
+        size = len(rows), box[2] - box[0]
+        grid = place.grid(amounts.shape[-1], box, rows, shown.device)
+        cells = sampling_grid(to_cells, size, tuple(shown.shape[-2:]), shown.device, rows.start)
+        limits = sample(shown, cells, "bilinear", "border")
+        return sample(amounts, grid, "bilinear", "border").mul_(limits)
 
     return in_rows
 

@@ -24,6 +24,8 @@ from ..image.tensors import luma
 _MOST_BLOCKS = 24  # along each axis
 _LEAST_BLOCKS = 6  # in all; from fewer, nothing can be told
 _FLAT = 3.0  # times the power of the quarter of flattest blocks: more is an edge or a texture
+_SEEN = (1 / 255) ** 2  # the power of grain that is no more than what files round
+_STEEP = 9.0  # times the power of grain, at most, between neighbouring steps of brightness
 _CLIPPED = 0.02  # from black or white, where grain does not show
 _BINS = 6  # of brightness
 _NOTHING = 1e-12  # a power that nobody sees
@@ -31,6 +33,12 @@ _DOUBT = 4.0  # blocks of average strength that each bin of brightness begins wi
 
 HALO = 2
 """Pixels around a pixel whose brightness counts."""
+
+CELL = 8
+"""Side in pixels of the parts of `grain_shown`."""
+
+_STRIP = 32  # cells high: what `grain_shown` looks at at once
+_DAMPED = 1.5  # times the energy of a cell: cells differ by chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +83,40 @@ def measure_grain(image: Tensor, weight: Tensor | None = None) -> Grain | None:
     grey = luma(rough)[:, 0]
     energy = grey.square().mean((1, 2))
     flat = _flat(energy, light)
-    rough, grey, energy, light = rough[flat], grey[flat], energy[flat], light[flat]
-    return Grain(_spectrum(grey), _by_brightness(energy, light), _mixture(rough, energy))
+    seen = flat & (energy > _SEEN)
+    if seen.sum() < _LEAST_BLOCKS:
+        seen = flat
+    strength = _by_brightness(energy[flat], light[flat], energy[seen].mean())
+    return Grain(_spectrum(grey[seen]), strength, _mixture(rough[seen], energy[seen]))
+
+
+def grain_shown(image: Tensor, grain: Grain) -> Tensor:
+    """How much of a grain each part of a photograph shows: paper that is white shows none.
+
+    Args:
+        image: 1×3×H×W RGB in [0, 1].
+        grain: of the photograph.
+
+    Returns:
+        1×1×h×w in [0, 1], a value for each `CELL` pixels: the amplitude of what is finer than a
+        few pixels, over that of the grain; 1 at edges.
+    """
+    side = grain.power.shape[0]
+    finest = grain.power.new_zeros(side, side)
+    finest[: 2 * HALO + 1, : 2 * HALO + 1] = -1 / (2 * HALO + 1) ** 2
+    finest[HALO, HALO] += 1
+    power = float((grain.power * torch.fft.fft2(finest).abs().square()).mean())
+    height, energies = image.shape[-2], []
+    for top in range(0, height, CELL * _STRIP):
+        bottom, first = min(height, top + CELL * _STRIP), max(0, top - HALO)
+        light = luma(image[:, :, first : bottom + HALO])
+        rough = light - F.avg_pool2d(light, 2 * HALO + 1, 1, HALO, count_include_pad=False)
+        both = torch.cat([rough.square(), light], 1)[:, :, top - first :][:, :, : bottom - top]
+        energy, light = F.avg_pool2d(both, CELL, ceil_mode=True).split(1, 1)
+        wanted = power * strength_at(grain.strength.to(light), light.clamp(0, 1)).square()
+        energies.append(energy / wanted.clamp(min=_NOTHING))
+    shown = F.avg_pool2d(torch.cat(energies, 2), 3, 1, 1, count_include_pad=False)
+    return shown.mul_(_DAMPED).clamp_(max=1).sqrt_()
 
 
 def _block_side(image: Tensor, weight: Tensor | None) -> int | None:
@@ -99,14 +139,23 @@ def _blocks(image: Tensor, side: int) -> Tensor:
 
 
 def _flat(energy: Tensor, light: Tensor) -> Tensor:
-    """Which blocks are hardly stronger than the weakest quarter of those as bright as they are."""
+    """Which blocks are hardly stronger than the weakest quarter of those as bright as they are.
+
+    Where nothing is flat at some brightness, that quarter is edges, too: there, grain is taken to
+    be at most `_STEEP` times what it is a step of brightness away.
+    """
     steps = (light * (_BINS - 1)).round()
-    flat = energy <= _FLAT * energy.quantile(0.25)
-    for step in steps.unique():
-        alike = steps == step
-        if alike.sum() >= _LEAST_BLOCKS:
-            flat[alike] = energy[alike] <= _FLAT * energy[alike].quantile(0.25)
-    return flat
+    weakest = {
+        step: float(energy[alike].quantile(0.25))
+        for step in steps.unique().tolist()
+        if (alike := steps == step).sum() >= _LEAST_BLOCKS
+    }
+    usual = float(energy.quantile(0.25))
+    limits = [weakest.get(step, usual) for step in range(_BINS)]
+    for step, power in weakest.items():
+        if power > _SEEN:
+            limits = [min(old, power * _STEEP ** abs(step - n)) for n, old in enumerate(limits)]
+    return energy <= _FLAT * torch.tensor(limits).to(energy)[steps.long()]
 
 
 def _without_slope(blocks: Tensor) -> Tensor:
@@ -140,12 +189,11 @@ def _spectrum(grey: Tensor) -> Tensor:
     return F.conv2d(folded, kernel)[0, 0].exp()
 
 
-def _by_brightness(energy: Tensor, light: Tensor) -> Tensor:
+def _by_brightness(energy: Tensor, light: Tensor, mean: Tensor) -> Tensor:
     """How strong the grain is at each step of brightness, over the average strength."""
     place = light * (_BINS - 1)
     distance = (place[:, None] - torch.arange(_BINS).to(light)).abs()
     weights = (1 - distance).clamp(min=0)
-    mean = energy.mean()
     power = (weights.mT @ energy + _DOUBT * mean) / (weights.sum(0) + _DOUBT)
     return (power / mean.clamp(min=1e-20)).sqrt()
 

@@ -80,7 +80,7 @@ def paste_faces(
             :func:`bfr.image.colour.match_colour`.
         strength: 0 (photograph) to 1 (restored face).
         grain: how much of the photograph's grain the faces get, from 0 to 1
-            (:mod:`bfr.faces.grain`).
+            (:mod:`bfr.faces.grain`); what is behind a turned head gets twice that, at most all.
         seed: draws the grain; image n of the batch uses seed + n.
         in_place: paste into ``images`` itself, which saves the memory of a copy of large ones.
         in_front: what lies in front of the faces and is not painted over: N×1×S×S in [0, 1], of

@@ -110,6 +110,26 @@ def test_edges_are_no_grain():
     assert grain.power.mean().sqrt() == pytest.approx(0.02, rel=0.3)
 
 
+def test_where_all_is_edges_the_grain_is_that_of_what_is_nearly_as_bright():
+    image = torch.full((1, 3, 256, 256), 0.8)
+    image[..., :128] = 0.6 + 0.2 * (torch.arange(128) // 4 % 2 - 0.5)
+    grain = measure_grain(image + noise(256, 0.01, 0.0))
+    assert grain is not None
+    assert grain.power.mean().sqrt() == pytest.approx(0.01, rel=0.3)
+
+
+def test_paper_without_grain_gets_none():
+    clean = shading(400)
+    clean[..., 200:] = 0.97
+    photo = clean.clone()
+    photo[..., :200] += noise(400, 0.05, 0.0)[..., :200]
+    crops, alignment = align_faces(clean, only(face_at(200, 190, 90), clean), 256)
+    grainy, masks = paste_faces(photo, crops, alignment, colour="none", grain=1.0)
+    added, covered = (grainy - clean)[:, :1], masks > 0.99
+    assert 0.03 < added[..., :190][covered[..., :190]].std() < 0.055
+    assert added[..., 230:][covered[..., 230:]].std() < 0.005
+
+
 def test_where_there_is_no_room_nothing_is_told():
     assert measure_grain(torch.rand(1, 3, 20, 200)) is None
     assert measure_grain(torch.zeros(1, 3, 200, 200)) is None
