@@ -106,11 +106,12 @@ def _amount(face: PastedFace, grain: float, shown: Tensor) -> Amount:
     amounts = grain + (min(1.0, 2 * grain) - grain) * around
     to_cells = torch.tensor([[1, 0, 0.5], [0, 1, 0.5]], dtype=torch.float64) / CELL
     to_cells[:, 2] -= 0.5
+    cell_size = shown.shape[-2], shown.shape[-1]
 
     def in_rows(rows: range) -> Tensor:
         size = len(rows), box[2] - box[0]
         grid = place.grid(amounts.shape[-1], box, rows, shown.device)
-        cells = sampling_grid(to_cells, size, tuple(shown.shape[-2:]), shown.device, rows.start)
+        cells = sampling_grid(to_cells, size, cell_size, shown.device, rows.start)
         limits = sample(shown, cells, "bilinear", "border")
         return sample(amounts, grid, "bilinear", "border").mul_(limits)
 
