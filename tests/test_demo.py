@@ -12,8 +12,9 @@ from samples import demo
 
 
 def test_demo_finds_every_face_and_writes_its_picture(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(demo, "KINDS", ["low resolution", "faded print"])
     target = tmp_path / "demo.png"
     demo.main(target)
     *told, path = capsys.readouterr().out.splitlines()

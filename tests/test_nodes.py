@@ -47,6 +47,7 @@ def inputs_of(info: dict) -> dict[str, list]:
     return {**info["input"].get("required", {}), **info["input"].get("optional", {})}
 
 
+@cache
 def node_classes() -> dict[str, ast.ClassDef]:
     """The classes that define a node, by node id, read from the source."""
     found = {}

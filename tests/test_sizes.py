@@ -41,21 +41,33 @@ def module_length(text: str) -> int:
     return text.count("\n") - sum((node.end_lineno or 0) + 1 - node.lineno for node in tables)
 
 
-def function_lengths(text: str) -> dict[str, int]:
-    """Lines of code by function, without those of its docstring."""
-    code, found = lines_of_code(text), {}
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            own = code & {*range(node.lineno, (node.end_lineno or 0) + 1)}
-            if ast.get_docstring(node) is not None:
-                own -= {*range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)}
-            found[node.name] = len(own)
+def lines_of(node: ast.stmt) -> range:
+    return range(node.lineno, (node.end_lineno or 0) + 1)
+
+
+def function_lengths(text: str, least: int = 0) -> list[tuple[str, int]]:
+    """Names of functions and their lines of code, without those of the docstring.
+
+    Functions that have no more lines than ``least`` in all are left out.
+    """
+    functions = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef) and len(lines_of(node)) > least
+    ]
+    code, found = lines_of_code(text) if functions else set(), []
+    for node in functions:
+        own = code & {*lines_of(node)}
+        if ast.get_docstring(node) is not None:
+            own -= {*lines_of(node.body[0])}
+        found.append((node.name, len(own)))
     return found
 
 
 def test_code_is_counted_without_comments_and_docstrings():
     text = 'def f(\n    a,\n):\n    """One.\n\n    Two.\n    """\n    # 3\n\n    return """\n4"""'
-    assert function_lengths(text) == {"f": 5}
+    assert function_lengths(text) == [("f", 5)]
+    assert function_lengths(text, 10) == [("f", 5)] and not function_lengths(text, 11)
 
 
 def test_long_modules_say_why():
@@ -74,7 +86,7 @@ def test_functions_are_short():
     long = [
         f"{path.relative_to(ROOT)}: {name} has {length} lines of code"
         for path in FILES
-        for name, length in function_lengths(path.read_text(encoding="utf-8")).items()
+        for name, length in function_lengths(path.read_text(encoding="utf-8"), FUNCTION)
         if length > FUNCTION and not TABLE.fullmatch(name)
     ]
     assert not long

@@ -18,9 +18,13 @@ NOTES = {"Note", "MarkdownNote"}  # live in the editor only
 MUTED = 2  # the mode of a node that does not run
 
 
-def validate(path: Path, home: Path) -> dict:
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_known(tmp_path_factory.mktemp("known") / "object_info.json")
+
+
+def validate(path: Path, known: Path, home: Path) -> dict:
     """comfy-cli's verdict on a workflow."""
-    known = write_known(home / "object_info.json")
     arguments = ("--json", "workflow", "validate", "--input", known, "--workflow", path)
     run = run_comfy_cli(*arguments, home=home, folder=home)
     assert run.stdout, run.output
@@ -40,8 +44,8 @@ def test_readme_names_them():
 
 
 @pytest.mark.parametrize("path", [*EDITOR, *API], ids=lambda p: f"{p.parent.name}-{p.stem}")
-def test_workflow_is_valid(path: Path, tmp_path: Path):
-    verdict = validate(path, tmp_path)
+def test_workflow_is_valid(path: Path, known: Path, tmp_path: Path):
+    verdict = validate(path, known, tmp_path)
     assert verdict["ok"] and verdict["data"]["valid"], verdict["data"]
     assert not verdict["data"]["warnings"], verdict["data"]["warnings"]
 
@@ -53,11 +57,11 @@ def test_workflow_is_valid(path: Path, tmp_path: Path):
         ('"BFR_RestorePhoto"', '"BFR_NoSuchNode"', "unknown_class_type"),
     ],
 )
-def test_validation_sees_mistakes(good: str, bad: str, code: str, tmp_path: Path):
+def test_validation_sees_mistakes(good: str, bad: str, code: str, known: Path, tmp_path: Path):
     text = (ROOT / "workflows" / "api" / "face_restore_1_old_photo_gfpgan.json").read_text("utf-8")
     broken = tmp_path / "broken.json"
     broken.write_text(text.replace(good, bad), "utf-8")
-    verdict = validate(broken, tmp_path)
+    verdict = validate(broken, known, tmp_path)
     assert not verdict["ok"]
     assert code in {error["code"] for error in verdict["data"]["errors"]}
 
