@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,33 @@ def test_pictures_are_here_and_described(page: Path):
         assert len(text) > 20, f"{path.name}: what does it show?"
         with Image.open(path) as image:
             assert image.format == "JPEG" and image.width >= 400, path.name
+
+
+def written(path: Path) -> Iterator[str]:
+    """The texts in a module, with "{}" for each value in them."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            parts = (p.value if isinstance(p, ast.Constant) else "{}" for p in node.values)
+            yield "".join(map(str, parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def without_values(text: str) -> str:
+    return re.sub(r"\{\}|\d+", "#", text)
+
+
+def test_messages_that_pages_quote_are_ours():
+    sources = [*(ROOT / "bfr").rglob("*.py"), *(ROOT / "nodes").glob("*.py")]
+    ours = without_values("\n".join(text for path in sources for text in written(path)))
+    quotes = [
+        (page.stem, part.strip(" ."))
+        for page in PAGES
+        for quote in re.findall(r'\*"([^"]+)"\*', page.read_text("utf-8"))
+        for part in quote.split("…")
+    ]
+    assert len(quotes) > 20
+    assert not [(page, part) for page, part in quotes if without_values(part) not in ours]
 
 
 def test_no_picture_is_large_or_left_over():

@@ -311,10 +311,10 @@ def test_auto_goes_by_the_architecture(recipe):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"preset": "slow"}, "preset must be auto or one of"),
+        ({"preset": "slow"}, "preset .*'slow'"),
         ({"batch": 6, "micro_batch": 4}, "4 for 6"),
-        ({"distance": "none"}, "distance must be one of"),
-        ({"pixel": 0, "perceptual": 0, "adversarial": 0}, "must be above 0"),
+        ({"distance": "none"}, "distance .*'none'"),
+        ({"pixel": 0, "perceptual": 0, "adversarial": 0}, "pixel, perceptual and adversarial"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(recipe, changes: dict, message: str):

@@ -29,11 +29,11 @@ def test_swept_values(name: str, text: str, values: tuple):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("start", "150, many", r"whole numbers, such as 8, 16, 32, got '150, many'"),
-        ("start", "1.5", "whole numbers"),
-        ("strength", "", "numbers, such as 0.5"),
-        ("sampler", " , ", "names, such as ddpm"),
-        ("batch size", "1", "none or one of low-pass factor"),
+        ("start", "150, many", "8, 16, 32.*'150, many'"),
+        ("start", "1.5", "8, 16, 32.*'1.5'"),
+        ("strength", "", "0.5.*''"),
+        ("sampler", " , ", "ddpm.*' , '"),
+        ("batch size", "1", "low-pass factor.*'batch size'"),
     ],
 )
 def test_what_cannot_be_swept_is_refused(name: str, text: str, message: str):

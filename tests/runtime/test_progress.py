@@ -53,7 +53,9 @@ def test_a_part_of_a_stage_reports_its_place_in_all_stages():
     assert steps == [400, 600, 800]
 
 
-def test_without_listeners_a_stage_of_nothing_can_be_done():
-    telling = Progress(None, None)
-    telling.begin("things", 0, (0, SCALE))
+def test_a_stage_of_nothing_can_be_done():
+    steps: list[int] = []
+    telling = Progress(None, lambda done, total, preview: steps.append(done))
+    telling.begin("things", 0, (200, SCALE))
     telling.tell(0)
+    assert steps == [200]
