@@ -91,6 +91,7 @@ def tune(damage: str, way: str, args: argparse.Namespace) -> None:
         steps=args.steps,
         identity=args.identity,
         precision=args.precision,
+        adapter_rank=args.adapter_rank,
         ema=min(quick.ema, 1 - 5 / max(args.steps, 5)),  # the average must follow few steps, too
     )
     tuned = finetune(
@@ -174,6 +175,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--clean", type=int, default=96, help="clean faces of other people")
     parser.add_argument("--identity", type=float, default=PRESETS["quick"].identity)
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
+    parser.add_argument("--adapter-rank", type=int, default=0, help="0 tunes all weights")
     parser.add_argument("--seed", type=int, default=0, help="of the training")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
@@ -196,6 +198,8 @@ def check_same(args: argparse.Namespace) -> None:
         **{name: getattr(args, name) for name in names},
         "prior": load_prior(args.prior).sha256,
     }
+    if args.adapter_rank:
+        wanted["adapter rank"] = args.adapter_rank
     file = args.out / "settings.json"
     if not file.exists():
         write_json(file, wanted)
