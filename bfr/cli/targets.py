@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..choices import AUTO, PRIOR_PRESETS
+from ..files.places import to_path
 from ..records import counted
 from .arguments import (
     EMBEDDED,
@@ -16,23 +17,19 @@ from .arguments import (
     add_min_size,
     add_photographs,
     add_precision,
+    add_ray,
     add_score,
-    find_weights,
-    load_detector_of,
     number,
     number_or_auto,
     pick_device,
     refuse_remote,
 )
-from .guidance import add_guidance, guidance_of
+from .guidance import add_guidance
+from .pairing import load_pairing
 from .report import DONE, SOME_FAILED, say, say_unread
 
 if TYPE_CHECKING:
-    import torch
-
-    from ..pairs.build import BuildReport
-    from ..pairs.settings import PairSettings
-    from ..prior.prior import Prior
+    from ..pairs.run import BuildReport
 
 _PATIENCE = 24 * 60.0  # minutes: one process may have far more faces to sample than another
 
@@ -42,7 +39,7 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=targets)
     add = parser.add_argument
     add_photographs(parser)
-    add("-o", "--out", type=Path, required=True, metavar="PAIRS", help="the set's folder")
+    add("-o", "--out", type=to_path, required=True, metavar="PAIRS", help="the set's folder")
     add_detector(parser)
     add_score(parser)
     add_min_size(parser)
@@ -93,36 +90,33 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
     add_guidance(parser)
     add_precision(parser, "restorer and prior")
     add_device(parser)
+    add_ray(parser)
 
 
 def targets(options: argparse.Namespace) -> int:
     """Makes or continues a set of pseudo targets."""
     from ..files.sources import find_sources
 
-    refuse_remote("targets", *options.paths, options.out)
+    if options.ray is None:
+        refuse_remote("targets", *options.paths, options.out)
     sources = find_sources(options.paths, options.out)
     say_unread(options.paths, options.out)
+    if options.ray is not None:
+        from .shared_targets import share_targets
+
+        report = share_targets(options, sources)
+        _summarise(report, "")
+        return SOME_FAILED if report.problems else DONE
 
     from ..pairs.build import build_pairs
-    from ..pairs.settings import paper_factor
-    from ..restore.load import load_restorer
     from ..runtime.processes import launched_share
 
     share = launched_share(cpu=options.device == "cpu", patience=_PATIENCE)
     device = pick_device((share.device if options.device == AUTO else None) or options.device)
-    detector = load_detector_of(options, device)
-    restorer = None
-    if options.guesses is None:
-        file = find_weights("restorer", options.restorer)
-        restorer = load_restorer(file, precision=options.precision).to(device)
-    prior = None if options.targets is not None else _prior(options, device)
     report = build_pairs(
         sources,
         options.out,
-        detector,
-        restorer,
-        prior,
-        _settings(options, paper_factor(restorer), prior),
+        *load_pairing(options, device),
         guesses=options.guesses,
         targets=options.targets,
         share=share,
@@ -131,33 +125,6 @@ def targets(options: argparse.Namespace) -> int:
     if share.rank == 0:
         _summarise(report, " by this process" if share.count > 1 else "")
     return SOME_FAILED if report.problems else DONE
-
-
-def _prior(options: argparse.Namespace, device: torch.device) -> Prior:
-    from ..prior.load import load_prior
-    from ..runtime.precision import convert
-
-    is_folder = Path(options.prior).is_dir() and options.prior != EMBEDDED
-    prior_file = Path(options.prior) if is_folder else find_weights("prior", options.prior)
-    told = {} if options.prior_size is None else {"size": options.prior_size}
-    prior = load_prior(prior_file, preset=options.prior_preset, **told)
-    convert(prior.network, options.precision, device)
-    return prior
-
-
-def _settings(options: argparse.Namespace, paper_factor: int, prior: Prior | None) -> PairSettings:
-    from ..pairs.settings import PairSettings
-
-    sample = None
-    if prior is not None:
-        sample = guidance_of(options, paper_factor).settings(prior)
-    return PairSettings(
-        score=options.score,
-        min_size=options.min_size,
-        size=options.size,
-        fidelity=options.fidelity,
-        sample=sample,
-    )
 
 
 def _summarise(report: BuildReport, by: str) -> None:

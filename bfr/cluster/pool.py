@@ -40,6 +40,8 @@ _AHEAD = 4  # items given to Ray for each that can be worked on at once
 def cluster(address: str) -> Iterator[None]:
     """Connects to a Ray cluster, which gets this program's code and embedded weights.
 
+    Within such a block another one keeps its connection.
+
     Args:
         address: ``auto`` for the cluster that this machine belongs to, ``host:port`` or
             ``ray://host:port`` for another, `LOCAL` to start one.
@@ -56,6 +58,9 @@ def cluster(address: str) -> Iterator[None]:
         raise MissingPackageError(
             "--ray needs the package ray. Install it: pip install ray universal-pathlib s3fs"
         ) from error
+    if ray.is_initialized():  # within another such block
+        yield
+        return
     _check_reachable(address)
     others = (f"/{path.name}" for path in _ROOT.iterdir() if path.name not in _SHIPPED)
     left_out = ["__pycache__", *others]

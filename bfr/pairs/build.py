@@ -78,7 +78,7 @@ def build_pairs(
         WeightsError: if a network gives NaN.
     """
     settings, sampler = _checked(settings, restorer, guesses, prior, targets)
-    size = settings.size or (restorer and restorer.size) or (prior.size if prior else OWN_SIZE)
+    size = crop_size(settings, restorer, prior)
     outside = GuessFolder(guesses, sources) if guesses is not None else None
     made = GuessFolder(targets, sources, "target") if targets is not None else None
     search = Search(detector, settings.score, settings.min_size, size)
@@ -98,6 +98,11 @@ def build_pairs(
             sampler(run, pairs)
 
     return _build(Run(PairWriter(out, share), Progress(say, on_step)), find, guesser, finish)
+
+
+def crop_size(settings: PairSettings, restorer: Restorer | None, prior: Prior | None) -> int:
+    """The side of the crops in pixels: the settings', else the restorer's, else the prior's."""
+    return settings.size or (restorer and restorer.size) or (prior.size if prior else OWN_SIZE)
 
 
 def build_pairs_from_crops(

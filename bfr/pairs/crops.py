@@ -60,7 +60,7 @@ def identify(run: Run, sources: Sequence[Source]) -> list[Photograph]:
     writer = run.writer
     mine = {str(source.path.resolve()) for source in writer.share.of(sources)}
     known = writer.photographs
-    unread = [path for path in sorted(mine) if path not in known or not _is_fresh(known[path])]
+    unread = [path for path in sorted(mine) if path not in known or not is_fresh(known[path])]
     run.progress.begin("photographs read", len(unread), (0, 0))
     for done, path in enumerate(unread, 1):
         try:
@@ -80,7 +80,7 @@ def identify(run: Run, sources: Sequence[Source]) -> list[Photograph]:
     unique: dict[str, Photograph] = {}
     for path in dict.fromkeys(str(source.path.resolve()) for source in sources):
         photograph = writer.photographs.get(path)
-        if photograph is None or not _is_fresh(photograph):
+        if photograph is None or not is_fresh(photograph):
             continue  # reported above
         first = unique.setdefault(photograph.sha256, photograph)
         if first is not photograph:
@@ -89,7 +89,7 @@ def identify(run: Run, sources: Sequence[Source]) -> list[Photograph]:
     return list(unique.values())
 
 
-def _is_fresh(photograph: Photograph) -> bool:
+def is_fresh(photograph: Photograph) -> bool:
     """True if a file is still as long and as old as when its checksum was taken."""
     try:
         stat = Path(photograph.path).stat()

@@ -72,6 +72,12 @@ def part_files(folder: Path, kind: str) -> list[Path]:
     return sorted(path for path in folder.glob(f"{kind}.part*") if part.fullmatch(path.name))
 
 
+def is_list(name: str) -> bool:
+    """Whether a file of this name is a list, or a part of one."""
+    kinds = "|".join(_FIELDS)
+    return re.fullmatch(rf"(?:{kinds})(?:\.part\d+)?\.jsonl", name) is not None
+
+
 def read_entries(path: Path, kind: str) -> list[dict[str, Any]]:
     """The lines of a list, or of a part of one, every field checked.
 

@@ -149,14 +149,20 @@ class Guesses:
     at_once: int = 1
 
 
-def from_restorer(folder: Path, restorer: Restorer, fidelity: float, batch_size: int) -> Guesses:
-    """Guesses that a restorer makes of the crops in a pairs folder."""
+def made_by(restorer: Restorer, fidelity: float) -> dict[str, Any]:
+    """All that a restorer's guesses depend on besides their crops."""
     network = {"name": restorer.architecture, "sha256": restorer.sha256}
     parameters: dict[str, Any] = {"restorer": network}
     if restorer.computed_in != "float32":  # which folders of earlier versions do not mention
         parameters["precision"] = restorer.computed_in
     if restorer.uses_fidelity:
         parameters["fidelity"] = fidelity
+    return parameters
+
+
+def from_restorer(folder: Path, restorer: Restorer, fidelity: float, batch_size: int) -> Guesses:
+    """Guesses that a restorer makes of the crops in a pairs folder."""
+    parameters = made_by(restorer, fidelity)
 
     def make(pairs: Sequence[Pair], on_step: OnStep | None) -> Tensor:
         crops = torch.cat([read_image(folder, "lq", pair) for pair in pairs])

@@ -237,6 +237,8 @@ def test_bad_usage(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         [*targets_of, "--prior", "no-such-prior"],
         [*targets_of, "--guesses", tmp_path / "empty"],
         [*targets_of, "--guesses", photos, "--restorer", "mine.pth"],
+        [*targets_of, "--guesses", photos, "--ray", "local"],
+        ["targets", "memory://photographs", "-o", out],
         ["review"],
         ["review", tmp_path / "empty"],
         ["review", tmp_path / "absent", "--reject", "1"],

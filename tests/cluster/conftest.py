@@ -18,6 +18,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     # A node that is gone is noticed within seconds instead of half a minute.
     fast = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500}
+    fast["worker_niceness"] = 0  # or other work on the machine would starve them
     head = {"num_cpus": 0, "object_store_memory": NODE["object_store_memory"]}
     head |= {"_system_config": {**fast, "health_check_failure_threshold": 3}}
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)

@@ -19,6 +19,12 @@ from PIL import Image
 from bfr.cli.main import main
 from bfr.files.places import files_below, to_path
 from bfr.files.whole import copy_file
+from bfr.finetune.batches import TrainingSet
+from bfr.finetune.settings import PRESETS
+from bfr.pairs.folder import read_pairs
+from bfr.prior.load import save_prior
+from tests.pair_sets import alike, files
+from tests.priors import tiny_prior
 
 pytestmark = pytest.mark.cluster
 pytest.importorskip("ray", reason="ray is not installed")
@@ -150,3 +156,57 @@ def test_detect_reports_the_same_and_takes_up_where_it_was_stopped(
     assert len(told) <= COUNT - 3, "what is known is not done again"
     assert images(spread, "") == images(report, "")
     assert not (tmp_path / "spread.json.parts").exists()
+
+
+def test_targets_survive_their_driver_and_a_worker(
+    store: str, nodes: Any, photos: Path, tmp_path: Path, root: Path
+):
+    """The set in the object store is that of one machine, and one can be tuned with it."""
+    prior = tmp_path / "prior.safetensors"
+    save_prior(prior, tiny_prior(64), {"licence": "none", "provenance": "by rule"})
+    made = f"--prior {prior} --size 64 --start 3 --stop 1 --steps 20 --factor 4 --no-suit-prior "
+    made += "--precision float32 --device cpu"
+    alone, out = tmp_path / "alone", tmp_path / "out"
+    assert main(["targets", str(photos), "-o", str(alone), *made.split()]) == 1
+    for path in files_below(photos):
+        copy_file(path, to_path(f"{store}/in").joinpath(*path.relative_to(photos).parts))
+    words = ["targets", f"{store}/in", "-o", f"{store}/pairs", *made.split()]
+    words += ["--ray", nodes.address]
+
+    def kill_the_driver(done: int, process: Any) -> None:
+        if done == 3:
+            process.kill()
+
+    assert command(root, *words, at=kill_the_driver) == -signal.SIGKILL
+    before = contents(fresh(f"{store}/pairs/target"))
+    assert 2 <= len(before) < COUNT - 2
+    told: list[int] = []
+
+    def kill_a_worker(done: int, _: Any) -> None:
+        told.append(done)
+        if done == 1:
+            working = [p for p in psutil.process_iter() if p.name().startswith("ray::_work")]
+            os.kill(working[0].pid, signal.SIGKILL)
+
+    assert command(root, *words, at=kill_a_worker) == 1, "one photograph is damaged"
+    assert len(told) <= COUNT - 2, "what was finished is not done again"
+    for name, content in contents(fresh(f"{store}/pairs")).items():
+        target = out / name.strip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.replace(f"{store}/in".encode(), str(photos).encode()))
+    ours, theirs = files(out), files(alone)
+    assert ours.keys() == theirs.keys(), "no parts are left"
+    for lists in (ours, theirs):
+        del lists["sources.jsonl"]  # which has the times of files
+    assert alike(theirs, ours)
+    assert [pair.target["seed"] for pair in read_pairs(out).kept] == [
+        pair.target["seed"] for pair in read_pairs(alone).kept
+    ]
+    batch = TrainingSet(read_pairs(out), PRESETS["quick"]).micro(0, 0)
+    assert batch.target.shape == (2, 3, 64, 64), "what finetune reads"
+
+    to_path(f"{store}/pairs/target").joinpath(next(iter(before)).strip("/")).unlink()
+    told.clear()
+    assert command(root, *words, at=lambda done, _: told.append(done)) == 1
+    assert told == [1, 2], "the missing one and the damaged one"
+    assert contents(fresh(f"{store}/pairs/target")).keys() == contents(alone / "target").keys()
