@@ -2,6 +2,7 @@
 
     python -m benchmarks.finetuning [--restorer FILE] [--patch 128] [--batch 4]
                                     [--steps 6] [--precisions float32 bfloat16]
+                                    [--adapter-ranks 16]
                                     [--quick] [--device cpu] [--threads N] [--json FILE]
 
 The baseline is the loop that anyone would write: the whole batch at once, in float32, from
@@ -134,7 +135,9 @@ def noise_pairs(folder: Path, size: int) -> Path:
     return folder
 
 
-def ways(settings: FinetuneSettings, precisions: Sequence[str]) -> dict[str, FinetuneSettings]:
+def ways(
+    settings: FinetuneSettings, precisions: Sequence[str], ranks: Sequence[int] = ()
+) -> dict[str, FinetuneSettings]:
     """What is measured of ours, by name."""
     whole = replace(settings, micro_batch=settings.batch)
     found = {
@@ -150,6 +153,9 @@ def ways(settings: FinetuneSettings, precisions: Sequence[str]) -> dict[str, Fin
             found[f"ours, the whole batch at once, {precision}"] = replace(
                 whole, precision=precision
             )
+    for rank in ranks:
+        name = f"ours, the whole batch at once, rank {rank}"
+        found[name] = replace(whole, adapter_rank=rank)
     return found
 
 
@@ -185,6 +191,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="default: the preset's")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--precisions", nargs="+", default=["float32"])
+    parser.add_argument("--adapter-ranks", nargs="+", type=int, default=[])
     parser.add_argument("--quick", action="store_true", help="only the loop in each precision")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -203,7 +210,7 @@ def main() -> None:
         distance="pyramid",
         precision="float32",
     )
-    found = ways(settings, args.precisions)
+    found = ways(settings, args.precisions, args.adapter_ranks)
     if args.quick:
         found = {name: way for name, way in found.items() if "whole batch" in name}
     cases = {"plain float32 loop": (plain_case, settings)}
