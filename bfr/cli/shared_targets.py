@@ -16,8 +16,8 @@ from .pairing import load_pairing
 from .report import process, say
 
 if TYPE_CHECKING:
+    from ..pairs.maker import MadeWith, Maker
     from ..pairs.run import BuildReport
-    from ..pairs.shared import MadeWith, Maker
 
 
 def share_targets(options: argparse.Namespace, sources: Sequence[Source]) -> BuildReport:
@@ -34,7 +34,8 @@ def share_targets(options: argparse.Namespace, sources: Sequence[Source]) -> Bui
             "on one machine, without --ray."
         )
     from ..cluster.pool import cluster
-    from ..pairs.shared import place_of, shared_folder
+    from ..pairs.maker import place_of
+    from ..pairs.shared import shared_folder
 
     with cluster(options.ray), shared_folder(options.out) as folder:
         undone = list(sources)
@@ -73,7 +74,7 @@ def load_making(options: argparse.Namespace) -> Work:
 
 
 def _maker(options: argparse.Namespace) -> Maker:
-    from ..pairs.shared import Maker
+    from ..pairs.maker import Maker
 
     detector, restorer, prior, settings = load_pairing(options, pick_device(options.device))
     assert restorer is not None and prior is not None  # `share_targets` saw to it

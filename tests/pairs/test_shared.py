@@ -14,9 +14,10 @@ from bfr.errors import ImageError
 from bfr.files.places import files_below, to_path
 from bfr.files.sources import Source, find_sources
 from bfr.files.whole import copy_file
-from bfr.pairs import shared
+from bfr.pairs import maker as making
 from bfr.pairs.folder import read_pairs
-from bfr.pairs.shared import Maker, SharedFolder, place_of, shared_folder
+from bfr.pairs.maker import Maker, place_of
+from bfr.pairs.shared import SharedFolder, shared_folder
 from bfr.pairs.writer import add_marks
 from bfr.prior.prior import Prior
 from tests.pair_sets import SETTINGS, alike, build, detector, files, photograph, restorer, stand_in
@@ -118,7 +119,7 @@ def test_what_is_half_put_is_made_again(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     sources = find_sources([photos])
-    real, left = shared.write_lines, 3
+    real, left = making.write_lines, 3
 
     def write_lines(*given):
         nonlocal left
@@ -127,7 +128,7 @@ def test_what_is_half_put_is_made_again(
             raise KeyboardInterrupt
         real(*given)
 
-    monkeypatch.setattr(shared, "write_lines", write_lines)
+    monkeypatch.setattr(making, "write_lines", write_lines)
     with pytest.raises(KeyboardInterrupt), shared_folder(tmp_path / "out") as folder:
         make(folder, sources[:3])  # more/a.png: both parts, b.jpg: one, a.png: none
     monkeypatch.undo()
