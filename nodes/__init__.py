@@ -6,7 +6,7 @@ This is the only folder that imports ComfyUI. Shared by the nodes:
   choose a file; ``guidance``: how pseudo targets are sampled; ``recipe``: how a restorer is tuned;
 - ``chain``: inputs, settings and networks of the nodes that do the whole chain;
 - ``convert``: tensor layouts; ``memory``: networks, progress and interrupt; ``folders`` and
-  ``sets``: where files lie; ``looking``: sheets that nodes show and let be clicked.
+  ``sets``: where files lie; ``sheet``: sheets that nodes show and let be clicked.
 
 The other modules hold the nodes; ``extension`` lists them.
 """

@@ -16,9 +16,9 @@ from ..bfr.pairs.review import check_pairs, mark_pairs
 from . import memory, schemas
 from .convert import to_comfy
 from .folders import stamp, user_folder
-from .looking import show
 from .progress import progress
 from .sets import list_sets, set_folder, summary
+from .sheet import show
 
 NONE_YET = "none yet"
 

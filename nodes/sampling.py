@@ -14,8 +14,8 @@ from ..bfr.records import OnStep
 from . import memory, schemas
 from .convert import mask_to_core, to_comfy, to_core
 from .guidance import guidance_inputs, sampled_at_once_input, slider_inputs
-from .looking import show
 from .progress import progress
+from .sheet import show
 
 # How many of the three panels each preview shows.
 PREVIEWS = {"face, reference and difference": 3, "predicted face": 1, "none": 0}

@@ -101,17 +101,17 @@ class Faces(IterableDataset):
             yield torch.cat([face * 2 - 1, inside])
 
 
-def denoising_loss(network: nn.Module, faces: Tensor, kept: Tensor) -> Tensor:
+def denoising_loss(network: nn.Module, faces: Tensor, alphas_cumprod: Tensor) -> Tensor:
     """Weighed squared error of the predicted clean faces at random noise levels.
 
     Args:
         network: predicts the clean face from the noisy one and its step.
         faces: B×4×S×S of `Faces`.
-        kept: ᾱ of each step, float32.
+        alphas_cumprod: ᾱ of each step, float32.
     """
     faces, inside = faces.split((3, 1), 1)
     t = torch.randint(HIGHEST_STEP, (len(faces),), device=faces.device)
-    signal = kept[t][:, None, None, None]
+    signal = alphas_cumprod[t][:, None, None, None]
     noisy = signal.sqrt() * faces + (1 - signal).sqrt() * torch.randn_like(faces)
     weight = (1 / (1 - signal)).clamp(max=MOST_WEIGHT) * inside
     return (weight * (network(noisy, t) - faces).square()).mean()
@@ -126,11 +126,11 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     step, spent = resume(run, parts)
     torch.manual_seed(step)
     loader = DataLoader(Faces(faces, step), args.batch)
-    kept = Schedule().alphas_cumprod.float().to(device)
+    alphas_cumprod = Schedule().alphas_cumprod.float().to(device)
 
     def loss_of(batch: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            return denoising_loss(network, batch.to(device), kept)
+            return denoising_loss(network, batch.to(device), alphas_cumprod)
 
     shown = next(iter(DataLoader(Faces(faces, 0), 8)))[:, :3].to(device)
 

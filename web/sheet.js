@@ -1,4 +1,4 @@
-/** A sheet in a node, as nodes/looking.py sends it: a picture with a button over each cell. */
+/** A sheet in a node, as nodes/sheet.py sends it: a picture with a button over each cell. */
 import { app } from "../../scripts/app.js";
 import { t } from "./words.js";
 

@@ -15,7 +15,7 @@ from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
 from ..faces.person import Person
 from ..faces.retinaface import Detector
-from ..files.photos import read_photo
+from ..files.photos import Photo, read_photo
 from ..files.sources import Source
 from ..files.whole import copy_file
 from ..files.writing import write_photo
@@ -35,15 +35,31 @@ from .parts import Entry
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """The frames of a clip in image files; a `bfr.restore.follow.Clip`."""
+    """The frames of a clip in image files; a `bfr.restore.follow.Clip`.
+
+    Attributes:
+        paths: the files.
+        heads: takes what each frame that is read has besides its pixels, by its number, so that
+            no file is read again to write the result; None takes nothing.
+    """
 
     paths: Sequence[Path]
+    heads: dict[int, Photo] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, part: slice, /) -> Tensor:
-        return torch.cat([read_photo(path).pixels for path in self.paths[part]])
+        photos = [read_photo(path) for path in self.paths[part]]
+        if self.heads is not None:
+            numbers = range(len(self))[part]
+            self.heads.update(zip(numbers, map(_without_pixels, photos), strict=True))
+        return torch.cat([photo.pixels for photo in photos])
+
+
+def _without_pixels(photo: Photo) -> Photo:
+    """A photograph with zeros in place of its pixels, which take no memory."""
+    return replace(photo, pixels=photo.pixels.new_zeros(()).expand(photo.pixels.shape))
 
 
 def restore_folder(
@@ -83,7 +99,8 @@ def restore_folder(
         OutputError: if a result cannot be written; those before are.
     """
     check_settings(settings, parser)
-    clip, progress = Frames([source.path for source in sources]), Progress(say, None)
+    paths, progress = [source.path for source in sources], Progress(say, None)
+    clip = Frames(paths)
     progress.begin("frames searched", len(clip), (0, 0))
     tracks = find_tracks(clip, detector, settings, lambda done, *_: progress.tell(done))
     tracks = follow_people(clip, tracks, identity, person)
@@ -92,7 +109,9 @@ def restore_folder(
     faces = faces_by_frame(tracks, len(clip))
     progress.begin("frames restored", len(clip), (0, 0))
     report: list[Entry] = []
+    heads: dict[int, Photo] = {}
     began = time.monotonic()
+    clip = Frames(paths, heads)
     restored = restore_frames(
         clip, tracks, restorer, settings, parser, None, upscaler, identity, occlusion
     )
@@ -100,8 +119,8 @@ def restore_folder(
         pieces = zip(part.frames.split(1), part.people, strict=True)
         for index, (pixels, people) in enumerate(pieces, part.start):
             source, found = sources[index], tuple(faces[index].values())
+            photo = heads.pop(index)
             if source in targets:
-                photo = read_photo(source.path)
                 factor = pixels.shape[-1] // photo.pixels.shape[-1]
                 if found or factor > 1:
                     alpha = None if photo.alpha is None else enlarge_mask(photo.alpha, factor)

@@ -30,7 +30,6 @@ def select_faces(
     min_size: float = 0.0,
     max_size: float | None = None,
     min_score: float = 0.0,
-    max_score: float = 1.0,
     mask: Tensor | None = None,
     distances: Sequence[Sequence[float]] | None = None,
     max_distance: float = 0.6,
@@ -51,7 +50,6 @@ def select_faces(
         min_size: smallest longer box side in pixels.
         max_size: largest longer box side in pixels; None is no bound.
         min_score: lowest confidence in [0, 1].
-        max_score: highest confidence in [0, 1].
         mask: B×1×H×W or 1×1×H×W in [0, 1]; a face stays if the mask is at least 0.5 in a tenth
             of its box, as far as that is in the image. None, or a mask without a pixel of 0.5,
             keeps all.
@@ -74,11 +72,6 @@ def select_faces(
             f"The largest size must be at least the smallest, {min_size:g} pixels, got "
             f"{max_size:g}. Raise it."
         )
-    if max_score < min_score:
-        raise InputError(
-            f"The highest score must be at least the lowest, {min_score:g}, got {max_score:g}. "
-            "Raise it."
-        )
     if limit is not None and limit < 0:
         raise InputError(f"limit must be 0 or more faces, got {limit}. None takes all.")
     if indices is not None:
@@ -93,7 +86,7 @@ def select_faces(
             (indices is None or number in indices)
             and face.size >= min_size
             and (max_size is None or face.size <= max_size)
-            and min_score <= face.score <= max_score
+            and face.score >= min_score
             and (distances is None or distances[image][number - 1] <= max_distance)
             and (mask is None or _is_painted(mask[min(image, len(mask) - 1), 0], face))
         )

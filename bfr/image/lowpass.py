@@ -33,23 +33,6 @@ def lowpass(x: Tensor, factor: int) -> Tensor:
     return up_rows @ (down_rows @ x @ down_columns.mT) @ up_columns.mT
 
 
-def lowpass_matrix(size: int, factor: int) -> Tensor:
-    """φ along one axis: ``up @ down``.
-
-    Args:
-        size: the axis' length in pixels.
-        factor: N; divides ``size``.
-
-    Returns:
-        size×size float64 matrix.
-
-    Raises:
-        InputError: if ``factor`` is not a whole number that divides ``size``.
-    """
-    down, up = _down_and_up(size, factor)
-    return up @ down
-
-
 @lru_cache(maxsize=32, typed=True)  # 2.0 equals 2 and is no factor
 @torch.inference_mode(False)  # ComfyUI's nodes run in it; the matrices also serve training
 def _down_and_up(size: int, factor: int) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from ..errors import InputError
 from .lettering import INK, Text, cut_to_width, drawable, line_height, wrapped
 from .tensors import check_images, from_uint8
 
-REJECTED, FLAGGED, CHOSEN = "#e5484d", "#f5a524", "#46a758"
+RED, AMBER = "#e5484d", "#f5a524"
 """Frame colours: red, amber and green."""
 
 _PAPER, _WELL = "#232323", "#1a1a1a"
@@ -69,7 +69,7 @@ def lay_out(
         cell_size: (height, width), or the side of square cells, in pixels; None for the
             largest height and the largest width among the pictures.
         gap: pixels between the cells, at least 6 with frames; None to suit the cells' size.
-        frames: N colours (`REJECTED`, `FLAGGED`, `CHOSEN` or any that Pillow knows) to frame
+        frames: N colours (`RED`, `AMBER` or any that Pillow knows) to frame
             pictures with, None for a picture without; or nothing.
 
     Raises:

@@ -73,7 +73,7 @@ def lay_out_pairs(
         remarks = f"{pair.status} {pair.reason}" if rejected else ", ".join(pair.flags)
         headline = f"{numbers[pair.name]}{f': {remarks}' if remarks else ''}"
         labels += [f"{headline}\n{pair.name}", "", describe(pair)]
-        frame = sheets.REJECTED if rejected else sheets.FLAGGED if pair.flags else None
+        frame = sheets.RED if rejected else sheets.AMBER if pair.flags else None
         frames += [None, None, frame]
     across = min(across, len(shown))
     sheet = sheets.lay_out(

@@ -167,12 +167,12 @@ def from_restorer(folder: Path, restorer: Restorer, fidelity: float, batch_size:
     def make(pairs: Sequence[Pair], on_step: OnStep | None) -> Tensor:
         crops = torch.cat([read_image(folder, "lq", pair) for pair in pairs])
 
-        def tell(done: int, total: int, preview: Tensor | None) -> None:
+        def report(done: int, total: int, preview: Tensor | None) -> None:
             if on_step is not None:
                 on_step(done, total, None)  # pictures are shown of targets alone
 
         return restore_faces(
-            crops, restorer, fidelity=fidelity, batch_size=batch_size, on_step=tell
+            crops, restorer, fidelity=fidelity, batch_size=batch_size, on_step=report
         )
 
     return Guesses(lambda pair: parameters, make, batch_size)

@@ -17,7 +17,7 @@ from .schedule import Respaced, posterior
 
 Predict = Callable[[Tensor, int], Predicted]
 After = Callable[[Tensor, int, Tensor], Tensor]
-Noise = Callable[[int], Tensor]
+StepNoise = Callable[[int], Tensor]
 
 
 def spread(start: int, calls: int) -> list[int]:
@@ -29,7 +29,7 @@ def spread(start: int, calls: int) -> list[int]:
     return [max(call, round(start * (call / calls) ** 2)) for call in range(1, calls + 1)]
 
 
-def ddpm(x: Tensor, steps: Respaced, predict: Predict, noise: Noise, after: After) -> Tensor:
+def ddpm(x: Tensor, steps: Respaced, predict: Predict, noise: StepNoise, after: After) -> Tensor:
     """Ancestral sampling, as published (Ho et al. 2020, algorithm 2).
 
     Args:
@@ -55,7 +55,7 @@ def ddpm(x: Tensor, steps: Respaced, predict: Predict, noise: Noise, after: Afte
 
 
 def ddim(
-    x: Tensor, steps: Respaced, predict: Predict, noise: Noise, after: After, eta: float = 0.0
+    x: Tensor, steps: Respaced, predict: Predict, noise: StepNoise, after: After, eta: float = 0.0
 ) -> Tensor:
     """The sampler of Song et al. (2021), eq. 12: deterministic, or with a share of the noise.
 

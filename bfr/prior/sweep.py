@@ -167,13 +167,13 @@ def sample_cells(
         before = sum(calls[:index])
         whole = within(on_step, before, before + calls[index], sum(calls))
 
-        def tell(done: int, total: int, preview: Tensor | None, place=place, whole=whole) -> None:
+        def report(done: int, total: int, preview: Tensor | None, place=place, whole=whole) -> None:
             if preview is not None:
                 face = preview[..., : preview.shape[-1] // 3].cpu()
                 place.copy_(F.interpolate(face, (side, side), mode="area"))
             whole(done, total, drawn)
 
-        faces.append(sample_targets(guess, prior, cell.settings, on_step=tell).targets)
+        faces.append(sample_targets(guess, prior, cell.settings, on_step=report).targets)
     return faces
 
 

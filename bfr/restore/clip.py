@@ -175,7 +175,7 @@ def restore_frames(
     near: dict[int, _Restored] = {}
     ahead = done = 0  # frames that are restored, and pasted too
 
-    def tell(_: int, __: int, preview: Tensor | None) -> None:
+    def report(_: int, __: int, preview: Tensor | None) -> None:
         if on_step is not None:
             on_step(done, total, preview)
 
@@ -183,7 +183,7 @@ def restore_frames(
         stop = min(start + settings.chunk, total)
         part = slice(ahead, min(stop + reach, total))
         if ahead < part.stop:
-            restored = _restore(clip[part], faces[part], restorer, settings, identity, tell)
+            restored = _restore(clip[part], faces[part], restorer, settings, identity, report)
             near |= dict(enumerate(restored, ahead))
             ahead = part.stop
         pasted = []
@@ -205,7 +205,7 @@ def restore_frames(
             )
             pasted.append(result)
             done += 1
-            tell(0, 0, None)
+            report(0, 0, None)
         people = tuple(near[frame].people for frame in range(start, stop))
         yield RestoredFrames(start, torch.cat(pasted), people)
         near = {frame: item for frame, item in near.items() if frame >= stop - reach}

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from bfr.cli import main
+from bfr.cli import frames, main
 from bfr.faces import retinaface
-from bfr.files import manifest
+from bfr.files import manifest, photos
+from bfr.files.photos import Photo
 from bfr.records import FaceSet
 from bfr.restore import follow, load, stages
 from bfr.restore.restorer import Restorer
@@ -88,6 +89,22 @@ def test_a_person_needs_a_network_that_knows_people(
     options = ("-o", tmp_path / "out", "--recognizer", "none", "--person", folder / NAMES[0])
     assert run("video", folder, *options) == 2
     assert "recognition network" in capsys.readouterr().err
+
+
+def test_no_frame_is_read_more_than_twice(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Once to find its faces, and once to restore them."""
+    read: list[str] = []
+
+    def read_photo(path: Path) -> Photo:
+        read.append(path.name)
+        return photos.read_photo(path)
+
+    monkeypatch.setattr(frames, "read_photo", read_photo)
+    options = ("-o", tmp_path / "out", "--recognizer", "none", "--chunk", 2)
+    assert run("video", folder, *options) == 0
+    assert sorted(read) == sorted(2 * NAMES)
 
 
 def test_chunks_do_not_change_the_files(folder: Path, tmp_path: Path):

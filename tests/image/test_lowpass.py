@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from bfr.errors import InputError
-from bfr.image.lowpass import lowpass, lowpass_matrix, resize_weights
+from bfr.image.lowpass import lowpass, resize_weights
 from tests.rule_weights import GOLDEN
 
 REFERENCE = load_file(GOLDEN / "lowpass.safetensors")
@@ -71,10 +71,9 @@ def test_input_is_not_written_to():
 def test_gradient_is_the_transposed_map():
     image = torch.rand(1, 1, 16, 16, dtype=torch.float64, requires_grad=True)
     lowpass(image, 4).sum().backward()
-    matrix = lowpass_matrix(16, 4)
-    ones = torch.ones(16, 16, dtype=torch.float64)
+    points = torch.eye(16 * 16, dtype=torch.float64).reshape(-1, 1, 16, 16)
     assert image.grad is not None
-    assert torch.allclose(image.grad[0, 0], matrix.mT @ ones @ matrix)
+    assert torch.allclose(image.grad.flatten(), lowpass(points, 4).sum((1, 2, 3)))
 
 
 def test_first_use_in_inference_mode_does_not_spoil_gradients():

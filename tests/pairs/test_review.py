@@ -240,12 +240,12 @@ def test_the_contact_sheet_shows_all_three(out: Path, monkeypatch: pytest.Monkey
     assert given["labels"][0] == f"1: rejected by hand\n{pairs.pairs[0].name}"
     assert given["labels"][3] == f"2\n{pairs.pairs[1].name}" and "dB" in given["labels"][5]
     assert given["labels"][6].startswith(f"3: {NO_FACE}")
-    assert given["frames"][2] == sheets.REJECTED and given["frames"][8] == sheets.FLAGGED
+    assert given["frames"][2] == sheets.RED and given["frames"][8] == sheets.AMBER
     laid = lay_out_pairs(pairs, cell=32, verdicts=False)
     assert laid.picture.shape == drawn.shape and len(laid.boxes) == 9
     assert laid.boxes[1][0] > laid.boxes[0][2] > 3 * 32 and laid.boxes[2][1] > laid.boxes[0][3]
-    assert "rejected" not in given["labels"][0] and given["frames"][2] != sheets.REJECTED
-    assert given["frames"][8] == sheets.FLAGGED, "flags are told all the same"
+    assert "rejected" not in given["labels"][0] and given["frames"][2] != sheets.RED
+    assert given["frames"][8] == sheets.AMBER, "flags are told all the same"
     few = lay_out_pairs(pairs, pairs.pairs[:1], cell=32).picture
     assert few.shape[2] < drawn.shape[2] and few.shape[3] < drawn.shape[3]
 

@@ -197,13 +197,13 @@ def test_inside_says_what_was_mirrored():
 def test_prior_does_not_learn_what_was_mirrored(faces):
     network = prior.build_prior()
     drawn = torch.stack(list(islice(prior.Faces(faces, 0), 2)))
-    kept = Schedule().alphas_cumprod.float()
+    alphas_cumprod = Schedule().alphas_cumprod.float()
     losses = []
     for change in (0.0, 1.0):
         torch.manual_seed(0)
         changed = drawn.clone()
         changed[:, :3, :128] += change
-        losses.append(prior.denoising_loss(network, changed, kept).item())
+        losses.append(prior.denoising_loss(network, changed, alphas_cumprod).item())
     assert losses[0] == losses[1] > 0  # an untrained network gives zeros everywhere
 
 
