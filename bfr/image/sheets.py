@@ -16,7 +16,7 @@ from .lettering import INK, Text, cut_to_width, drawable, line_height, wrapped
 from .tensors import check_images, from_uint8
 
 RED, AMBER = "#e5484d", "#f5a524"
-"""Frame colours: red, amber and green."""
+"""Colours of frames."""
 
 _PAPER, _WELL = "#232323", "#1a1a1a"
 
