@@ -60,6 +60,13 @@ def test_requirements_mirror_the_project():
     assert lines == PROJECT["project"]["dependencies"]
 
 
+def test_what_each_dependency_is_for_is_said():
+    table = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("## Dependencies")[1]
+    rows = [row.split("|")[1] for row in table.split("\n## ")[0].splitlines() if row[:1] == "|"]
+    told = {name.strip().lower() for row in rows for name in row.split(",")}
+    assert not {name_of(each) for each in PROJECT["project"]["dependencies"]} - told
+
+
 def test_users_keep_their_own_torch_numpy_and_pillow():
     for requirement in PROJECT["project"]["dependencies"]:
         assert "==" not in requirement and "<" not in requirement

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Mapping
@@ -96,8 +95,10 @@ def device_bytes(device: torch.device) -> int | None:
     """All memory of a device; None where it is not known."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    if device.type == "cpu" and hasattr(os, "sysconf"):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if device.type == "cpu":
+        import psutil
+
+        return psutil.virtual_memory().total
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from bfr.errors import InputError
 from bfr.pairs.damage import compare_damage, damage_of
@@ -19,8 +20,10 @@ def test_it_is_learned_from_targets_and_damaged_faces(tmp_path: Path):
     assert float(damage.levels[..., 0].mean()) == pytest.approx(0.7, abs=0.03), "they are darker"
     assert damage.sha256 == damage_of(pairs).sha256
     assert len(damage_of(pairs, most=2)) == 2
-    sheet = compare_damage(pairs, damage)
-    assert sheet.shape[1] == 3 and 0 <= float(sheet.min()) <= float(sheet.max()) <= 1
+    sheet, other = (compare_damage(pairs, damage, seed) for seed in (0, 1))
+    third = (sheet.shape[3] + 2) // 3
+    assert torch.equal(sheet[..., : 2 * third], other[..., : 2 * third]), "targets and real ones"
+    assert not torch.equal(sheet[..., 2 * third :], other[..., 2 * third :]), "drawn by the seed"
 
 
 def test_a_set_that_shows_no_damage_is_refused(tmp_path: Path):
