@@ -103,8 +103,7 @@ class SaveRestorer(io.ComfyNode):
                     "file_name",
                     display_name="file name",
                     default="my_restorer",
-                    tooltip=f"Without ending; in models/{KEPT}. A file of the same run is "
-                    "replaced; if there is another of that name, the new one gets a number.",
+                    tooltip="Without extension; in models/",
                 ),
                 io.Boolean.Input(
                     "half",
