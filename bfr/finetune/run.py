@@ -29,6 +29,7 @@ from .adapters import plain_state
 from .batches import TrainingSet
 from .board import open_board
 from .guard import Look, look
+from .half_blocks import keep_half
 from .held_back import MOST_HELD
 from .identity import as_begun, identify, rates, settled
 from .learner import Learner, make_learner
@@ -133,6 +134,7 @@ class Run:
     def _restored_by_base(self, on_step: OnStep) -> list[Tensor]:
         base = self.base.copy().to(self.learner.device, torch.float32)
         fuse_norms(base.network)  # as the learner's, or a resumed run would differ by rounding
+        keep_half(base.network)
         return restore(base, self.panel, on_step)
 
     def is_save_due(self, every: int) -> bool:

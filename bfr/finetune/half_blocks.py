@@ -1,0 +1,113 @@
+"""NAFNet's blocks under bfloat16's autocast, in four fifths of the time on a processor.
+
+The published block scales its branches by float32 parameters, which lifts all that follows to
+float32, and its gates and norms pass over the memory more often than they must. Here the faces
+stay in bfloat16, and what only scales or shifts is folded into the 1×1 convolution beside it, in
+float32 and by a few numbers per channel. In every other precision the published code computes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+_PUBLISHED = "NAFBlock"  # spandrel's class, which is the published code
+
+
+class _Gate(torch.autograd.Function):
+    """The product of both halves of the channels; gradients are written to their place at once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        first, second = x.chunk(2, 1)
+        return first * second
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,), (gradient,) = ctx.saved_tensors, gradients
+        found, half = torch.empty_like(x), x.shape[1] // 2
+        torch.mul(gradient, x[:, half:], out=found[:, :half])
+        torch.mul(gradient, x[:, :half], out=found[:, half:])
+        return found
+
+
+class _HalfBlock(nn.Module):
+    """Before the published class: a block of B×C×H×W."""
+
+    norm1: nn.Module
+    norm2: nn.Module
+    conv1: nn.Conv2d
+    conv2: nn.Conv2d
+    conv3: nn.Conv2d
+    conv4: nn.Conv2d
+    conv5: nn.Conv2d
+    sca: nn.Module
+    beta: nn.Parameter
+    gamma: nn.Parameter
+    dropout1: nn.Module
+    dropout2: nn.Module
+
+    def forward(self, inp: Tensor) -> Tensor:
+        kind = inp.device.type
+        half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+        drops = not all(isinstance(x, nn.Identity) for x in (self.dropout1, self.dropout2))
+        if drops or not half:
+            return super().forward(inp)
+        inp = inp.bfloat16()
+        x = _gate(self.conv2(_after_norm(self.conv1, self.norm1, inp)))
+        y = inp + _scaled(self.conv3, self.beta, x * self.sca(x))
+        x = _gate(_after_norm(self.conv4, self.norm2, y))
+        return y + _scaled(self.conv5, self.gamma, x)
+
+
+def keep_half(network: nn.Module) -> int:
+    """Lets the blocks of a NAFNet compute in bfloat16 throughout, under autocast to it.
+
+    Names of tensors stay the same, and results but for rounding.
+
+    Args:
+        network: changed in place; what has no such blocks stays as it is.
+
+    Returns:
+        The number of blocks that do.
+    """
+    blocks = [module for module in network.modules() if type(module).__name__ == _PUBLISHED]
+    for block in blocks:
+        block.__class__ = _half(type(block))
+    return len(blocks)
+
+
+@cache
+def _half(published: type[nn.Module]) -> type[nn.Module]:
+    if issubclass(published, _HalfBlock):
+        return published
+    return type(_PUBLISHED, (_HalfBlock, published), {})
+
+
+def _gate(x: Tensor) -> Tensor:
+    gated = _Gate.apply(x)
+    assert isinstance(gated, Tensor)
+    return gated
+
+
+def _after_norm(layer: nn.Conv2d, norm: Any, x: Tensor) -> Tensor:
+    """A 1×1 convolution of normalized channels, with the norm's weight and bias in its own."""
+    last = x.permute(0, 2, 3, 1)
+    normal = F.layer_norm(last, last.shape[-1:], None, None, norm.eps).permute(0, 3, 1, 2)
+    weight, bias = layer.weight, layer.bias
+    assert bias is not None
+    moved = bias + (weight * norm.bias[:, None, None]).sum((1, 2, 3))
+    return F.conv2d(normal, weight * norm.weight[:, None, None], moved)
+
+
+def _scaled(layer: nn.Conv2d, scale: Tensor, x: Tensor) -> Tensor:
+    """A 1×1 convolution with its results scaled by 1×C×1×1."""
+    assert layer.bias is not None
+    return F.conv2d(x, layer.weight * scale.view(-1, 1, 1, 1), layer.bias * scale.flatten())
