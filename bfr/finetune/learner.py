@@ -20,14 +20,13 @@ from torch.optim import AdamW
 
 from ..errors import CorruptWeightsError, LossError
 from ..quality.perceptual import Distance
-from ..restore.norms import fuse_norms
 from ..restore.restorer import Restorer
 from ..runtime.processes import Share
 from .adapters import add_adapters, load_plain, plain_state
 from .checkpointing import checkpoint_blocks
 from .discriminator import refresh
 from .guard import Figures, Verdict, judge
-from .half_blocks import keep_half
+from .half_blocks import quicken
 from .losses import make_objective
 from .objective import Batch, Objective
 from .settings import FinetuneSettings
@@ -296,8 +295,7 @@ def make_learner(
     """
     training = restorer.copy().to(device, torch.float32)
     training.network.eval()
-    fused = fuse_norms(training.network)
-    keep_half(training.network)
+    fused = quicken(training.network)
     objective = make_objective(training, settings, distance, device, settings.seed)
     add_adapters(training.network, settings.adapter_rank, settings.seed)
     scored = training.copy() if settings.ema else training

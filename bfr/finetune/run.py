@@ -21,7 +21,6 @@ from ..image.plots import curves
 from ..pairs.folder import PairSet
 from ..quality.perceptual import load_distance
 from ..records import OnStep
-from ..restore.norms import fuse_norms
 from ..restore.restorer import Restorer
 from ..runtime.processes import Share
 from ..runtime.progress import Progress
@@ -29,7 +28,7 @@ from .adapters import plain_state
 from .batches import TrainingSet
 from .board import open_board
 from .guard import Look, look
-from .half_blocks import keep_half
+from .half_blocks import quicken
 from .held_back import MOST_HELD
 from .identity import as_begun, identify, rates, settled
 from .learner import Learner, make_learner
@@ -133,8 +132,7 @@ class Run:
 
     def _restored_by_base(self, on_step: OnStep) -> list[Tensor]:
         base = self.base.copy().to(self.learner.device, torch.float32)
-        fuse_norms(base.network)  # as the learner's, or a resumed run would differ by rounding
-        keep_half(base.network)
+        quicken(base.network)  # as the learner's, or a resumed run would differ by rounding
         return restore(base, self.panel, on_step)
 
     def is_save_due(self, every: int) -> bool:
