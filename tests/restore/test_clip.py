@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.flicker import on_the_photograph
 from bfr.errors import CancelledError, InputError
+from bfr.faces.person import Person
 from bfr.faces.retinaface import load_detector
 from bfr.files.photos import read_photo
 from bfr.image.crops import cut_crops
@@ -25,6 +26,7 @@ from bfr.restore.settings import RestoreSettings, VideoSettings
 from bfr.restore.steady import fitted, steady_face
 from samples.clip import FOLDER, film
 from tests.portraits import face_at
+from tests.restore.test_people import BLUE, IDENTITY, RED
 
 NETWORK = cast(Any, Restorer(nn.Identity(), size=64))
 FRAMES = 7
@@ -101,6 +103,22 @@ def test_frames_without_faces_pass_through(frames: Tensor, chain: dict[str, Any]
     chain["faces"] = [()]
     result, tracks = restore_video(frames, NETWORK, NETWORK)
     assert torch.equal(result, frames) and tracks == ()
+
+
+def test_the_wanted_person_alone_is_restored(frames: Tensor, chain: dict[str, Any]):
+    """Somebody red stands on the left, somebody blue on the right."""
+    left, right = (torch.tensor(colour)[:, None, None] for colour in (RED, BLUE))
+    frames = torch.cat([frames[..., :80] * left, frames[..., 80:] * right], -1)
+    chain["faces"] = [(face_at(40, 45, 20), face_at(120, 45, 20))]
+    settings, blue = VideoSettings(keep_person=0), Person(torch.tensor([BLUE]))
+    result, tracks = restore_video(
+        frames, NETWORK, NETWORK, settings, identity=IDENTITY, person=blue
+    )
+    assert [round(track.faces[0].landmarks[2][0]) for track in tracks] == [120]
+    assert torch.equal(result[..., :80], frames[..., :80])
+    assert (result[..., 80:] - frames[..., 80:]).abs().max() > 0.05
+    with pytest.raises(InputError, match="recognition network"):
+        restore_video(frames, NETWORK, NETWORK, settings, person=blue)
 
 
 def test_a_missed_frame_is_restored_all_the_same(frames: Tensor, chain: dict[str, Any]):
