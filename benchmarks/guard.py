@@ -33,6 +33,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.sabotage import FADED, LEARNED, REPORT, SCANS, SIZE, TUNING, Case, Faces, faded
+from benchmarks.sabotage_fresh import FRESH
 from benchmarks.sabotage_unseen import NEW
 from bfr.damage.degrade import degrade_faces
 from bfr.faces.align import align_faces
@@ -61,7 +62,7 @@ _FASTER = {"ema": 0.95, "held_back": 0.0, "precision": "bfloat16"}  # it must fo
 PHOTOS = ("train/congress", "train/headshots")
 
 
-HALVES = {"tuning": TUNING, "report": REPORT, "new": NEW}
+HALVES = {"tuning": TUNING, "report": REPORT, "new": NEW, "fresh": FRESH}
 
 
 def make_faces(data: Path, out: Path, damage: str, count: int) -> Faces:
