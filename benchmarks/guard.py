@@ -12,9 +12,10 @@ quick recipe learn; trained, it is tuned to the targets and restores faces of it
 What was trained is kept in OUT; the verdicts are made anew each time.
 
 The guard's limits were chosen with the cases of the half "tuning" and with clean targets of the
-sample photographs; those of the half "report" were looked at afterwards, and some limits moved
-then. The cases "new" came last: no limit was chosen with them. The exit code is 1 if a verdict is
-wrong.
+sample photographs; those of the half "report" and then the cases "new" were looked at afterwards,
+and some limits moved then. The cases "fresh" came last: no limit was chosen with them.
+
+The exit code is 1 if a verdict is wrong.
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
 from bfr.files.whole import atomic_path
 from bfr.finetune.batches import TrainingSet
-from bfr.finetune.guard import Look, Verdict, compare, judge, look
+from bfr.finetune.figures import compare
+from bfr.finetune.guard import Verdict, judge
 from bfr.finetune.learner import make_learner
+from bfr.finetune.look import Look, look
 from bfr.finetune.settings import PRESETS, adjusted
 from bfr.finetune.validate import means
 from bfr.prior.guidance import Guidance

@@ -72,7 +72,8 @@ def blend(
     ]
     for i, (face, region, wanted) in enumerate(zip(faces, around, grains, strict=True)):
         x0, y0, x1, y1 = face.place.box
-        layers, shares = _layers(face, colour, photo), photo.new_zeros(region.shape[1:])
+        layers = _layers(face, colour, photo)
+        shares = None if wanted is None else photo.new_zeros(region.shape[1:])
         for band in bands(range(y0, y1), x1 - x0):
             now = photo[:, band.start : band.stop, x0:x1]
             share = strength * _share(i, faces, band)
@@ -80,9 +81,10 @@ def blend(
             new = torch.addcmul(now, share, _change(before, layers, face.place, band)).clamp_(0, 1)
             now.copy_(torch.where(share > 0, new, now))
             weights[:, band.start : band.stop, x0:x1] += share
-            face.place.seen_from_around(shares)[band.start - y0 : band.stop - y0] = share
+            if shares is not None:
+                face.place.seen_from_around(shares)[band.start - y0 : band.stop - y0] = share
         kept[i].clear()
-        if wanted is not None:
+        if wanted is not None and shares is not None:
             measured, shown = wanted
             amount = _amount(face, grain, shown)
             drawn = grain_in_bands(region[None], shares[None, None], measured, generator, amount)

@@ -6,6 +6,7 @@ Files of other programs have no checksum here, and none is asked of them.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import struct
 from collections.abc import Mapping
 from functools import lru_cache
@@ -22,6 +23,12 @@ CHECKSUMS = EMBEDDED_DIR / "SHA256SUMS"
 
 TENSORS = "tensors_sha256"
 """The metadata that holds the checksum of a file's tensors (`tensors_sha256`)."""
+
+SEAL = "sealed_sha256"
+"""The metadata that holds the checksum of an ONNX file of ours: that of its bytes with `UNSEALED`
+in the checksum's place."""
+
+UNSEALED = hashlib.sha256(b"unsealed").hexdigest()
 
 # The first detector, which had the header of a later one.
 _EARLIER = frozenset({"cbb58c29fa579eeffdf4324236d37c7a4330e2874753fc47e888012735fed953"})
@@ -61,6 +68,38 @@ def verify_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[
             f"{path} must hold the tensors that it was written with ({TENSORS} in its metadata), "
             "got others: it is damaged, or was changed by another program. Get it again, or save "
             "a changed network without that entry."
+        )
+
+
+def seal(path: Path) -> None:
+    """Puts the checksum of a file into it, where it says `UNSEALED`."""
+    content = path.read_bytes()
+    path.write_bytes(
+        content.replace(UNSEALED.encode(), hashlib.sha256(content).hexdigest().encode())
+    )
+
+
+def verify_seal(path: Path, metadata: Mapping[str, str]) -> None:
+    """Compares an ONNX file with the checksum in its metadata, if it holds one.
+
+    Raises:
+        CorruptWeightsError: if its bytes are others.
+    """
+    expected = metadata.get(SEAL)
+    if expected is None:
+        return
+    digest = hashlib.sha256()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.rfind(expected.encode())
+        with memoryview(content) as view:
+            digest.update(view[: max(start, 0)])
+            digest.update(UNSEALED.encode())
+            digest.update(view[start + len(expected) :])
+    if digest.hexdigest() != expected:
+        raise CorruptWeightsError(
+            f"{path} must hold what it was written with ({SEAL} in its metadata), got something "
+            "else: it is damaged, or was changed by another program. Export it again, or take "
+            "that entry out of a changed file."
         )
 
 

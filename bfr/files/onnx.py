@@ -18,6 +18,7 @@ from ..errors import (
     WrongArchitectureError,
 )
 from .checksums import file_sha256
+from .integrity import verify_seal
 from .manifest import check_there, get_again
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class OnnxModule(nn.Module):
 
     Raises:
         MissingPackageError: without onnxruntime.
-        WeightsError: if the file is missing, damaged or no ONNX file.
+        WeightsError: if the file is missing, damaged or no ONNX file, or an export of ours that
+            was changed (`verify_seal`).
     """
 
     def __init__(self, path: Path):
@@ -83,6 +85,7 @@ class OnnxModule(nn.Module):
         self.inputs = tuple(_slot(given, path) for given in session.get_inputs())
         self.outputs = tuple(_slot(given, path) for given in session.get_outputs())
         self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+        verify_seal(path, self.metadata)
 
     def forward(self, feeds: Mapping[str, Tensor]) -> list[Tensor]:
         """Runs the file.

@@ -25,7 +25,8 @@ from ..runtime.processes import Share
 from .adapters import add_adapters, load_plain, plain_state
 from .checkpointing import checkpoint_blocks
 from .discriminator import refresh
-from .guard import Figures, Verdict, judge
+from .figures import Figures
+from .guard import Verdict, judge
 from .half_blocks import quicken
 from .losses import make_objective
 from .objective import Batch, Objective

@@ -27,11 +27,11 @@ from ..runtime.progress import Progress
 from .adapters import plain_state
 from .batches import TrainingSet
 from .board import open_board
-from .guard import Look, look
 from .half_blocks import quicken
 from .held_back import MOST_HELD
 from .identity import as_begun, identify, rates, settled
 from .learner import Learner, make_learner
+from .look import Look, look
 from .objective import Batch
 from .run_folder import LOSS, SAMPLES, RunFolder
 from .save import provenance

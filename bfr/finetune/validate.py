@@ -18,7 +18,9 @@ from ..quality.metrics import METRICS
 from ..quality.perceptual import pyramid_distance
 from ..records import OnStep, counted
 from ..restore.restorer import Restorer, restore_faces
-from .guard import Figures, Look, average, compare, look
+from .figures import Figures, compare
+from .guard import average
+from .look import Look, look
 
 SHOWN = 4
 """Faces in a strip."""

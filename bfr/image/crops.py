@@ -22,6 +22,7 @@ from .geometry import compose, invert, mirrored_index, resize_matrix, scale_of, 
 from .warp import sample, sampling_grid
 
 _MARGIN = 4  # pixels around a window that the kernels of reducing and warping reach into
+_AT_ONCE = 1 << 22  # pixels of a photograph that are reduced at once: bounds the memory
 
 
 def cut_crops(
@@ -84,9 +85,22 @@ def _reduced(
     y0, y1 = _span(centre[1], reach, image.shape[2])
     full = (y1 - y0, x1 - x0)
     reduced = (max(1, round(full[0] / shrink)), max(1, round(full[1] / shrink)))
-    window = F.interpolate(image[:, :, y0:y1, x0:x1], reduced, mode="bicubic", antialias=True)
+    window = _shrunk(image[:, :, y0:y1, x0:x1], reduced)
     to_window = torch.tensor([[1, 0, -x0], [0, 1, -y0]], dtype=torch.float64)
     return window, compose(to_window, resize_matrix(full, reduced))
+
+
+def _shrunk(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """B×C×H×W at a smaller (height, width): across in bands of rows, then down.
+
+    Interpolating would do the same, after a copy of all that it is given.
+    """
+    rows = max(1, _AT_ONCE // image.shape[3])
+    narrow = [
+        F.interpolate(band, (band.shape[2], size[1]), mode="bicubic", antialias=True)
+        for band in image.split(rows, 2)
+    ]
+    return F.interpolate(torch.cat(narrow, 2), size, mode="bicubic", antialias=True)
 
 
 def _span(centre: float, reach: float, length: int) -> tuple[int, int]:

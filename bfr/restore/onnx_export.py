@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError, MissingPackageError, WrongArchitectureError
+from ..files.integrity import SEAL, UNSEALED, seal
 from ..files.whole import atomic_path
 from .onnx import RANGE, SIGNED
 from .restorer import Restorer
@@ -93,8 +94,9 @@ def export_onnx(
         _trace(restorer, size, partial)
         model = onnx.load(str(partial))
         facts = {**(about or {}), RANGE: SIGNED, "architecture": restorer.architecture}
-        onnx.helper.set_model_props(model, facts)
+        onnx.helper.set_model_props(model, {**facts, SEAL: UNSEALED})
         onnx.save(model, str(partial))
+        seal(partial)
 
 
 def check_replaceable(path: Path) -> Any:

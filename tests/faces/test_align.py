@@ -156,3 +156,11 @@ def test_wrong_input_is_refused():
         align_faces(image[:, :, :90], faces)
     with pytest.raises(InputError, match="finite"):
         align_faces(image * float("nan"), faces)
+
+
+def test_large_faces_are_reduced_in_bands_to_the_same_pixels(monkeypatch: pytest.MonkeyPatch):
+    image = textured(700, 900)
+    faces = only(face_at(430.3, 380.6, 180.0, 20.0), image)
+    whole, _ = align_faces(image, faces, 128)
+    monkeypatch.setattr("bfr.image.crops._AT_ONCE", 50_000)
+    assert torch.equal(align_faces(image, faces, 128)[0], whole)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import sabotage
+from benchmarks import sabotage, sabotage_unseen
 from bfr.faces.identity import load_identity
-from bfr.finetune.guard import LIMITS, SIZE, Look, Verdict, compare, judge, look
+from bfr.finetune.figures import compare
+from bfr.finetune.guard import LIMITS, Verdict, judge
+from bfr.finetune.look import SIZE, Look, look
 from tests.finetune_sets import faces
 
 N = 12
@@ -27,6 +30,7 @@ FINE = {
     "harshness": [0.0],
     "moved": [0.0],
     "reshaped": [0.0],
+    "resized": [0.0],
     "shade": [0.0],
     "person": [0.0],
     "colour": [0.0],
@@ -37,6 +41,8 @@ FINE = {
     "estranged": [0.0],
     "grain": [0.5],
     "pattern": [-1.0],
+    "mesh": [0.5],
+    "echo": [0.0],
 }
 
 
@@ -113,6 +119,13 @@ def base(before: Tensor) -> Look:
     return look_at(before)
 
 
+def in_places(x: Tensor, period: int) -> Tensor:
+    """A mesh in some places, in others on each face."""
+    where = F.interpolate(faces(len(x), seed=5, size=8)[:, :1].round(), SIZE, mode="bilinear")
+    wave = torch.cos(torch.arange(SIZE) * (2 * math.pi / period))
+    return (x + 0.04 * where * wave[:, None] * wave).clamp(0, 1)
+
+
 @pytest.mark.parametrize(
     ("harm", "change"),
     [
@@ -135,6 +148,12 @@ def base(before: Tensor) -> Look:
         ("grain", lambda x: sabotage.grainy(x)),
         ("pattern", lambda x: sabotage.patterned(x, sabotage.stripes(SIZE))),
         ("pattern", lambda x: sabotage.patterned(x, sabotage.checkers(SIZE), 0.02)),
+        ("mesh", lambda x: sabotage.patterned(x, sabotage.checkers(SIZE), 0.02)),
+        ("mesh", lambda x: in_places(x, 4)),
+        ("mesh", lambda x: in_places(x, 3)),
+        ("echo", lambda x: sabotage_unseen.ghosted(x)),
+        ("resized", lambda x: sabotage.enlarged(x, 0.1)),
+        ("resized", lambda x: sabotage.enlarged(x, -0.1)),
     ],
 )
 def test_each_harm_is_seen(
@@ -152,7 +171,7 @@ def test_no_harm_is_seen_in_the_same_faces(base: Look):
 
 def test_faces_are_measured_alone_but_for_what_they_share(before: Tensor, base: Look):
     shared = {"pattern", "person", "lightness", "cast", "tinge", "contrast", "repaired"}
-    shared |= {"reshaped", "shade"}
+    shared |= {"reshaped", "resized", "shade", "mesh", "echo", "mended"}
     together = compare(base, look_at(before * 0.9))
     alone = compare(look_at(before[2:3]), look_at(before[2:3] * 0.9))
     own = together.keys() - shared
@@ -173,6 +192,22 @@ def test_contrast_may_be_given_back_to_faded_faces_only(before: Tensor):
     assert not harms(half.lerp(torch.full_like(half, 0.5), 0.4), half)
     assert harms(full, sabotage.contrasted(full, 1.3)) == {"harshness", "contrast"}
     assert "contrast" in harms(half, half.lerp(torch.full_like(half, 0.5), 0.4)), "faded further"
+
+
+def test_where_there_was_no_face_light_and_colours_may_change():
+    other = {"lightness": [1.5], "tinge": [5.0], "contrast": [0.05]}
+    better = [3.5] * N
+    found, none = (figures(better, [1.0] * N, **other, mended=[share]) for share in (0.8, 0.0))
+    before = figures([6.0] * N, [0.4] * N)
+    assert judge(found, before).better and len(judge(none, before).harms) == 3
+
+
+def test_faces_that_were_none_are_told_by_their_texture(before: Tensor):
+    base = look_at(before)
+    none, some, clean = (replace(base, niqe=torch.full((6,), x)) for x in (6.0, 3.5, 2.0))
+    for old, new, expected in ((none, some, 2.5 / 3), (none, clean, 1.0), (clean, none, 0.0)):
+        assert compare(old, new)["mended"] == pytest.approx([expected] * 6)
+    assert compare(some, some)["mended"] == [0.0] * 6
 
 
 def test_larger_faces_have_about_the_same_figures(before: Tensor):

@@ -20,7 +20,9 @@ from bfr.faces.identity import Identity, load_identity
 from bfr.faces.retinaface import load_detector
 from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
-from bfr.finetune.guard import Figures, Look, compare, judge, look
+from bfr.finetune.figures import Figures, compare
+from bfr.finetune.guard import judge
+from bfr.finetune.look import Look, look
 from bfr.restore.load import load_restorer
 from bfr.restore.restorer import restore_faces
 

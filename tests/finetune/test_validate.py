@@ -10,7 +10,8 @@ import torch
 
 from bfr.errors import CancelledError, InputError
 from bfr.faces.identity import load_identity
-from bfr.finetune.guard import Figures, look
+from bfr.finetune.figures import Figures
+from bfr.finetune.look import look
 from bfr.finetune.validate import Panel, make_panel, means, measure, restore, strip, table
 from bfr.quality.likeness import consistency_psnr
 from bfr.quality.niqe import niqe

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bfr.errors import InputError, OutputError, WrongArchitectureError
+from bfr.errors import CorruptWeightsError, InputError, OutputError, WrongArchitectureError
+from bfr.files.integrity import SEAL
 from bfr.restore.load import load_restorer
 from bfr.restore.onnx_export import export_onnx
 from bfr.restore.restorer import Restorer, restore_faces
@@ -110,3 +111,28 @@ def test_only_an_earlier_export_is_replaced(tmp_path: Path):
         with pytest.raises(InputError, match=r"a\.onnx"):
             export_onnx(path, nafnet(), size=32)
         assert path.read_bytes() == content
+
+
+def test_an_export_of_which_a_bit_changed_is_refused(tmp_path: Path):
+    path = tmp_path / "a.onnx"
+    export_onnx(path, nafnet(), size=32)
+    content = path.read_bytes()
+    for place in range(len(content) // 20, len(content), len(content) // 10):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(CorruptWeightsError):
+            load_restorer(path)
+    path.write_bytes(content)
+    assert load_restorer(path).size == 32
+
+
+def test_an_export_without_a_checksum_still_loads(tmp_path: Path):
+    import onnx
+
+    path = tmp_path / "a.onnx"
+    export_onnx(path, nafnet(), size=32)
+    model = onnx.load(str(path))
+    facts = {entry.key: entry.value for entry in model.metadata_props if entry.key != SEAL}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, facts)
+    onnx.save(model, str(path))
+    assert load_restorer(path).size == 32

@@ -1,0 +1,143 @@
+"""What the guard sees of restored faces, taken by themselves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from kornia.color import rgb_to_lab
+from kornia.filters import gaussian_blur2d
+from torch import Tensor
+
+from ..faces.identity import Identity
+from ..image.tensors import luma, resize_square
+from ..quality.niqe import niqe
+from ..quality.texture import colour_grain, grain, sharpness
+
+SIZE = 256
+"""Side in pixels at which faces are compared; larger ones are made smaller."""
+
+_LOW = 0.08  # cycles a pixel: below, faces differ little from one another
+_WINDOW, _AROUND = 9 / 256, 33 / 256  # of the spectrum: a peak's width, and that of what is near
+_PEAK = 1.5  # times the power around it: what more a frequency has is a mesh's
+_FLOOR = 1e-11  # of a frequency's power: about that of rounding to 8 bits
+_COARSE, _ALONG = 0.15, (0.4, 0.08)  # cycles a pixel; edges lie along the axes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What the guard sees of N restored faces.
+
+    Attributes:
+        niqe: N values.
+        sharpness: N values.
+        grain: N×2 values, of luma and colours.
+        coarse: N×1×S×S, the luma's detail of 2 to 4 px.
+        shape: N×1×S×S, the luma blurred by 2 px.
+        colours: N×3×16×16, CIE Lab of its blocks.
+        person: N×D embeddings of `Identity`.
+        spectrum: how far each frequency of the faces at their own size stands out.
+        mesh: N amplitudes in 255ths of the fine patterns that repeat.
+        echo: S×S, how far the faces repeat themselves at each distance (`_cepstrum`).
+    """
+
+    niqe: Tensor
+    sharpness: Tensor
+    grain: Tensor
+    coarse: Tensor
+    shape: Tensor
+    colours: Tensor
+    person: Tensor
+    spectrum: Tensor
+    mesh: Tensor
+    echo: Tensor
+
+
+@torch.no_grad()
+def look(faces: Tensor, identity: Identity) -> Look:
+    """Measures restored faces by themselves.
+
+    Args:
+        faces: N×3×S×S RGB in [0, 1], aligned, S at least 16.
+        identity: of `load_identity`.
+    """
+    faces = faces.float()
+    small = resize_square(faces, SIZE).clamp(0, 1)
+    grey = luma(small)
+    shape, power = blurred(grey, 2.0), _power(luma(faces))
+    return Look(
+        niqe=niqe(faces),
+        sharpness=sharpness(small),
+        grain=torch.stack([grain(faces), colour_grain(faces)], 1),
+        coarse=shape - blurred(grey, 4.0),
+        shape=shape,
+        colours=rgb_to_lab(F.avg_pool2d(small, SIZE // 16)),
+        person=identity.embed(faces).cpu(),
+        spectrum=_standing(power),
+        mesh=_mesh(power),
+        echo=_cepstrum(_power(grey)),
+    )
+
+
+def blurred(images: Tensor, deviation: float) -> Tensor:
+    """B×C×H×W under a Gaussian."""
+    side = 2 * math.ceil(2.5 * deviation) + 1
+    return gaussian_blur2d(images, (side, side), (deviation, deviation), "reflect")
+
+
+def _power(grey: Tensor) -> Tensor:
+    """N×S×S power spectra of N×1×S×S in [0, 1], 0 in the middle; each sums to the variance."""
+    side = grey.shape[-1]
+    window = torch.hann_window(side, periodic=False).to(grey)
+    window = window[:, None] * window
+    centred = (grey - grey.mean((2, 3), keepdim=True))[:, 0] * window
+    power = torch.fft.fft2(centred).abs().square() / (window.square().sum() * side**2)
+    return torch.fft.fftshift(power, dim=(1, 2))
+
+
+def _standing(power: Tensor) -> Tensor:
+    """How far each frequency stands out: the log of the mean power above its surroundings'.
+
+    What repeats at the same place on all faces stands out; what belongs to a face does not. Low
+    frequencies are left out.
+    """
+    side = power.shape[-1]
+    log = power.mean(0).clamp(min=1e-21).log()
+    standing = log - _around(log[None], 9)[0]
+    low = slice(round((0.5 - _LOW) * side), round((0.5 + _LOW) * side))
+    standing[low, low] = 0
+    return standing
+
+
+def _mesh(power: Tensor) -> Tensor:
+    """N amplitudes in 255ths of patterns that repeat, wherever on a face they are.
+
+    A pattern that shows in some places, such as dark hair, spreads over a window of frequencies.
+    Texture has about the same power a little further; what a window has beyond `_PEAK` times that
+    counts. Lines along an axis look like edges and do not count, unless they are as fine as 2 px.
+    """
+    side = power.shape[-1]
+    inner, outer = (2 * round(share * side / 2) + 1 for share in (_WINDOW, _AROUND))
+    peak = _around(power, inner)
+    near = (_around(power, outer) * outer**2 - peak * inner**2) / (outer**2 - inner**2)
+    frequency = (torch.arange(side).to(power) - side // 2).abs() / side
+    larger, smaller = (
+        choose(frequency[:, None], frequency) for choose in (torch.maximum, torch.minimum)
+    )
+    counts = (larger > _COARSE) & ~((larger < _ALONG[0]) & (smaller < _ALONG[1]))
+    return 255 * ((peak - _PEAK * near).clamp(min=0) * counts).sum((1, 2)).sqrt()
+
+
+def _cepstrum(power: Tensor) -> Tensor:
+    """The spectrum of the mean log spectrum: an edge that is drawn again d px further, a times as
+    strong, gives a at d (Bogert, Healy and Tukey, 1963). 0 is in the middle."""
+    log = (power + _FLOOR).log().mean(0)
+    return torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(log)).real)
+
+
+def _around(values: Tensor, side: int) -> Tensor:
+    """The mean of N×S×S around each place, as on a torus."""
+    padded = F.pad(values[:, None], (side // 2,) * 4, mode="circular")
+    return F.avg_pool2d(padded, side, 1)[:, 0]

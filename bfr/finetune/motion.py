@@ -1,0 +1,78 @@
+"""How features move between two restorations of the same faces."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .look import blurred
+from .shared import shared, slope
+
+_SPREAD_PX, _SPREAD_SCALE = 0.2, 0.01  # see `shared`
+_CELL, _NEAR = 4, 3.0  # px, and cells: how wide a feature is whose size is measured
+_RIM = 0.2  # of the side: hair and clothes, whose size is no matter
+_SHOWN = 0.3  # times the average weight: with less, a place shows no motion
+
+
+def flow(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """How far features moved: N×2×H×W optical flow in px, and the N×1×H×W weight that it has.
+
+    One step of Lucas and Kanade (1981) under Gaussian windows, on blurred luma of N×1×S×S whose
+    slow changes of lightness are taken out, and the contrast of the whole.
+    """
+    along_x = (before[..., 1:-1, 2:] - before[..., 1:-1, :-2]) / 2
+    along_y = (before[..., 2:, 1:-1] - before[..., :-2, 1:-1]) / 2
+    before, after = (x - blurred(x, 8.0) for x in (before, after))
+    contrast = slope(before[:, 0], after[:, 0]).clamp(0.5, 2)[:, None, None, None]
+    change = (after / contrast - before)[..., 1:-1, 1:-1]
+    xx, yy, xy, xt, yt = (
+        blurred(product, 6.0)
+        for product in (
+            along_x.square(),
+            along_y.square(),
+            along_x * along_y,
+            along_x * change,
+            along_y * change,
+        )
+    )
+    weight = (xx * yy - xy.square()).clamp(min=0).sqrt()  # where edges of several directions meet
+    xx, yy = xx + 1e-5, yy + 1e-5
+    determinant = xx * yy - xy.square()
+    found = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], 1) / determinant
+    return found, weight.clamp(min=1e-12)
+
+
+def moved(flow: Tensor, weight: Tensor) -> Tensor:
+    """N mean lengths in px."""
+    return (flow.norm(dim=1, keepdim=True) * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
+
+
+def reshaped(flow: Tensor, weight: Tensor) -> Tensor:
+    """How far that eighth of the faces moves, in px, which moves most and alike in all."""
+    side = flow.shape[-1] // 8
+    weights = F.avg_pool2d(weight, side)
+    cells = F.avg_pool2d(flow * weight, side) / weights.clamp(min=1e-12)
+    return shared(cells * (weights.mean(0) > _SHOWN * weights.mean()), _SPREAD_PX)
+
+
+def resized(flow: Tensor, weight: Tensor) -> Tensor:
+    """By what share a feature grows or shrinks in all faces alike, where one does most.
+
+    Around each place, the slope of the flow away from it, by weighted least squares.
+    """
+    w = F.avg_pool2d(weight, _CELL).double()
+    f = F.avg_pool2d(flow * weight, _CELL).double() / w
+    line = torch.arange(w.shape[-1]).to(w) - w.shape[-1] / 2
+    place = torch.stack([line.expand(len(line), -1), line[:, None].expand(-1, len(line))])
+    mass = blurred(w, _NEAR)
+    centre, mean = (blurred(w * x, _NEAR) / mass for x in (place.expand_as(f), f))
+    square, product = (
+        blurred(w * x.sum(1, keepdim=True), _NEAR) / mass
+        for x in (place.square()[None].expand_as(f), place * f)
+    )
+    away = square - centre.square().sum(1, keepdim=True)
+    scale = (product - (centre * mean).sum(1, keepdim=True)) / (_CELL * away.clamp(min=1.0))
+    scale = scale * (mass.mean(0) > _SHOWN * mass.mean())
+    rim = round(_RIM * scale.shape[-1])
+    return shared(scale[..., rim:-rim, rim:-rim], _SPREAD_SCALE)

@@ -1,0 +1,38 @@
+"""What changes in all faces alike: a repair moves each face its own way, a fault moves all."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_CHANCES = 3.0  # squared standard errors by which some place of all stands out by chance
+
+
+def alike(values: Tensor, spread: float) -> Tensor:
+    """By how much vectors move further alike than they differ, where they do most.
+
+    Args:
+        values: N×C×H×W, a vector for each of N faces and place.
+        spread: what one face more would add to their squared spread, as its root.
+    """
+    count, mean = len(values), values.mean(0)
+    variance = ((values - mean).square().sum((0, 1)) + spread**2) / count
+    return (mean.norm(dim=0) - variance.sqrt()).clamp(min=0).max()
+
+
+def shared(values: Tensor, spread: float) -> Tensor:
+    """The length of the largest vector that all faces share, beyond what chance would give.
+
+    Args:
+        values, spread: as for `alike`.
+    """
+    count, mean = len(values), values.mean(0)
+    variance = ((values - mean).square().sum(0) + spread**2) / count
+    return (mean.square() - _CHANCES * variance / count).sum(0).clamp(min=0).max().sqrt()
+
+
+def slope(before: Tensor, after: Tensor) -> Tensor:
+    """N regression slopes of N×H×W values; 1 where there is nothing to tell one by."""
+    x, y = (values - values.mean((1, 2), keepdim=True) for values in (before, after))
+    power = x.square().sum((1, 2))
+    return torch.where(power > 1e-6, (x * y).sum((1, 2)) / power.clamp(min=1e-6), 1.0)
