@@ -46,6 +46,7 @@ _RECIPE: Sequence[tuple[str, Callable[[str], Any], str]] = (
         _weight,
         "weight of the discriminator (quick: share of the gradient), 0 for none",
     ),
+    ("pattern", _weight, "weight of patterns that repeat all over a face, 0 for none"),
     ("identity", _weight, "weight of how far the person moves from the first guess, 0 for none"),
     ("code", _weight, "weight of the codes' cross-entropy, for CodeFormer"),
     ("feature", _weight, "weight of the features' distance from the codes, for CodeFormer"),

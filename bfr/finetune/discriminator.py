@@ -96,9 +96,9 @@ class DetailDiscriminator(nn.Module):
     needs thousands, and heads on the features of the embedded prior were hardly faster. Nothing
     bounds its gradients: use them through `balanced`.
 
-    Its strides see every other pixel oftener, which draws a faint grid of 8 px where training is
-    long; the guard refuses it. Means of four instead drew none, but left a checker of 2 px on
-    scans, which they hardly see.
+    The detail that it asks for may be a grid of the restorer's own; `losses.pattern` is against
+    that. Means of four in place of the strides, or faces shifted at random, did not help: grids
+    that the adversary cannot tell from detail grow, up to a checker of 2 px.
     """
 
     def __init__(self, channels: int = 32) -> None:

@@ -1,7 +1,8 @@
 """The losses of the paper's two recipes.
 
 Regression, for any network from image to image: the mean absolute error to the pseudo target, a
-perceptual distance, an adversarial loss, and beyond the paper an identity term. `Codebook`, for
+perceptual distance, an adversarial loss, and beyond the paper a term against patterns and an
+identity term. `Codebook`, for
 CodeFormer: it learns to predict the codes of the pseudo target, and to bring the encoder's
 features close to them; no image is made.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..errors import InputError, WrongArchitectureError
@@ -23,6 +25,8 @@ from .settings import CODEBOOK, DETAIL, REGRESSION, FinetuneSettings
 
 _WHOLE = ("GFPGAN", "RestoreFormer", "CodeFormer")  # take faces of their own size only
 
+_PERIOD = 16  # px, of the patterns that a network of four levels can draw
+_LEAST = 128  # px, of a side: in smaller pictures a pattern cannot be told from a face
 _BLUR = 2 / 256  # that the person is compared through, as a share of a face's side
 
 
@@ -59,6 +63,8 @@ class Regression(Objective):
                 terms["adversarial"] = balanced(restored, errors, self._fooled, weight)
             else:
                 terms["adversarial"] = weight * self._fooled(restored)
+        if self.settings.pattern and min(restored.shape[-2:]) >= _LEAST:
+            terms["pattern"] = self.settings.pattern * pattern(restored)
         if self.identity is not None and batch.guess is not None:
             moved = restored.new_tensor(torch.nan)  # of faces that are none: the step is named
             if torch.isfinite(restored).all():
@@ -98,9 +104,30 @@ class Regression(Objective):
             f"GAN ({settings.discriminator} of {settings.discriminator_channels} channels)": (
                 settings.adversarial
             ),
+            "pattern": settings.pattern,
             "identity against the guess": settings.identity,
         }
         return in_words(parts, self.frozen)
+
+
+def pattern(images: Tensor) -> Tensor:
+    """How strong the pattern is that repeats all over each picture.
+
+    Networks that halve and double their pictures draw faint grids, whose periods are powers of
+    two, and an adversary that asks for detail makes them grow. In the mean of all squares of 16
+    pixels a face is gone, and a grid is left.
+
+    Args:
+        images: B×3×H×W, both sides at least 16.
+
+    Returns:
+        The mean absolute value of that mean, of detail finer than 5 pixels; a scalar.
+    """
+    smooth = F.avg_pool2d(F.pad(images, (2, 2, 2, 2), mode="reflect"), 5, 1)
+    height, width = (side - side % _PERIOD for side in images.shape[-2:])
+    detail = (images - smooth)[..., :height, :width]
+    squares = rearrange(detail, "b c (y h) (x w) -> b c h w (y x)", h=_PERIOD, w=_PERIOD)
+    return squares.mean(-1).abs().mean()
 
 
 def make_objective(

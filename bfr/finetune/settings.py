@@ -51,6 +51,8 @@ class FinetuneSettings:
             discriminator.
         discriminator_channels: width of the discriminator.
         discriminator_lr: its learning rate, constant; None for the restorer's.
+        pattern: weight of the pattern that repeats all over a face (`losses.pattern`); 0 for none.
+            Not of pictures and patches below 128 px.
         identity: weight of how far the person moves from the base's first guess, as a network of
             face recognition sees it (`identity_loss`); 0 for none. Patches are seen in their
             guess. Not of the codebook recipe, which makes no image.
@@ -87,6 +89,7 @@ class FinetuneSettings:
     adversarial: float = 0.1
     discriminator_channels: int = 64
     discriminator_lr: float | None = None
+    pattern: float = 0.0
     identity: float = 0.0
     code: float = 0.5
     feature: float = 1.0
@@ -153,7 +156,9 @@ class FinetuneSettings:
         return {**asdict(self), "milestones": list(self.milestones), "betas": list(self.betas)}
 
 
+_WEIGHTS = ("clip", "pixel", "perceptual", "adversarial", "pattern", "identity", "code", "feature")
 _RANGES = (
+    *((weight, 0, math.inf) for weight in _WEIGHTS),
     ("steps", 0, 10**7),
     ("batch", 1, 4096),
     ("micro_batch", 1, 4096),
@@ -162,16 +167,9 @@ _RANGES = (
     ("lr_end", 0, 1),
     ("gamma", 0, 1),
     ("weight_decay", 0, 1),
-    ("clip", 0, math.inf),
     ("ema", 0, 0.99999),
-    ("pixel", 0, math.inf),
-    ("perceptual", 0, math.inf),
-    ("adversarial", 0, math.inf),
     ("discriminator_channels", 4, 512),
     ("discriminator_lr", 0, 1),
-    ("identity", 0, math.inf),
-    ("code", 0, math.inf),
-    ("feature", 0, math.inf),
     ("learned", 0, 1),
     ("adapter_rank", 0, 1024),
     ("held_back", 0, 0.5),
@@ -188,6 +186,7 @@ PRESETS: dict[str, FinetuneSettings] = {
         adversarial=0.4,
         discriminator_channels=32,
         discriminator_lr=1e-3,
+        pattern=2.0,
         identity=2.0,
         ema=0.99,
         clip=1.0,

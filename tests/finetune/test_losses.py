@@ -15,13 +15,14 @@ from bfr.errors import InputError, WrongArchitectureError
 from bfr.faces.identity import identity_loss, load_identity
 from bfr.finetune.codebook import Codebook
 from bfr.finetune.discriminator import refresh
-from bfr.finetune.losses import make_objective
+from bfr.finetune.losses import make_objective, pattern
 from bfr.finetune.objective import Batch, Objective
 from bfr.finetune.settings import CODEBOOK, DETAIL, DISCRIMINATORS, FinetuneSettings
 from bfr.quality.perceptual import load_distance, pyramid_distance
 from bfr.restore.restorer import Restorer
 from tests import trainable
 from tests.pair_sets import restorer as untrainable
+from tests.portraits import astronaut
 
 SETTINGS = FinetuneSettings(patch=32, discriminator_channels=4, distance="pyramid")
 
@@ -81,6 +82,27 @@ def test_the_person_is_compared_where_the_patch_was_cut_from():
     terms["identity"].backward()
     assert any(grad is not None and grad.any() for grad in gradients(restorer.network).values())
     assert "identity" not in make(restorer, replace(settings, identity=0.0)).terms(given)[0]
+
+
+@pytest.mark.parametrize("period", [2, 8, 16])
+def test_a_pattern_is_told_from_a_face(period: int):
+    face = astronaut()[0][..., 20:276, 100:356]
+    tile = torch.randint(-2, 3, (1, period, period), generator=torch.Generator().manual_seed(1))
+    grid = (tile - tile.float().mean()).tile(256 // period, 256 // period) / 255
+    noise = torch.randn(face.shape, generator=torch.Generator().manual_seed(2)) / 255
+    without, drawn = pattern(face), pattern(face + grid)
+    assert drawn > 2 * without and pattern(face + noise) < 1.5 * without
+    images = (face + grid).requires_grad_()
+    (pull,) = torch.autograd.grad(pattern(images), images)
+    assert (pull * grid).sum() > 0.5 * (pull.abs() * grid.abs()).sum(), "it pulls at the pattern"
+
+
+def test_the_pattern_counts_in_whole_faces():
+    settings = replace(SETTINGS, adversarial=0, perceptual=0, pattern=2.0)
+    terms, restored = make(trainable.nafnet(), settings).terms(batch(size=128))
+    assert restored is not None
+    assert torch.allclose(terms["pattern"], 2 * pattern(restored))
+    assert make(trainable.nafnet(), settings).terms(batch(size=64))[0].keys() == {"pixel"}
 
 
 @pytest.mark.parametrize("real", [False, True])
