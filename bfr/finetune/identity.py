@@ -25,7 +25,7 @@ _ROUNDING = ("micro_batch", "checkpointing")  # settings that change no more tha
 RATES = ("lr", "lr_end", "discriminator_lr", "clip")
 """Settings that a run which diverged may be resumed with others of."""
 
-_ADDED = {"identity": 0.0, "learned": 0.5}
+_ADDED = {"pattern": 0.0, "identity": 0.0, "learned": 0.5}
 """Settings that earlier versions did not have, and what stood for them."""
 
 _OFF = {"adapter_rank": 0}

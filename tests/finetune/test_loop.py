@@ -381,15 +381,17 @@ def test_two_runs_never_mix(pairs: PairSet, tmp_path: Path):
     assert tune(pairs, tmp_path, short, resume=True).finished
 
 
-def test_a_run_from_before_the_identity_term_goes_on_without_it(
+def test_a_run_from_before_some_terms_goes_on_without_them(
     pairs: PairSet, tmp_path: Path, unbroken: tuple[Path, Finetuned]
 ):
     tune(pairs, tmp_path, on_step=Stop(3, CancelledError()))
     folder = RunFolder(tmp_path)
     begun = folder.read()
-    assert begun is not None and begun["run"]["settings"].pop("identity") == 0
+    assert begun is not None
+    for term in ("identity", "pattern"):
+        assert begun["run"]["settings"].pop(term) == 0
     folder.save(begun)
-    resumed = tune(pairs, tmp_path, replace(ALL, identity=10.0))
+    resumed = tune(pairs, tmp_path, replace(ALL, identity=10.0, pattern=2.0))
     assert resumed.finished and same(weights(resumed.restorer), weights(unbroken[1].restorer))
     with pytest.raises(InputError, match=r"settings identity was 0\.0 and is 10\.0"):
         tune(pairs, unbroken[0], replace(ALL, identity=10.0))
