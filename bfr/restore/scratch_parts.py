@@ -1,7 +1,7 @@
 """Which connected parts of what may be scratches are some.
 
 A network's word for each pixel is not enough: cords, frames and the rims of things are thin and
-light, too. A scratch as a whole is sure in most of it, has hardly a colour, is thin, does not lie
+light, too. A scratch as a whole is sure in some of it, has hardly a colour, is thin, does not lie
 along the photograph's border and does not go around anything.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..image.opencv import load_opencv
 
-_SHARE = 0.6  # of its pixels that are sure
+_SHARE = 0.1  # of its pixels that are sure
 _CHROMA = 0.3  # between its channels, at most
 _THIN = 0.025  # of the photograph's shorter side, or `_LEAST_THIN` pixels
 _LEAST_THIN = 6.0

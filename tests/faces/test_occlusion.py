@@ -95,6 +95,13 @@ def test_masks_have_the_size_of_the_crops(occlusion: Occlusion, face, size: int)
     assert found.min() == 0 and found.max() == 1, "sure to the last bit"
 
 
+def test_a_mirrored_face_gives_the_mirrored_mask(occlusion: Occlusion, face):
+    crop = barred(face[1], (0.2, 0.3, 0.9))
+    crop[..., :, 140:] = face[1][..., :, 140:]
+    mirrored = find_in_front(crop.flip(-1), occlusion).flip(-1)
+    torch.testing.assert_close(mirrored, find_in_front(crop, occlusion), rtol=0, atol=1e-4)
+
+
 def test_a_batch_equals_its_singles(occlusion: Occlusion, face):
     crops = torch.cat([face[1], barred(face[1], (0.9, 0.9, 0.9)), face[1].flip(-1)])
     together = find_in_front(crops, occlusion)
