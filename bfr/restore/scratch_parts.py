@@ -13,7 +13,7 @@ import numpy as np
 
 from ..image.opencv import load_opencv
 
-_SHARE = 0.1  # of its pixels that are sure
+_SHARE = 0.3  # of its pixels that are sure
 _CHROMA = 0.3  # between its channels, at most
 _THIN = 0.025  # of the photograph's shorter side, or `_LEAST_THIN` pixels
 _LEAST_THIN = 6.0

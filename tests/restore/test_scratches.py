@@ -81,9 +81,9 @@ def test_small_and_doubtful_ones_are_left_and_others_grow():
     image = torch.zeros(2, 3, 80, 100)
     image[0, :, 25:28, 25:28] = 1
     image[0, :, 40, 30:70] = 0.6  # likely in all of it, and sure in some
-    image[0, :, 40, 30:40] = 1
+    image[0, :, 40, 30:45] = 1
     image[0, :, 60, 30:70] = 0.6  # likely, but hardly sure
-    image[0, :, 60, 30:32] = 1
+    image[0, :, 60, 30:40] = 1
     mask = find_scratches(image, BRIGHT, grow=0, min_size=10)
     assert mask[0].sum() == 40 and not mask[1].any()
     grown = find_scratches(image, BRIGHT, grow=2, min_size=10)
