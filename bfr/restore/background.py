@@ -21,6 +21,7 @@ from ..files.handles import NetworkHandle
 from ..files.manifest import EMBEDDED_DIR
 from ..image.tensors import check_images
 from ..records import OnStep
+from ..runtime.memory import give_back
 from ..runtime.precision import chosen_precision, computing
 from .grey import find_grey, without_tint
 from .norms import fuse_norms
@@ -35,6 +36,7 @@ REACH = 64
 
 _STEP = 8  # pixels that the embedded network folds into one, three times two
 TILE = 640
+_LARGE = 60_000_000  # values of a photograph for which what is kept for later is missed
 _SEAMS = Seams(overlap=2 * REACH + _STEP, margin=REACH, step=_STEP)
 
 
@@ -159,10 +161,15 @@ def restore_background(
         return images
     if cleaner is None:
         cleaner = load_background().to(images.device)
+    large = images[0].numel() > _LARGE
+    if large:
+        give_back()  # what finding its faces took
     seams, grey = getattr(cleaner, "seams", Seams()), find_grey(images)
     cleaned = images if in_place else torch.empty_like(images)
     tile = TILE if seams.margin else 512
     for index, top, rows in tiled_rows(images, cleaner, tile, on_step, seams):
+        if large:
+            give_back()  # what the network took
         there = slice(index, index + 1), slice(None), slice(top, top + rows.shape[-2])
         mixed = torch.lerp(images[there], rows[None], strength, out=rows[None])
         cleaned[there] = without_tint(grey[there[0]], mixed, torch.ones_like(mixed[:, :1, :1, :1]))
