@@ -33,7 +33,7 @@ from bfr.faces.identity import Identity
 from bfr.files.lock import only_writer
 from bfr.files.photos import read_photo
 from bfr.files.weights import read_state_dict
-from bfr.finetune import guard, learner
+from bfr.finetune import learner, look
 from bfr.finetune import run as module
 from bfr.finetune.guard import Verdict, judge
 from bfr.finetune.loop import Finetuned, finetune
@@ -81,8 +81,8 @@ def by_distance(figures: Any, base: Any) -> Verdict:
 def judge_by_distance(patch: pytest.MonkeyPatch) -> None:
     """By the distance alone; what else is measured costs little."""
     patch.setattr(learner, "judge", by_distance)
-    patch.setattr(guard, "SIZE", 64)
-    patch.setattr(guard, "niqe", lambda faces: faces.double().std((1, 2, 3)))
+    patch.setattr(look, "SIZE", 64)
+    patch.setattr(look, "niqe", lambda faces: faces.double().std((1, 2, 3)))
     network = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
     patch.setattr(module, "load_identity", lambda: Identity(network))
 
@@ -455,7 +455,7 @@ def adverse(tmp_path_factory: pytest.TempPathFactory) -> PairSet:
 
 def test_never_worse(adverse: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(learner, "judge", judge)
-    monkeypatch.setattr(guard, "niqe", niqe)
+    monkeypatch.setattr(look, "niqe", niqe)
     base, settings = tiny_restorer(), replace(PLAIN, steps=10, lr=0.02)
     result = tune(adverse, tmp_path, settings, restorer=base, validate_every=5)
     assert not result.improved and result.best_step == 0 and result.finished
