@@ -39,7 +39,8 @@ def read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     A last line that was cut off while it was being written is logged and left out.
 
     Raises:
-        InputError: if another line is no JSON object, or the file is a link or cannot be read.
+        InputError: if another line is no JSON object, or the file is a link, a pipe or not to be
+            read.
     """
     refuse_link(path)
     try:
@@ -122,15 +123,19 @@ def check_line(line: Mapping[str, Any], fields: Mapping[str, Kind], where: str) 
 
 
 def refuse_link(path: Path) -> None:
-    """Refuses a link in a shared folder: it could lead anywhere.
+    """Refuses a link in a shared folder, which could lead anywhere, and a pipe, which may block.
 
     Raises:
-        InputError: if the path is a link.
+        InputError: if the path is a link, a pipe or a device.
     """
     if path.is_symlink() or getattr(path, "is_junction", bool)():
         raise InputError(
             f"{path} must be a file or folder of the set, got a link. Put what it points to in "
             "its place."
+        )
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(
+            f"{path} must be a file or folder of the set, got a pipe or a device. Delete it."
         )
 
 

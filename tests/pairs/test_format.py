@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -91,6 +93,17 @@ def test_links_are_refused_when_the_list_is_read(folder: Path, tmp_path: Path, w
         read_pairs(folder)
     with pytest.raises(InputError, match=what), PairWriter(folder):
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes")
+@pytest.mark.parametrize("what", ["manifest.jsonl", "marks.jsonl", "target"])
+def test_pipes_are_refused_instead_of_waited_for(folder: Path, what: str):
+    if (folder / what).is_dir():
+        shutil.rmtree(folder / what)
+    (folder / what).unlink(missing_ok=True)
+    os.mkfifo(folder / what)
+    with pytest.raises(InputError, match="pipe"):
+        read_pairs(folder)
 
 
 def test_an_image_that_is_a_link_is_not_read_and_not_written_through(folder: Path, tmp_path: Path):
