@@ -36,6 +36,7 @@ REACH = 64
 
 _STEP = 8  # pixels that the embedded network folds into one, three times two
 TILE = 640
+_HUGE, _SMALL_TILE = 150_000_000, 448  # values of a photograph for which smaller tiles are used
 _LARGE = 60_000_000  # values of a photograph for which what is kept for later is missed
 _SEAMS = Seams(overlap=2 * REACH + _STEP, margin=REACH, step=_STEP)
 
@@ -166,7 +167,7 @@ def restore_background(
         give_back()  # what finding its faces took
     seams, grey = getattr(cleaner, "seams", Seams()), find_grey(images)
     cleaned = images if in_place else torch.empty_like(images)
-    tile = TILE if seams.margin else 512
+    tile = 512 if not seams.margin else _SMALL_TILE if images[0].numel() > _HUGE else TILE
     for index, top, rows in tiled_rows(images, cleaner, tile, on_step, seams):
         if large:
             give_back()  # what the network took
