@@ -50,8 +50,9 @@ def test_workflow_changes_the_face_and_nothing_else(server: Server, name: str):
         draw_thumbnail(before, after, mask[..., 0], PACK / "workflows" / f"{name}.jpg")
     change = np.abs(after.astype(int) - before.astype(int)).max(-1)
     assert change[inside].mean() > 1
-    # Saving rounds down, so where the saved mask is 0 a level may flip; away from it none does.
-    assert change[mask[..., 0] == 0].max() <= 1
+    # Saving rounds down, so where the saved mask is 0 there may be a little grain, which goes with
+    # the root of the mask; away from it nothing changes.
+    assert change[mask[..., 0] == 0].max() <= 2
     rows, columns = np.nonzero(mask[..., 0])
     change[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 0
     assert not change[: rows.min() - 12].any() and not change[:, : columns.min() - 12].any()
