@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bfr.errors import InputError
-from bfr.image.sheets import FLAGGED, REJECTED, lay_out, sheet
+from bfr.image.sheets import AMBER, RED, lay_out, sheet
 
 PAPER = torch.tensor([0x23, 0x23, 0x23])[:, None] / 255
 
@@ -108,7 +108,7 @@ def test_accents_and_signs_become_what_the_font_has(noise: Tensor):
 
 def test_a_frame_surrounds_its_picture_only(noise: Tensor):
     plain = sheet(noise, columns=3)
-    framed = sheet(noise, columns=3, frames=[REJECTED, None, None, None, FLAGGED, None])
+    framed = sheet(noise, columns=3, frames=[RED, None, None, None, AMBER, None])
     assert framed.shape == plain.shape
     changed = (framed != plain)[0].any(0)
     y, x = place_of(noise[0], framed)
