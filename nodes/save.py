@@ -103,7 +103,8 @@ class SaveRestorer(io.ComfyNode):
                     "file_name",
                     display_name="file name",
                     default="my_restorer",
-                    tooltip="Without extension; in models/",
+                    tooltip=f"Without extension; in models/{KEPT}. A file of the same run is "
+                    "replaced; if there is another of that name, the new one gets a number.",
                 ),
                 io.Boolean.Input(
                     "half",
