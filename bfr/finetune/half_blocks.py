@@ -8,7 +8,6 @@ float32 and by a few numbers per channel. In every other precision the published
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ..restore.norms import fuse_norms
+from ..restore.norms import fuse_norms, put_before
 
 _PUBLISHED = "NAFBlock"  # spandrel's class, which is the published code
 
@@ -96,17 +95,7 @@ def keep_half(network: nn.Module) -> int:
     Returns:
         The number of blocks that do.
     """
-    blocks = [module for module in network.modules() if type(module).__name__ == _PUBLISHED]
-    for block in blocks:
-        block.__class__ = _half(type(block))
-    return len(blocks)
-
-
-@cache
-def _half(published: type[nn.Module]) -> type[nn.Module]:
-    if issubclass(published, _HalfBlock):
-        return published
-    return type(_PUBLISHED, (_HalfBlock, published), {})
+    return put_before(network, _PUBLISHED, _HalfBlock)
 
 
 def _gate(x: Tensor) -> Tensor:

@@ -43,10 +43,7 @@ def fuse_norms(network: nn.Module) -> int:
     Returns:
         The number of norms that do.
     """
-    norms = [module for module in network.modules() if type(module).__name__ == _PUBLISHED]
-    for norm in norms:
-        norm.__class__ = _fused(type(norm))
-    return len(norms)
+    return put_before(network, _PUBLISHED, _ChannelNorm)
 
 
 def has_fused_norms(network: nn.Module) -> bool:
@@ -54,8 +51,25 @@ def has_fused_norms(network: nn.Module) -> bool:
     return any(isinstance(module, _ChannelNorm) for module in network.modules())
 
 
+def put_before(network: nn.Module, published: str, ours: type[nn.Module]) -> int:
+    """Puts a class of ours before a published one, so that its forward pass is asked first.
+
+    Args:
+        network: its modules of the published class are changed in place.
+        published: the name of that class.
+        ours: the class that is put before it.
+
+    Returns:
+        The number of such modules, those of copies of changed networks included.
+    """
+    found = [module for module in network.modules() if type(module).__name__ == published]
+    for module in found:
+        module.__class__ = _before(type(module), ours)
+    return len(found)
+
+
 @cache
-def _fused(published: type[nn.Module]) -> type[nn.Module]:
-    if issubclass(published, _ChannelNorm):
+def _before(published: type[nn.Module], ours: type[nn.Module]) -> type[nn.Module]:
+    if issubclass(published, ours):
         return published
-    return type(_PUBLISHED, (_ChannelNorm, published), {})
+    return type(published.__name__, (ours, published), {})
