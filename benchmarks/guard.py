@@ -33,6 +33,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmarks.pair_folders import write_pairs
 from benchmarks.sabotage import FADED, LEARNED, REPORT, SCANS, SIZE, TUNING, Case, Faces, faded
 from benchmarks.sabotage_fresh import FRESH
 from benchmarks.sabotage_unseen import NEW
@@ -58,7 +59,6 @@ from bfr.quality.perceptual import load_distance, pyramid_distance
 from bfr.restore.load import load_restorer
 from bfr.restore.restorer import restore_faces
 from bfr.runtime.processes import Share
-from tests.finetune_sets import write_pairs
 
 _HELD = 4  # of the faces that are judged are not trained with
 _FASTER = {"ema": 0.95, "held_back": 0.0, "precision": "bfloat16"}  # it must follow so few steps

@@ -4,7 +4,7 @@
 
 Checks every file of a folder of figures: what a file holds is seen from its tensors, its settings
 are read from its metadata, and weights follow from names and shapes by the rule of
-``tests/rule_weights.py``. Prints each error beside its tolerance. The exit code is 1 where an
+``benchmarks/published``. Prints each error beside its tolerance. The exit code is 1 where an
 error exceeds it, where a file is not understood, or where there is none.
 """
 
@@ -36,10 +36,10 @@ from benchmarks.parity_figures import (
     small_prior,
 )
 from benchmarks.parity_sampler import check_sampler
+from benchmarks.published.rule_weights import rule_state
 from bfr.image.lowpass import lowpass, resize_weights
 from bfr.prior.load import load_prior
 from bfr.restore.load import load_restorer
-from tests.rule_weights import rule_state
 
 
 def check_lowpass(figures: Figures) -> Iterator[Check]:

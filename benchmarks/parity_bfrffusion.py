@@ -16,10 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.published import GOLDEN
+from benchmarks.published.rule_weights import rule_state
 from bfr.files.weights import read_state_dict
 from bfr.restore.bfrffusion import BFRffusion
 from bfr.restore.bfrffusion_checkpoint import build_bfrffusion, is_bfrffusion
-from tests.rule_weights import GOLDEN, rule_state
 
 Check = tuple[str, float, float]
 
@@ -112,7 +113,7 @@ def full_network(folder: Path, seed: int) -> tuple[BFRffusion, float, int]:
     """The network of full size through a file, the seconds it took to load, and its parameters.
 
     Args:
-        folder: with the list of tensors; without it, that of the golden files is taken.
+        folder: with the list of tensors; without it, the one of `benchmarks.published` is.
         seed: of the weights.
     """
     path = folder / CHECKPOINT

@@ -10,9 +10,9 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
+from benchmarks.published.priors import published_unet
 from bfr.prior.load import load_prior
 from bfr.prior.prior import Prior
-from tests.published_priors import published_unet
 
 Check = tuple[str, float, float]
 """What was compared, the largest error, and how large it may be."""

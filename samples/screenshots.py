@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
+from harness import PACK
+from harness.browser import READY, open_browser
+from harness.server import Server, find_comfyui, running_server
 from samples.pictures import FOLDER
-from tests.browser.conftest import NAMES, OPTIONS, READY
-from tests.comfyui.prompts import own_checkpoint
-from tests.comfyui.server import PACK, Server, find_comfyui, running_server
+from samples.templates.layouts import own_checkpoint
 
 WORKFLOWS = [
     path for path in sorted((PACK / "workflows").glob("*.json")) if not own_checkpoint(path.stem)
@@ -79,15 +78,12 @@ def main(names: list[str]) -> None:
     with (
         tempfile.TemporaryDirectory() as base,
         running_server(comfyui, Path(base)) as server,
-        sync_playwright() as running,
+        open_browser() as browser,
     ):
-        program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)))
-        browser = running.chromium.launch(executable_path=program, args=OPTIONS)
         page = open_editor(browser, server)
         for path in WORKFLOWS:
             if not names or path.stem in names:
                 take(page, path)
-        browser.close()
 
 
 def open_editor(browser: Any, server: Server) -> Page:

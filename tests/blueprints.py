@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).resolve().parent.parent / "subgraphs"
-PATHS = sorted(FOLDER.glob("*.json"))
 GIVEN, TAKEN = -10, -20  # the ids of a subgraph's own inputs and outputs
 
 

@@ -12,9 +12,9 @@ from spandrel import ModelLoader
 from spandrel.architectures.NAFNet import NAFNet
 from torch import Tensor
 
+from benchmarks.pair_folders import write_pairs
 from bfr.finetune.settings import FinetuneSettings
-from bfr.pairs.folder import PairSet, read_pairs
-from bfr.pairs.writer import PairWriter, write_pair
+from bfr.pairs.folder import PairSet
 from bfr.restore.load import from_spandrel
 from bfr.restore.restorer import Restorer
 
@@ -68,14 +68,3 @@ def pairs_folder(
     targets = faces(count, size=size)
     damaged = torch.cat([damage(target) for target in targets.split(1)])
     return write_pairs(folder, damaged, damaged, targets)
-
-
-def write_pairs(folder: Path, lq: Tensor, guess: Tensor, target: Tensor) -> PairSet:
-    """A finished pairs folder of these images, each N×3×S×S RGB in [0, 1]."""
-    with PairWriter(folder) as writer:
-        for number, images in enumerate(
-            zip(*(x.split(1) for x in (lq, guess, target)), strict=True)
-        ):
-            name = f"face-{number}"
-            write_pair(writer, name, *images, source=f"{name}.jpg", source_sha256="0" * 64)
-    return read_pairs(folder)

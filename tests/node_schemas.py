@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests import stand_in
+from harness import stand_in
 
 STOCK = Path(__file__).with_name("golden") / "stock_nodes.json"
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from benchmarks.published.rule_weights import fill_by_rule
 from bfr.prior.prior import Prior
 from bfr.prior.schedule import Schedule
 from bfr.prior.unet import UNet, UNetConfig
-from tests.rule_weights import fill_by_rule
 
 SIZE = 32
 _TINY = UNetConfig(

@@ -14,9 +14,9 @@ from spandrel import (
 from spandrel.architectures.NAFNet import NAFNet
 from torch import Tensor, nn
 
+from benchmarks.published.rule_weights import fill_by_rule
 from bfr.restore.load import from_spandrel
 from bfr.restore.restorer import Restorer
-from tests.rule_weights import fill_by_rule
 
 
 class Stub(Architecture):

@@ -30,7 +30,7 @@ WHOLE = ("bfr", "nodes", "web", "locales", "workflows", "subgraphs")
 FOLDERS = {*WHOLE, "samples", "weights"}
 NETWORKS = ("background", "detector", "identity", "niqe", "occlusion", "prior", "restorer")
 EMBEDDED = {*NETWORKS, "scratches"}
-REPOSITORY = {"bfr", "nodes", "recipes", "benchmarks", "samples"}
+REPOSITORY = {"bfr", "nodes", "recipes", "harness", "samples", "benchmarks"}
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.blueprints import GIVEN, PATHS, TAKEN, flatten, read
+from harness.stand_in import object_info
+from samples.templates.blueprints import PATHS
+from tests.blueprints import GIVEN, TAKEN, flatten, read
 from tests.comfy_cli import run_comfy_cli
 from tests.node_schemas import write_known
-from tests.stand_in import object_info
 
 NODES = object_info()
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from samples.help_zh import page as chinese_page
-from tests.comfyui.prompts import own_checkpoint
+from samples.templates.layouts import own_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "web" / "docs"

@@ -6,7 +6,7 @@ import ast
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -17,8 +17,18 @@ FOLDERS: Sequence[str] = (
     "image runtime files damage faces restore quality prior pairs finetune cluster cli"
 ).split()
 BELOW_ALL = ("choices", "errors", "records")
-OURS = ("bfr", "nodes", "recipes", "benchmarks", "samples", "tests")
-CORE = Path(__file__).resolve().parent.parent / "bfr"
+# What each folder of the repository may import of the others. ``nodes`` does so relatively.
+AROUND: Mapping[str, set[str]] = {
+    "bfr": set(),
+    "nodes": set(),
+    "recipes": {"bfr"},
+    "harness": set(),
+    "samples": {"bfr", "harness"},
+    "benchmarks": {"bfr", "samples"},
+}
+OURS = (*AROUND, "tests")
+ROOT = Path(__file__).resolve().parent.parent
+CORE = ROOT / "bfr"
 MODULES = sorted(path for path in CORE.glob("**/*.py") if path.name != "__init__.py")
 
 
@@ -73,7 +83,7 @@ def too_far(path: Path) -> set[str]:
 def test_tests_lie_where_the_core_does():
     """Each is named after a module, with more behind it where a module has several."""
     modules = {path.relative_to(CORE).with_suffix("").as_posix() for path in MODULES}
-    tests = [path for folder in FOLDERS for path in (CORE.parent / "tests" / folder).glob("test_*")]
+    tests = [path for folder in FOLDERS for path in (ROOT / "tests" / folder).glob("test_*")]
     assert len(tests) > 90
     for path in tests:
         words = path.stem.split("_")[1:]
@@ -83,6 +93,27 @@ def test_tests_lie_where_the_core_does():
 
 def test_imports_point_left():
     assert not {name_of(path): found for path in MODULES if (found := too_far(path))}
+
+
+def outer_imports(path: Path) -> set[str]:
+    """The folders of the repository that a file imports absolutely, anywhere in it."""
+    names = set()
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name.split(".")[0] for name in names} & {*OURS}
+
+
+def test_folders_import_what_they_may_and_none_but_tests_import_tests():
+    found = {
+        path.relative_to(ROOT).as_posix(): too_much
+        for folder, allowed in AROUND.items()
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if (too_much := outer_imports(path) - allowed - {folder})
+    }
+    assert not found
 
 
 def test_the_core_imports_itself_relatively():
@@ -136,9 +167,8 @@ def is_private(name: str) -> bool:
 
 def test_no_module_takes_the_private_names_of_another():
     """Tests neither."""
-    root = CORE.parent
-    files = [path for folder in OURS for path in sorted((root / folder).glob("**/*.py"))]
-    found = {path.relative_to(root).as_posix(): list(private_names(path)) for path in files}
+    files = [path for folder in OURS for path in sorted((ROOT / folder).glob("**/*.py"))]
+    found = {path.relative_to(ROOT).as_posix(): list(private_names(path)) for path in files}
     assert len(files) > 300
     assert not {path: names for path, names in found.items() if names}
 

@@ -26,7 +26,7 @@ from bfr.files.weights import write_state_dict
 from bfr.finetune.settings import PRESETS, FinetuneSettings, adjusted
 from bfr.prior.guidance import Guidance
 from bfr.records import Face, FaceSet
-from tests import stand_in
+from harness import stand_in
 from tests.comfy_cli import run_comfy_cli
 from tests.node_schemas import contract
 from tests.pair_sets import restorer as described

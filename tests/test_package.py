@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from harness import PACK_NAME
+from harness.stand_in import comfyui
 from tests.forks import together
-from tests.stand_in import PACK_NAME, comfyui
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -26,6 +27,7 @@ MEGABYTE = 1_000_000
 # In one of its several builds, which exclude each other: declaring one would add a second.
 BROUGHT_BY = {"cv2": "facexlib"}
 COMFYUI = {"aiohttp", "comfy", "comfy_api", "comfy_execution", "folder_paths", "server"}
+NEED_COMFYUI = {("harness", "probe"), ("tests", "browser"), ("tests", "comfyui")}
 TEXT = {".py", ".md", ".toml", ".txt", ".json", ".js", ".yaml", ".cfg", ".sh", ""}
 # The name a package is imported by, where it is not the one it is installed by.
 IMPORTED_AS = {
@@ -140,12 +142,12 @@ def test_every_import_is_declared():
     required = imported_by(PROJECT["project"]["dependencies"])
     required |= {name for name, bringer in BROUGHT_BY.items() if bringer in required}
     extras = imported_by(chain(*(items for name, items in groups.items() if name != "dev")))
-    ours = {"bfr", "nodes", "recipes", "benchmarks", "samples", "tests"}
+    ours = {"bfr", "nodes", "recipes", "harness", "samples", "benchmarks", "tests"}
     known = ours | set(sys.stdlib_module_names)
     missing: dict[str, set[str]] = {}
     for path in tracked():
         relative = path.relative_to(ROOT)
-        needs_comfyui = relative.parts[:2] in {("tests", "comfyui"), ("tests", "browser")}
+        needs_comfyui = relative.parts[:2] in NEED_COMFYUI
         if path.suffix != ".py" or needs_comfyui:
             continue
         at_once, ever = imports(path)

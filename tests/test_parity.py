@@ -19,9 +19,9 @@ from benchmarks import parity
 from benchmarks.parity import check_folder
 from benchmarks.parity_figures import NotUnderstoodError
 from benchmarks.parity_sampler import published_steps
+from benchmarks.published import GOLDEN
+from benchmarks.published.priors import published_unet
 from bfr.prior.schedule import Schedule, respace
-from tests.published_priors import published_unet
-from tests.rule_weights import GOLDEN
 
 NAMES = ("lowpass", "swinir", "unet_plain", "unet_openai", "sampler_plain")
 

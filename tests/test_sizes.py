@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FILES = [
     path
-    for folder in ("bfr", "nodes", "recipes", "benchmarks", "samples")
+    for folder in ("bfr", "nodes", "recipes", "harness", "samples", "benchmarks")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 MODULE, FUNCTION = 250, 60

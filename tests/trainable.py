@@ -11,10 +11,10 @@ from spandrel.architectures.RestoreFormer import RestoreFormer
 from spandrel.architectures.SwinIR import SwinIR
 from torch import nn
 
+from benchmarks.published.rule_weights import fill_by_rule
 from bfr.restore.load import from_spandrel
 from bfr.restore.restorer import Restorer
 from tests.pair_sets import Known
-from tests.rule_weights import fill_by_rule
 
 
 def describe(network: nn.Module, architecture: str) -> Restorer:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.blueprints import PATHS
-from tests.stand_in import object_info
+from harness import PACK
+from harness.stand_in import object_info
 
+PATHS = sorted((PACK / "subgraphs").glob("*.json"))
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 AFTER_SEED = "control_after_generate"
 

@@ -6,19 +6,16 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import sync_playwright
-
+from harness import PACK
+from harness.browser import READY, open_browser
+from harness.server import find_comfyui, running_server
 from samples.templates.graph import COLUMN_GAP, GAP, Output, Template
 from samples.templates.layouts import TEMPLATES
-from tests.browser.conftest import NAMES, OPTIONS, READY
-from tests.comfyui.server import PACK, find_comfyui, running_server
 
 NOTES = Path(__file__).parent / "notes"
 WORKFLOWS = PACK / "workflows"
@@ -158,18 +155,15 @@ def main(names: list[str]) -> None:
     with (
         tempfile.TemporaryDirectory() as base,
         running_server(comfyui, Path(base)) as server,
-        sync_playwright() as running,
+        open_browser() as browser,
     ):
         server.post("/settings/Comfy.TutorialCompleted", True)
         server.post("/settings/Comfy.VueNodes.Enabled", False)
         server.post("/face_restoration/examples", {})
-        program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)))
-        browser = running.chromium.launch(executable_path=program, args=OPTIONS)
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         page.goto(server.url)
         page.wait_for_function(READY, timeout=120_000)
         draw(page, names)
-        browser.close()
 
 
 if __name__ == "__main__":

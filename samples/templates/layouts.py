@@ -340,3 +340,8 @@ TEMPLATES = {
     "face_tune_3_train_restorer": TRAIN,
     "face_tune_4_compare_restorers": COMPARE,
 }
+
+
+def own_checkpoint(name: str) -> bool:
+    """Whether a workflow needs a diffusion model of the user's own."""
+    return name.endswith("_needs_own_checkpoint")

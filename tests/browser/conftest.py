@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from bfr.prior.load import save_prior
+from harness import PACK_NAME
+from harness.browser import READY, find_browser, open_browser
+from harness.server import Server
 from tests.comfyui.conftest import server  # noqa: F401 (a fixture)
-from tests.comfyui.server import PACK_NAME, Server
 from tests.priors import tiny_prior
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-).split()
-READY = "window.app?.graph && Object.keys(LiteGraph.registered_node_types).length > 100"
 
 
 @pytest.fixture(scope="session")
 def browser():
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="no playwright: pip install playwright to run these tests"
-    )
-    program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
+    if find_browser() is None:
         pytest.skip("no browser: install chromium, or set CHROMIUM to its program")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=program, args=OPTIONS)
-        yield chromium
-        chromium.close()
+    with open_browser() as running:
+        yield running
 
 
 @pytest.fixture(params=["classic", "nodes 2.0"])

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from bfr.prior.load import save_prior
-from tests.comfyui.prompts import own_checkpoint
-from tests.comfyui.server import PACK, Server
+from harness import PACK
+from harness.server import Server
+from samples.templates.layouts import own_checkpoint
 from tests.priors import tiny_prior
 
 pytestmark = pytest.mark.browser

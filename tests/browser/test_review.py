@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bfr.pairs.folder import read_pairs
-from tests.browser.conftest import READY
+from harness.browser import READY
+from harness.server import Server
 from tests.browser.graphs import CELLS, STATUS, make, run, values
-from tests.comfyui.server import Server
 from tests.pair_sets import build, photograph, stand_in
 
 pytestmark = pytest.mark.browser

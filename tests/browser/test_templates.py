@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.blueprints import PATHS, flatten, read
+from harness import PACK, PACK_NAME
+from harness.server import Server
+from samples.templates.blueprints import PATHS
+from tests.blueprints import flatten, read
 from tests.browser import graphs
-from tests.comfyui.server import PACK, PACK_NAME, Server
 
 pytestmark = pytest.mark.browser
 

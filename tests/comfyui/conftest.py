@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.comfyui.server import find_comfyui, running_server
+from harness.server import find_comfyui, running_server
 
 
 @pytest.fixture(scope="session")

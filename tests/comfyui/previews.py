@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from PIL import Image
 
-from tests.comfyui.server import Server
+from harness.server import Server
 
 websocket = pytest.importorskip("websocket")
 

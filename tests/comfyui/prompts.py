@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.comfyui.server import PACK
+from harness import PACK
 
 Prompt = dict[str, dict[str, Any]]
 
@@ -29,11 +29,6 @@ def titled(prompt: Prompt, title: str) -> str:
     """The id of the one node of that title."""
     (key,) = (key for key, item in prompt.items() if item.get("_meta", {}).get("title") == title)
     return key
-
-
-def own_checkpoint(name: str) -> bool:
-    """Whether a workflow needs a diffusion model of the user's own."""
-    return name.endswith("_needs_own_checkpoint")
 
 
 def quick(prompt: Prompt, prior: str) -> Prompt:

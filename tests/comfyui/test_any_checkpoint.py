@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from bfr.pairs.folder import read_pairs
+from harness.server import Server
 from tests.comfyui import prompts
 from tests.comfyui.prompts import node
-from tests.comfyui.server import Server
 
 pytestmark = pytest.mark.comfyui
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness import PACK, PACK_NAME
+from harness.server import find_comfyui, running_server
 from tests.archive import pack
 from tests.comfyui import prompts
-from tests.comfyui.server import PACK, PACK_NAME, find_comfyui, running_server
 
 pytestmark = pytest.mark.comfyui
 

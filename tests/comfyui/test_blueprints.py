@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from bfr.prior.load import save_prior
-from tests.blueprints import PATHS, flatten, read
+from harness import PACK_NAME
+from harness.server import Server
+from samples.templates.blueprints import PATHS
+from tests.blueprints import flatten, read
 from tests.comfyui import prompts
-from tests.comfyui.server import PACK_NAME, Server
 from tests.priors import tiny_prior
 
 pytestmark = pytest.mark.comfyui

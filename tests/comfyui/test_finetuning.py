@@ -15,10 +15,11 @@ from safetensors import safe_open
 
 from bfr.finetune.save import save_restorer
 from bfr.prior.load import save_prior
+from harness import PACK
+from harness.server import Result, Server
 from tests.comfyui import prompts
 from tests.comfyui.previews import listening
 from tests.comfyui.prompts import node, only
-from tests.comfyui.server import PACK, Result, Server
 from tests.priors import tiny_prior
 from tests.trainable import nafnet
 

@@ -17,9 +17,11 @@ from bfr.prior.load import save_prior
 from bfr.prior.prior import Prior
 from bfr.prior.schedule import Schedule
 from bfr.prior.unet import UNet, UNetConfig
+from harness import PACK
+from harness.server import Result, Server
+from samples.templates.layouts import own_checkpoint
 from tests.comfyui import prompts
 from tests.comfyui.prompts import node, only
-from tests.comfyui.server import PACK, Result, Server
 from tests.priors import tiny_prior
 
 websocket = pytest.importorskip("websocket")
@@ -30,7 +32,7 @@ ABOUT = {"licence": "none", "provenance": "made by a rule"}
 WORKFLOWS = [
     path.stem
     for path in sorted((PACK / "workflows" / "api").glob("*.json"))
-    if not prompts.own_checkpoint(path.stem)
+    if not own_checkpoint(path.stem)
 ]
 MEGABYTE = 2**20
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from harness import PACK
+from harness.server import Server, find_comfyui, find_python
 from tests.comfyui import prompts
 from tests.comfyui.prompts import node
-from tests.comfyui.server import PACK, Server, find_comfyui, find_python
 from tests.onnx_files import restorer_file, table_file
 
 pytestmark = pytest.mark.comfyui

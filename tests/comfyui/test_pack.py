@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests import node_schemas, stand_in
-from tests.comfyui.server import PACK, PACK_NAME, Server
+from harness import PACK, PACK_NAME, stand_in
+from harness.server import Server
+from tests import node_schemas
 
 pytestmark = pytest.mark.comfyui
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harness import PACK
+from harness.server import PromptRefused, Server
 from tests.comfyui import prompts
 from tests.comfyui.prompts import node, only
-from tests.comfyui.server import PACK, PromptRefused, Server
 from tests.onnx_files import arcface_file
 
 pytestmark = pytest.mark.comfyui

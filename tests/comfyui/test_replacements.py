@@ -7,9 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
+from harness import PACK
+from harness.server import Server
 from tests.comfyui import prompts
 from tests.comfyui.prompts import node
-from tests.comfyui.server import PACK, Server
 
 pytestmark = pytest.mark.comfyui
 

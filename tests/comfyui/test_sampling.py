@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from bfr.prior.load import save_prior
+from harness import PACK
+from harness.server import Server
 from tests.comfyui import prompts
 from tests.comfyui.previews import listening
 from tests.comfyui.prompts import node
-from tests.comfyui.server import PACK, Server
 from tests.priors import tiny_prior
 
 pytestmark = pytest.mark.comfyui

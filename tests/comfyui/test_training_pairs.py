@@ -13,9 +13,10 @@ from PIL import Image
 
 from bfr.pairs.folder import read_pairs
 from bfr.prior.load import save_prior
+from harness import PACK
+from harness.server import Server
 from tests.comfyui import prompts
 from tests.comfyui.prompts import node
-from tests.comfyui.server import PACK, Server
 from tests.priors import tiny_prior
 
 pytestmark = pytest.mark.comfyui

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harness import PACK
+from harness.server import Server
 from tests.comfyui import prompts
 from tests.comfyui.previews import listening
 from tests.comfyui.prompts import node, only, titled
-from tests.comfyui.server import PACK, Server
 
 pytestmark = pytest.mark.comfyui
 

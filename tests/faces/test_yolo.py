@@ -14,6 +14,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from benchmarks.published import GOLDEN
+from benchmarks.published.rule_weights import rule_state
 from bfr.errors import CorruptWeightsError, MissingWeightsError, UnsafeWeightsError, WeightsError
 from bfr.faces.detect import detect_faces
 from bfr.faces.retinaface import load_detector
@@ -21,7 +23,6 @@ from bfr.faces.yolo import read_table, read_yolo
 from bfr.faces.yolov8 import YoloV8, landmarks_in, merged
 from tests.onnx_files import table_file
 from tests.portraits import astronaut
-from tests.rule_weights import GOLDEN, rule_state
 
 BOX = (180.0, 60.0, 270.0, 175.0)  # of the astronaut's face in the picture of 512×320
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.published.rule_weights import published_format
 from bfr.files import manifest
 from bfr.files.manifest import find, published
-from tests.rule_weights import published_format
 
 
 def test_manifest_is_sound():

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.pair_folders import write_pairs
 from bfr.errors import (
     BusyError,
     CancelledError,
@@ -54,7 +55,6 @@ from tests.finetune_sets import (
     faces,
     pairs_folder,
     tiny_restorer,
-    write_pairs,
 )
 from tests.forks import CONTEXT, begin, together
 from tests.pair_sets import restorer as strange_restorer

@@ -21,6 +21,7 @@ from spandrel.architectures.RestoreFormer import RestoreFormer
 from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor, nn
 
+from benchmarks.published.rule_weights import fill_by_rule, published_format
 from bfr.errors import InputError, OutputError, WeightsError, WrongArchitectureError
 from bfr.files.checksums import network_sha256
 from bfr.finetune.save import LICENCE, pairs_sha256, provenance, published_state, save_restorer
@@ -28,7 +29,6 @@ from bfr.finetune.settings import PRESETS
 from bfr.pairs.pair import Pair
 from bfr.restore.load import from_spandrel, load_restorer
 from bfr.restore.restorer import Restorer
-from tests.rule_weights import fill_by_rule, published_format
 
 NARROW = 0.0625
 

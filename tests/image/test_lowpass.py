@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.published import GOLDEN
 from bfr.errors import InputError
 from bfr.image.lowpass import lowpass, resize_weights
-from tests.rule_weights import GOLDEN
 
 REFERENCE = load_file(GOLDEN / "lowpass.safetensors")
 

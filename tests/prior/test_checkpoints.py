@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from benchmarks.published.priors import published_unet
+from benchmarks.published.rule_weights import published_format
 from bfr.errors import (
     CorruptWeightsError,
     InputError,
@@ -23,8 +25,6 @@ from bfr.prior.checkpoints import PRESETS
 from bfr.prior.load import load_prior
 from bfr.prior.schedule import Schedule
 from bfr.prior.unet import UNet, UNetConfig
-from tests.published_priors import published_unet
-from tests.rule_weights import published_format
 
 
 def write(state: dict[str, Tensor], path: Path, wrap: Callable[[dict], Any] = dict) -> Path:

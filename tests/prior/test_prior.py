@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from benchmarks.published.rule_weights import fill_by_rule
 from bfr.errors import (
     CorruptWeightsError,
     InputError,
@@ -26,7 +27,6 @@ from bfr.prior.load import EMBEDDED_PRIOR, load_prior, save_prior
 from bfr.prior.prior import PREDICTIONS, Prior, predict
 from bfr.prior.schedule import Schedule, noised, respace
 from bfr.prior.unet import UNet, UNetConfig
-from tests.rule_weights import fill_by_rule
 
 TINY = UNetConfig(32, (32, 64), (0, 1), (False, True), head_channels=32, patch=4)
 WORDS = {"licence": "Apache-2.0", "provenance": "a test"}

@@ -12,6 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from benchmarks.published import GOLDEN
+from benchmarks.published.priors import published_unet
 from bfr.choices import SAMPLERS
 from bfr.errors import (
     CancelledError,
@@ -27,8 +29,6 @@ from bfr.prior.noise import seeded_noise
 from bfr.prior.sample import SampledTargets, sample, sample_targets
 from bfr.prior.settings import SampleSettings, for_prior
 from tests.priors import Ideal, ideal_prior, tiny_prior
-from tests.published_priors import published_unet
-from tests.rule_weights import GOLDEN
 
 SHORT = SampleSettings(Constraint(start=8, stop=4))
 FEW = SampleSettings(Constraint(start=150, stop=60), calls=6)

@@ -9,9 +9,9 @@ import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from safetensors.torch import load_file
 
+from benchmarks.published import GOLDEN
 from bfr.errors import InputError
 from bfr.prior.schedule import Respaced, Schedule, noised, posterior, respace
-from tests.rule_weights import GOLDEN
 
 PUBLISHED = Schedule()
 DIFFUSERS = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2"}

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks.published import GOLDEN
+from benchmarks.published.priors import published_unet
+from benchmarks.published.rule_weights import fill_by_rule
 from bfr.prior.checkpoints import PRESETS, build_unet, read_config
 from bfr.prior.unet import UNet, UNetConfig, time_embedding
-from tests.published_priors import published_unet
-from tests.rule_weights import GOLDEN, fill_by_rule
 
 TINY = UNetConfig(
     model_channels=32,

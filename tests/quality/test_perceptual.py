@@ -13,6 +13,7 @@ from kornia.filters import gaussian_blur2d
 from safetensors.torch import save_file
 from torch import Tensor
 
+from benchmarks.published.rule_weights import rule_tensor
 from bfr.errors import (
     CorruptWeightsError,
     InputError,
@@ -29,7 +30,6 @@ from bfr.quality.perceptual import (
     pyramid_distance,
     vgg_path,
 )
-from tests.rule_weights import rule_tensor
 
 # VGG-16's convolutions by their place in torchvision's list, with their channels.
 VGG = ((0, 3, 64), (2, 64, 64), (5, 64, 128), (7, 128, 128), (10, 128, 256), (12, 256, 256),

@@ -15,12 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.parity import check_folder
+from benchmarks.published import GOLDEN
+from benchmarks.published.rule_weights import rule_state
 from bfr.errors import CancelledError, InputError, WrongArchitectureError
 from bfr.restore.bfrffusion import BFRffusion, make_scheduler
 from bfr.restore.bfrffusion_checkpoint import build_bfrffusion, is_bfrffusion
 from bfr.restore.load import load_restorer
 from bfr.restore.restorer import Restorer, restore_faces
-from tests.rule_weights import GOLDEN, rule_state
 
 FIGURES = GOLDEN / "bfrffusion_narrow.safetensors"
 

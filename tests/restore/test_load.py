@@ -25,6 +25,8 @@ from spandrel.architectures.RestoreFormer import RestoreFormer
 from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor, nn
 
+from benchmarks.published import GOLDEN
+from benchmarks.published.rule_weights import fill_by_rule, published_format, rule_state
 from bfr.errors import (
     CorruptWeightsError,
     InputError,
@@ -35,7 +37,6 @@ from bfr.errors import (
 from bfr.restore.load import EMBEDDED_RESTORER, from_spandrel, load_restorer
 from bfr.restore.restorer import Restorer, restore_faces
 from tests.restorers import Network, Stub, crops, darker, describe, nafnet
-from tests.rule_weights import GOLDEN, fill_by_rule, published_format, rule_state
 
 
 def stock_of(network: nn.Module) -> ImageModelDescriptor:

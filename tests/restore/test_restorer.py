@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor, nn
 
+from benchmarks.published.rule_weights import fill_by_rule
 from bfr.errors import (
     CancelledError,
     InputError,
@@ -19,7 +20,6 @@ from bfr.errors import (
 from bfr.image.lowpass import lowpass
 from bfr.restore.restorer import restore_faces
 from tests.restorers import Network, crops, darker, describe, nafnet
-from tests.rule_weights import fill_by_rule
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from typing import Any
 from safetensors import safe_open
 from torch import Tensor
 
-from tests.rule_weights import GOLDEN, rule_state
+from benchmarks.published import GOLDEN
+from benchmarks.published.rule_weights import rule_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class PublishedUNet:
 
 
 def published_unet(path: Path | str) -> PublishedUNet:
-    """Reads a file of figures, or the one of that dialect in the golden files."""
+    """Reads a file of figures, or the one of that dialect kept here."""
     path = GOLDEN / f"unet_{path}.safetensors" if isinstance(path, str) else path
     with safe_open(path, "pt") as file:
         metadata = file.metadata()

@@ -20,8 +20,8 @@ from unittest import mock
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-PACK_NAME = "face-restoration-tuner"  # the folder's name in ComfyUI, dashes included
+from harness import PACK, PACK_NAME
+
 _KINDS = {
     "Image": "IMAGE",
     "Mask": "MASK",
@@ -143,7 +143,7 @@ def comfyui(base: Path) -> Iterator[Callable[[str], Any]]:
         if parent:
             setattr(modules[parent], child, module)
     spec = importlib.util.spec_from_file_location(
-        PACK_NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+        PACK_NAME, PACK / "__init__.py", submodule_search_locations=[str(PACK)]
     )
     assert spec and spec.loader
     pack = modules[PACK_NAME] = importlib.util.module_from_spec(spec)

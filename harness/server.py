@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-PACK = Path(__file__).resolve().parents[2]
-PACK_NAME = "face-restoration-tuner"  # as the registry installs it: with dashes
+from harness import PACK, PACK_NAME
+
 PROBE = Path(__file__).with_name("probe")
 START_SECONDS = 300
 
