@@ -31,11 +31,12 @@ from torch import Tensor
 
 from benchmarks.unseen_faces import SCANS, Faces, clean_folder, evaluation_faces, tuning_faces
 from benchmarks.unseen_tables import in_order, tabulate, write_json
-from bfr.choices import CALLS, PRECISIONS
+from bfr.choices import AUTO, CALLS, PRECISIONS
 from bfr.faces.identity import load_identity
 from bfr.faces.retinaface import load_detector
 from bfr.files.photos import Photo
 from bfr.files.writing import write_photo
+from bfr.finetune.identity import settled
 from bfr.finetune.loop import finetune
 from bfr.finetune.save import save_restorer
 from bfr.finetune.settings import PRESETS, adjusted
@@ -90,7 +91,7 @@ def tune(damage: str, way: str, args: argparse.Namespace) -> None:
         seed=args.seed,
         steps=args.steps,
         identity=args.identity,
-        precision=args.precision,
+        precision=precision_of(args),
         adapter_rank=args.adapter_rank,
         ema=min(quick.ema, 1 - 5 / max(args.steps, 5)),  # the average must follow few steps, too
     )
@@ -174,7 +175,9 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--calls", type=int, default=CALLS, help="of the prior, a face")
     parser.add_argument("--clean", type=int, default=96, help="clean faces of other people")
     parser.add_argument("--identity", type=float, default=PRESETS["quick"].identity)
-    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
+    parser.add_argument(
+        "--precision", choices=(AUTO, *PRECISIONS), default=PRESETS["quick"].precision
+    )
     parser.add_argument("--adapter-rank", type=int, default=0, help="0 tunes all weights")
     parser.add_argument("--seed", type=int, default=0, help="of the training")
     parser.add_argument("--device", default="cpu")
@@ -187,15 +190,22 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def precision_of(args: argparse.Namespace) -> str:
+    """The precision that the runs compute in: on this device, where "auto" is asked for."""
+    recipe = adjusted(PRESETS["quick"], precision=args.precision)
+    return settled(recipe, load_restorer(), torch.device(args.device)).precision
+
+
 def check_same(args: argparse.Namespace) -> None:
     """Writes down with what OUT is made, so that no table mixes several.
 
     Raises:
         SystemExit: if OUT was begun with something else.
     """
-    names = "faces steps evaluated calls clean identity precision seed".split()
+    names = "faces steps evaluated calls clean identity seed".split()
     wanted = {
         **{name: getattr(args, name) for name in names},
+        "precision": precision_of(args),
         "prior": load_prior(args.prior).sha256,
     }
     if args.adapter_rank:
@@ -204,7 +214,9 @@ def check_same(args: argparse.Namespace) -> None:
     if not file.exists():
         write_json(file, wanted)
     elif (begun := json.loads(file.read_text())) != wanted:
-        raise SystemExit(f"{args.out} was begun with {begun}, and {wanted} came. Name another OUT.")
+        raise SystemExit(
+            f"{args.out} must hold results of {wanted}, got {begun}. Name another OUT."
+        )
 
 
 def main() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
 from benchmarks import unseen_damage, unseen_faces, unseen_tables
 from bfr.quality.metrics import HIGHER, LOWER
 from bfr.quality.tables import Column, Table
+from bfr.runtime.precision import suited_precision
 
 COLUMNS = (Column("psnr", "PSNR, dB", HIGHER), Column("niqe", "NIQE", LOWER))
 
@@ -25,6 +29,21 @@ def test_parts_can_run_alone():
     assert not list(parts(parse(["data", "out", "--only", "table"])))
     with pytest.raises(SystemExit):
         parse(["data", "out", "--only", "real scans"])
+
+
+@pytest.mark.parametrize("asked", ["auto", "float32"])
+def test_the_settings_name_the_precision_that_is_taken(tmp_path: Path, asked: str):
+    words = ["data", str(tmp_path), "--precision", asked]
+    args = unseen_damage.parse(words if asked != "auto" else words[:2])
+    assert args.precision == asked
+    unseen_damage.check_same(args)
+    taken = json.loads((tmp_path / "settings.json").read_text())["precision"]
+    suited = suited_precision(torch.device("cpu"))
+    assert taken == (suited if asked == "auto" else asked)
+    unseen_damage.check_same(unseen_damage.parse([*words[:2], "--precision", taken]))
+    other = {"float32": "bfloat16"}.get(taken, "float32")
+    with pytest.raises(SystemExit, match=taken):
+        unseen_damage.check_same(unseen_damage.parse([*words[:2], "--precision", other]))
 
 
 def test_only_sure_differences_are_marked():
