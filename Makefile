@@ -9,8 +9,10 @@ READY := $(VENV)/.installed
 COMFYUI ?=
 DATA ?=
 ARGS ?=
-# One process per core, one thread each: more threads only wait for one another.
+# One process per core, one thread each: more threads only wait for one another. Where a mode
+# asks for two, they sleep while they wait: spinning took 4 to 8 times as long beside other work.
 export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= passive
 # Compiling torch takes longer than importing it: keep the bytecode, even where the shell says no.
 unexport PYTHONDONTWRITEBYTECODE
 HEADLESS := -n auto --dist worksteal -m "not comfyui and not browser and not gpu and not cluster" \
