@@ -38,7 +38,7 @@ Settings = TypeVar("Settings", bound=RestoreSettings)
 class ChainInputs:
     """What a node of the whole chain is set to, by the ids of its inputs.
 
-    The last five came later. Their defaults are for prompts that do not name them, which keep
+    The last five were added later. Their defaults are for prompts that do not name them, which keep
     their results; a new node starts with the defaults of its schema.
     """
 
@@ -181,7 +181,7 @@ def recognizer_input() -> io.Input:
 
 
 def person_inputs(verb: str) -> list[io.Input]:
-    """Photographs of a wanted person, and how unlike them a face may be; they came later."""
+    """Photographs of a wanted person, and how unlike them a face may be; they were added later."""
     return [
         io.Image.Input(
             "person",
@@ -248,7 +248,7 @@ def paste_inputs() -> list[io.Input]:
 def enlarge_inputs(default: str) -> list[io.Input]:
     """How a photograph is enlarged and its grain matched.
 
-    They came later and are optional: a prompt that does not name them keeps its result.
+    They were added later and are optional: a prompt that does not name them keeps its result.
     """
     return [
         io.Combo.Input(

@@ -124,7 +124,7 @@ def mask_inputs(masks: Sequence[str], advanced: bool | None = None) -> list[io.I
 
 
 def grain_input(default: float) -> io.Float.Input:
-    """How much grain pasted faces get; it came later, and prompts that do not name it get none."""
+    """How much grain pasted faces get; added later, so prompts that do not name it get none."""
     return slider(
         "grain",
         "grain",
@@ -136,7 +136,7 @@ def grain_input(default: float) -> io.Float.Input:
 
 
 def recognizer_input(use: str) -> io.Input:
-    """The network that tells persons apart, optional and last: it came later."""
+    """The network that tells persons apart; optional and last, because it was added later."""
     return Recognizer.Input(
         "recognizer",
         display_name="recognizer",

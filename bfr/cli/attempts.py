@@ -46,7 +46,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The faces of a photograph, what the report says of each besides, and of all in words."""
+    """The faces of a photograph, with what the report adds about each and about all of them."""
 
     faces: Faces
     details: Sequence[Mapping[str, Any]] = ()
@@ -178,7 +178,7 @@ def _load_in_worker(
 
 
 def _lost(item: tuple[Job, Source], why: str) -> Attempt:
-    """The error for a photograph whose workers died again and again."""
+    """The error for a photograph whose workers died repeatedly."""
     problem = f"Its worker died again and again: {why}"
     return Attempt(report_entry(item[1].path, (), 0.0, problem), f"failed: {problem}")
 

@@ -1,4 +1,4 @@
-"""Faces that a restorer is scored on while it is tuned, out of photographs."""
+"""Faces cut from photographs, to score a restorer on while it is tuned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A clip in a folder of frames: read a few at a time, restored, and written as it came."""
+"""A clip in a folder of frames: read a few at a time, restored, and written in its own format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries of a report that a cluster has not finished, as files beside it."""
+"""Entries of a report that a cluster has not finished, as files next to it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Entries of a report that is not written yet, one file per photograph beside it.
+    """Entries of a report that is not written yet, in one file per photograph.
 
-    A worker writes an entry as soon as its photograph is done, so that they outlive all that may
-    stop before the report is whole. The report takes their place.
+    A worker writes an entry as soon as its photograph is done, so that nothing is lost if the
+    command stops early. The finished report replaces them.
 
     Attributes:
         report: the report's file.

@@ -141,7 +141,7 @@ def say(line: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Text without the characters that could steer a terminal; they are spelled out."""
+    """Text in which characters that could control a terminal are escaped."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 

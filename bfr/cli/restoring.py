@@ -212,7 +212,7 @@ def load_person(options: argparse.Namespace, networks: Networks) -> Person | Non
 
     Raises:
         ImageError: if one is no photograph.
-        InputError: if one shows no face, or no network knows people.
+        InputError: if one shows no face, or there is no recognition network.
     """
     if not options.person:
         return None

@@ -1,4 +1,4 @@
-"""The command ``review``: pairs looked through, and some rejected."""
+"""The command ``review``: looks through pairs and rejects some."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def add_review(parser: argparse.ArgumentParser) -> None:
 
 
 def review(options: argparse.Namespace) -> int:
-    """Flags what stands out in a set, rejects pairs or takes them in again, and draws them."""
+    """Flags what stands out in a set, rejects or readmits pairs, and draws them."""
     from ..pairs.folder import read_pairs
 
     read_pairs(options.pairs)  # refuses a wrong folder before anything is loaded

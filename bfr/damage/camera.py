@@ -1,11 +1,11 @@
-"""Noise as a camera makes it: drawn on the raw mosaic, then spread by demosaicing, colour and tone.
+"""Camera noise: drawn on the raw mosaic, then spread by demosaicing, colour and tone.
 
-The raw is reached backwards from a finished picture (Brooks et al., "Unprocessing Images for
-Learned Raw Denoising", CVPR 2019): gamma, colour matrix and white balance undone, one colour kept
-a pixel. There photons and electronics make their noise, and the same steps forwards develop the
-picture again. So the noise depends on the light, is alike in neighbouring pixels, and stronger in
-red and blue. Kuai et al. (WACV 2025, section 4) choose this damage as one that restorers were not
-trained on. Like them, and other than Brooks et al., this leaves out the tone curve.
+A finished picture is turned back into raw data (Brooks et al., "Unprocessing Images for Learned Raw
+Denoising", CVPR 2019) by undoing gamma, colour matrix and white balance and keeping one colour per
+pixel. Shot and read noise are added there, and the same steps forwards develop the picture again.
+So the noise depends on the light, is correlated between neighbouring pixels, and is stronger in red
+and blue. Kuai et al. (WACV 2025, section 4) choose this damage because restorers were not trained
+on it. Like them, and unlike Brooks et al., this module leaves out the tone curve.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _DEMOSAIC = (
 
 
 def camera_noise(images: Tensor, iso: float, rng: np.random.Generator) -> Tensor:
-    """Takes finished pictures again, as one camera would at a sensitivity, by one light.
+    """Adds the noise that one camera would have at a given ISO, all pictures under one light.
 
     Args:
         images: B×3×H×W RGB in [0, 1], at least 4 pixels high and wide.
@@ -107,7 +107,7 @@ def noise_levels(iso: float) -> tuple[float, float]:
 
 
 def mosaic(images: Tensor) -> Tensor:
-    """Keeps one colour a pixel, in Bayer's order R G over G B.
+    """Keeps one colour per pixel, in Bayer's order R G over G B.
 
     Args:
         images: B×3×H×W.
@@ -155,7 +155,7 @@ def _draw_camera(rng: np.random.Generator) -> Tensor:
 
 
 def add_noise(raw: Tensor, shot: float, read: float, rng: np.random.Generator) -> Tensor:
-    """Counts photons, reads them out and cuts off what is beyond black and white."""
+    """Adds shot and read noise, and clips to black and white."""
     counted = rng.poisson(raw.cpu().double().numpy() / shot) * shot
     counted += rng.standard_normal(counted.shape) * math.sqrt(read)
     return torch.from_numpy(counted).to(raw).clamp(0, 1)

@@ -1,14 +1,13 @@
-"""Damage learned from faces: what a photograph did to them, measured, so that it can be repeated.
+"""Damage measured on faces, so that other faces can be damaged the same way.
 
-Of each pair of a clean and a damaged face a record is made (`LearnedDamage`), by statistics and
-without training. Levels are compared in coarse squares. The blur is fitted to the cross-spectrum
-of the two (Wiener's estimate), each frequency as firmly as it stands above the noise. The noise
-is the spectrum of what is left, in two dimensions and in the colours in which it is independent,
-where the clean face is smooth. How strong it is at each lightness is measured on all faces
-together.
+Each pair of a clean and a damaged face gives one record (`LearnedDamage`), by statistics, without
+training. Levels are compared in coarse squares. The blur is fitted to the cross-spectrum of the two
+(Wiener's estimate), with each frequency weighted by how far it stands above the noise. The noise is
+the two-dimensional spectrum of the remainder where the clean face is smooth, in the colours in
+which it is independent. Its strength at each lightness is measured on all faces together.
 
-The clean faces may be pseudo targets: what these invent is not in the damaged ones, and only
-weakens the highest frequencies.
+The clean faces may be pseudo targets: detail that these invent is missing from the damaged faces,
+which only weakens the highest frequencies.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ def _without_colours(face: Tensor) -> Tensor:
 
 
 def _spread(face: Tensor) -> float:
-    """How far colours vary beside lightness: a tinted grey picture has none."""
+    """How far colours vary apart from lightness; 0 in a tinted grey picture."""
     small = F.avg_pool2d(face, _COARSE).flatten(1)
     line = F.avg_pool2d(luma(face[None])[0], _COARSE).flatten()
     line = line - line.mean()

@@ -1,6 +1,6 @@
-"""Damage found on faces, and how to put it on others.
+"""Damage measured on faces, and applied to others.
 
-A record of a face says what was done to it, in this order::
+The record of a face lists what happened to it, in this order::
 
     damaged = levels(clean) ⊛ blur + noise
 
@@ -63,7 +63,7 @@ class LearnedDamage:
 
     @property
     def sha256(self) -> str:
-        """A checksum of all of it."""
+        """The checksum of all records."""
         parts = (self.colourless, self.paper, self.grey, self.levels, self.blur, self.colours)
         parts += (self.noise, self.tones)
         digest = hashlib.sha256(str(self.size).encode())

@@ -1,6 +1,6 @@
 """Scratches drawn over a clean photograph, to show what finds and repairs them.
 
-Those that the network learns from are more various (`recipes/scratch_shapes.py`).
+The network is trained on a greater variety of them (`recipes/scratch_shapes.py`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What of an aligned crop is not the face but what lies around it.
+"""Which parts of an aligned crop are background rather than face.
 
-The mask of a face is an oval. Where a head is turned it also covers what is behind it. That is
-told by a geodesic distance (Criminisi, Sharp and Blake 2008): from where the mask is 0, along the
-way on which the colours change least. Behind the face nothing lies in that way; the face is beyond
-its own outline.
+The mask of a face is an oval, so on a turned head it also covers background. What is background
+shows in the geodesic distance (Criminisi, Sharp and Blake 2008) from where the mask is 0: the
+length of the path along which the colours change least. Background is near, and every path to the
+face crosses its outline.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _STEP = 0.012  # times `_FAR`, that a pixel is from the next of the same colour
 
 
 def around_face(crop: Tensor, mask: Tensor) -> Tensor:
-    """How far each part of a restored crop is what lies around the face.
+    """How likely each part of a restored crop is to be background.
 
     Args:
         crop: 1×3×S×S RGB in [0, 1], without noise.

@@ -1,10 +1,10 @@
 """Doubtful faces: hands, badges and book spines that a detector takes for faces.
 
-The larger a photograph, the more of them there are. A face still looks like one from nearer, from
-further away and in a mirror; what only resembles a face seldom does. In 70 scans enlarged 4 times
-and 9 photographs, the detector found 149 things. Of those with a score of at least 0.5, this test
-doubts all seven that were no faces (books, a lapel, hair, a wall), and two of the 140 that were: a
-profile, and two profiles taken for one face.
+The larger a photograph, the more of them there are. A real face is still found when it is seen from
+nearer, from further away and mirrored; a lookalike seldom is. In 70 scans enlarged 4 times and 9
+photographs, the detector reported 149 faces. Of those with a score of at least 0.5, this test
+doubts all seven false ones (books, a lapel, hair, a wall), and two of the 140 real ones: a profile,
+and two profiles taken for one face.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def set_aside(images: Tensor, faces: FaceSet, detector: Detector) -> tuple[FaceS
         detector: of `load_detector`.
 
     Returns:
-        The sure ones and the doubtful ones, each in the order they came.
+        The sure ones and the doubtful ones, each in their original order.
     """
     parted: tuple[list[tuple[Face, ...]], list[tuple[Face, ...]]] = ([], [])
     for index, found in enumerate(faces.faces):

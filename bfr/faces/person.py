@@ -118,7 +118,7 @@ def distances_to(
 def choose_person(
     images: Tensor, faces: FaceSet, person: Person, identity: Identity | None
 ) -> tuple[FaceSet, Resemblance]:
-    """Keeps the faces of a person, in the order they came.
+    """Keeps the faces of a person, in their original order.
 
     Args:
         images: B×3×H×W RGB in [0, 1].

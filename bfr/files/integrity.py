@@ -1,6 +1,6 @@
-"""Whether our own weights are as they were written: embedded files, copies of them, tuned files.
+"""Checks that our own weights are unchanged: embedded files, copies of them, tuned files.
 
-Files of other programs have no checksum here, and none is asked of them.
+Files of other programs have no checksum to compare.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ _pillow_limit = threading.Lock()
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photograph, upright, with what is needed to write it back as it came.
+    """A photograph, upright, with what is needed to write it back in its own format.
 
     Attributes:
         pixels: 1×3×H×W float32 RGB in [0, 1]; a grey photograph has three equal channels.

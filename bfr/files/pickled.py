@@ -19,7 +19,7 @@ from .manifest import check_there, get_again
 
 
 class Inert:
-    """Stands in for a pickled class: keeps its state, whatever it is made with."""
+    """Stands in for a pickled class: accepts any arguments and keeps its state."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Inert:
         return super().__new__(cls)

@@ -1,4 +1,4 @@
-"""Writing photographs back as they came, whole files or none."""
+"""Writing photographs back in their own format, as whole files or not at all."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from .run_folder import RunFolder
 
 
 def open_board(folder: RunFolder, step: int) -> Any:
-    """TensorBoard's writer, which forgets what came after a step."""
+    """TensorBoard's writer, which drops what was logged after a step."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

@@ -69,10 +69,10 @@ class _HalfBlock(nn.Module):
 
 
 def quicken(network: nn.Module) -> int:
-    """Lets a NAFNet that is trained compute by fewer operators (`fuse_norms`, `keep_half`).
+    """Lets a NAFNet train with fewer operators (`fuse_norms`, `keep_half`).
 
-    The network that a run compares with its base is computed alike, or a resumed run would differ
-    by rounding.
+    The network that a run compares with its base is treated the same way; otherwise a resumed run
+    would differ by rounding.
 
     Args:
         network: changed in place.
@@ -105,7 +105,7 @@ def _gate(x: Tensor) -> Tensor:
 
 
 def _after_norm(layer: nn.Conv2d, norm: Any, x: Tensor) -> Tensor:
-    """A 1×1 convolution of normalized channels, with the norm's weight and bias in its own."""
+    """A 1×1 convolution with the weight and bias of the norm before it folded in."""
     last = x.permute(0, 2, 3, 1)
     normal = F.layer_norm(last, last.shape[-1:], None, None, norm.eps).permute(0, 3, 1, 2)
     weight, bias = layer.weight, layer.bias

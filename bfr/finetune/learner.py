@@ -223,7 +223,7 @@ class Learner:
         }
 
     def load(self, state: Mapping[str, Any], *, from_best: bool = False) -> None:
-        """Becomes what `state` was.
+        """Takes over a saved state.
 
         Args:
             state: of `state`.
@@ -260,7 +260,7 @@ class Learner:
         self.scaler.load_state_dict(state["scaler"])
 
     def release(self) -> None:
-        """Leaves nothing on the device."""
+        """Frees all memory of the device."""
         for module in self._modules().values():
             module.zero_grad(set_to_none=True)
             module.to("cpu")
@@ -335,7 +335,7 @@ def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
 
 @contextmanager
 def _randomness(device: torch.device, *words: object) -> Iterator[None]:
-    """Lets PyTorch's own random numbers, which dropout draws, follow from the words."""
+    """Seeds PyTorch's global generator, which dropout draws from, by the words."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         digest = hashlib.sha256(" ".join(map(str, words)).encode()).hexdigest()
         torch.manual_seed(int(digest[:15], 16))

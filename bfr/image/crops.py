@@ -93,7 +93,7 @@ def _reduced(
 def _shrunk(image: Tensor, size: tuple[int, int]) -> Tensor:
     """B×C×H×W at a smaller (height, width): across in bands of rows, then down.
 
-    Interpolating would do the same, after a copy of all that it is given.
+    One call would do the same, but would copy its whole input first.
     """
     rows = max(1, _AT_ONCE // image.shape[3])
     narrow = [

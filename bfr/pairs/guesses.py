@@ -103,7 +103,7 @@ def cut_guess(
     """The aligned face, cut out of a guess.
 
     Args:
-        pixels: 1×3×H×W RGB in [0, 1], the guess as it came.
+        pixels: 1×3×H×W RGB in [0, 1], the guess as it was read.
         whole: whether it is the whole photograph.
         source_size: (height, width) of the upright source.
         pair: whose guess it is.

@@ -43,7 +43,7 @@ class Pair:
 
     Attributes:
         name: the images' file name without suffix.
-        source: the photograph's path, or the name of a crop that came without one.
+        source: the photograph's path, or the name of a crop without a photograph.
         source_sha256: its checksum.
         face: the face's number in the photograph, from 0.
         image_to_crop: 2×3 matrix from pixels of the upright photograph to pixels of the crop.

@@ -1,4 +1,4 @@
-"""Crops of a pseudo-target set that come aligned, from a node or a folder."""
+"""Crops of a pseudo-target set that are already aligned, from a node or a folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def take_crops(
     detector: Detector | None,
     score: float,
 ) -> dict[str, int]:
-    """Writes crops that came aligned; the numbers of those taken by the names of their pairs."""
+    """Writes aligned crops; returns the numbers of those taken by the names of their pairs."""
     writer = run.writer
     known = {(pair.source_sha256, pair.face): pair for pair in writer.pairs.values()}
     taken: dict[str, int] = {}

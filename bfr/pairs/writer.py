@@ -81,7 +81,8 @@ class PairWriter:
     def sync(self) -> None:
         """Waits for the other processes, and learns what all have done.
 
-        The parts are merged first: of two parts with a line about one pair, none is the newer.
+        The parts are merged first: if two parts have a line about one pair, neither is known to be
+        newer.
         """
         self.share.wait()
         lists = self._merge() if self.share.rank == 0 else None
@@ -105,7 +106,7 @@ class PairWriter:
         self._append(SOURCES, [asdict(photograph)])
 
     def forget(self, pairs: Sequence[Pair], kind: str) -> list[Pair]:
-        """Takes back that an image is made, before it is made again."""
+        """Marks an image as not made, before it is made again."""
         forgotten = []
         for pair in pairs:
             others = {other: sha256 for other, sha256 in pair.sha256.items() if other != kind}

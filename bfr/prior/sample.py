@@ -31,7 +31,7 @@ _AMPLIFIED = 2.0  # contrast of the difference in the preview
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SampledTargets:
-    """Pseudo targets and how they came about.
+    """Pseudo targets and how they were made.
 
     Attributes:
         targets: N×3×S×S float32 RGB in [0, 1], the pseudo targets.

@@ -100,7 +100,7 @@ def measure_sets(
     device: torch.device | str | None = None,
     on_step: OnStep | None = None,
 ) -> dict[str, Table]:
-    """Measures several restorations of the same faces; what they share is looked at once.
+    """Measures several restorations of the same faces; the shared inputs are analysed once.
 
     Args:
         restored: N×3×S×S each, by the names of the restorations; at least one.

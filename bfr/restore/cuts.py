@@ -17,7 +17,7 @@ def thumbnails(frames: Tensor) -> Tensor:
 def find_cuts(thumbnails: Tensor) -> tuple[int, ...]:
     """The frames that begin a new scene.
 
-    Where a face stands in the place of another after a cut, places alone would link the two.
+    Without them, a face that appears after a cut where another was before would be linked to it.
 
     Args:
         thumbnails: B×C×h×w in [0, 1], each frame reduced to a few pixels.

@@ -1,4 +1,4 @@
-"""Enlarging a photograph, so that what a restorer finds in its faces has room to be seen.
+"""Enlarging a photograph, so that the detail of its restored faces has room.
 
 A restorer works at 256 or 512 pixels a face. In a photograph whose faces have 80, most of what it
 finds is lost when they are pasted. Without a network, an enlargement is Lanczos' resampling U, set

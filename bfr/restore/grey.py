@@ -14,7 +14,7 @@ def keep_grey(images: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
     """Takes the tint that a restorer gave to the faces of images without any colour.
 
     Args:
-        images: B×3×H×W in [0, 1], as they came.
+        images: B×3×H×W in [0, 1], before restoration.
         pasted: the same with restored faces; changed in place.
         masks: B×1×H×W, or B×1×1×1 for all pixels alike: how much of each was replaced.
 

@@ -1,9 +1,9 @@
-"""Keeping the person: as much of a restoration as leaves a face the same person.
+"""Keeping the person: limits how far a restoration may change who a face shows.
 
-A restorer may paint somebody else. For each face, the largest share of its restoration is taken
-whose embedding stays within a limit of the damaged face's. Damage moves an embedding by itself,
-so the limit grows with it: what the network sees differently in the damaged face and in its
-mirror image, which shows the same person, is the damage's doing (`calibrated_limit`).
+A restorer may paint somebody else. For each face, the largest share of its restoration is used that
+keeps its embedding within a limit of the damaged face's. Damage itself also moves an embedding, so
+the limit grows with the damage. How much that is shows in the mirrored face: it is the same person,
+so the distance between the two embeddings is due to the damage (`calibrated_limit`).
 """
 
 from __future__ import annotations

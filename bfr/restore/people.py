@@ -108,8 +108,8 @@ def _looks(clip: Clip, track: Track, identity: Identity) -> Tensor:
 def join_tracks(tracks: Sequence[Track], looks: Sequence[Tensor]) -> tuple[Track, ...]:
     """Gives the tracks of one person one number.
 
-    The two groups of tracks that are most alike become one person, again and again, while the
-    mean distance of their looks is below 0.5. Nobody is twice in one frame.
+    The two most similar groups of tracks become one person, repeatedly, while the mean distance of
+    their looks is below 0.5. Nobody is twice in one frame.
 
     Args:
         tracks: in their order.

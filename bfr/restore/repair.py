@@ -1,4 +1,4 @@
-"""Scratches repaired: filled from around them, and in faces by what the restorer makes of that."""
+"""Scratch repair: filled in from the surroundings, and inside faces by the restorer."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def repair_scratches(
 ) -> Tensor:
     """Repairs the masked parts of photographs, and nothing else.
 
-    They are filled from around them. Where they cross a face, the restorer works on the filled
-    face, and what it makes of them is taken. What is filled is smooth: it gets the photograph's
-    grain.
+    They are filled in from their surroundings. Where they cross a face, the restorer works on the
+    filled face, and its version of those parts is used. The fill is smooth, so it gets the
+    photograph's grain.
 
     Args:
         images: B×3×H×W RGB in [0, 1].

@@ -1,8 +1,8 @@
-"""Which connected parts of what may be scratches are some.
+"""Which connected parts of a scratch mask are really scratches.
 
-A network's word for each pixel is not enough: cords, frames and the rims of things are thin and
-light, too. A scratch as a whole is sure in some of it, has hardly a colour, is thin, does not lie
-along the photograph's border and does not go around anything.
+The network's verdict on single pixels is not enough: cords, frames and the rims of things are thin
+and light, too. A scratch as a whole has some certain pixels and hardly any colour, is thin, does
+not run along the photograph's border and does not go around anything.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """Restored faces of one track averaged over time, where they agree.
 
-A restorer sees new noise in every frame and makes something else of it: the face flickers. In
-the aligned crops of a track the face all but stands still. What its landmarks missed of its motion
-is found from the pixels: the small similarity transform of each neighbouring crop that fits it
-best to this one, by Gauss-Newton steps (Lucas and Kanade 1981). Then neighbours can be averaged.
+A restorer sees new noise in every frame and restores it differently, so the face flickers. In the
+aligned crops of a track the face hardly moves. The motion that its landmarks missed is measured on
+the pixels: for each neighbouring crop, Gauss-Newton steps (Lucas and Kanade 1981) find the small
+similarity transform that fits it best to this one. Then neighbours can be averaged.
 With x the restored crops, fitted, and ⟨ ⟩ a local mean,
 
     x_t ← Σ w_ts · x_s / Σ w_ts,    w_ts = exp(−(s − t)² / 2σ²) · exp(−⟨(x_s − x_t)²⟩ / 2h²),
 
 a bilateral filter over time (Tomasi and Manduchi 1998). Where the face has changed, in a blink or
-in speech, the second factor is near 0 and the frame stays itself: no ghost of the other is left.
+in speech, the second factor is near 0 and the frame stays as it is, without a ghost of the others.
 """
 
 from __future__ import annotations

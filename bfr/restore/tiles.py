@@ -1,6 +1,6 @@
 """Networks run over whole photographs tile by tile, a band of tiles after the other.
 
-No more than a band is held besides the photograph: its rows are given away before the next begins.
+Only one band is held besides the photograph: its rows are passed on before the next begins.
 Where tiles overlap, they fade into each other.
 """
 

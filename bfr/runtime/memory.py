@@ -72,8 +72,8 @@ class Parts:
 def at_once(batch_size: int, device: torch.device) -> int:
     """How many of at most ``batch_size`` faces a restorer takes at once.
 
-    A processor takes one by one: the embedded restorer takes 1.5 times as long per face with
-    eight, whose layers no longer fit its cache. An accelerator takes what it is given.
+    On a processor, one: with eight, the embedded restorer takes 1.5 times as long per face, because
+    its layers no longer fit into the cache. On an accelerator, all of them.
     """
     return 1 if device.type == "cpu" else batch_size
 

@@ -21,9 +21,9 @@ _PHOTO_BYTES = 2 * 2**30  # that a large photograph takes while it is worked on
 def share_cores(count: int, device: torch.device) -> int:
     """How many items to work on at once, and torch's threads set to suit.
 
-    Small operators cost more to spread over threads than they take, and threads that wait for a
-    busy core cost most of all. So on a processor each photograph gets one thread, as many at
-    once as there are idle cores and memory for them; a single photograph gets the idle cores.
+    Spreading small operators over threads costs more than it saves, and threads that wait for a
+    busy core cost most of all. So on a processor each photograph gets one thread, as many at once
+    as there are idle cores and memory for them; a single photograph gets the idle cores.
 
     Args:
         count: of the items.
