@@ -18,7 +18,8 @@ from ..bfr.records import FaceSet, counted
 from ..bfr.restore.cuts import find_cuts, thumbnails
 from ..bfr.restore.people import along_tracks
 from . import memory, schemas
-from .chain import embed_photographs, person_inputs
+from .chain import embed_photographs
+from .chain_inputs import person_inputs
 from .convert import from_bounding_boxes, mask_to_core, to_bounding_boxes, to_comfy, to_core
 from .progress import progress
 

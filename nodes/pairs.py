@@ -20,7 +20,7 @@ from ..bfr.prior.guidance import Guidance
 from ..bfr.prior.load import load_prior
 from ..bfr.restore.load import load_restorer
 from . import memory, schemas
-from .chain import restore_inputs
+from .chain_inputs import restore_inputs
 from .convert import to_core
 from .folders import stamp, user_folder
 from .guidance import guidance_inputs, sampled_at_once_input, slider_inputs

@@ -15,15 +15,14 @@ from ..bfr.restore.restorer import restore_faces
 from ..bfr.restore.settings import RestoreSettings, crop_size_of
 from ..bfr.restore.summary import summary
 from . import memory, schemas
-from .chain import (
+from .chain import ChainInputs, load_networks, load_person
+from .chain_inputs import (
     FIDELITY,
-    ChainInputs,
     background_inputs,
     batch_size_input,
+    doubtful_input,
     enlarge_inputs,
     keep_person_input,
-    load_networks,
-    load_person,
     network_inputs,
     paste_inputs,
     person_inputs,
@@ -157,14 +156,7 @@ class RestorePhoto(io.ComfyNode):
                 *paste_inputs(),
                 *network_inputs(),
                 *enlarge_inputs("auto"),
-                io.Boolean.Input(
-                    "doubtful",
-                    display_name="restore doubtful faces",
-                    default=False,
-                    optional=True,
-                    tooltip="Off: what is probably not a face (a hand, a badge, a book) is left "
-                    "alone, and the report says so. On: it is restored anyway.",
-                ),
+                doubtful_input(),
                 upscaler_input(),
                 keep_person_input(),
                 *background_inputs(),

@@ -20,14 +20,12 @@ from ..bfr.restore.summary import Count, summary_of_many
 from ..bfr.restore.upscale import Upscaler
 from ..bfr.runtime.progress import within
 from . import memory, schemas
-from .chain import (
-    ChainInputs,
-    Networks,
+from .chain import ChainInputs, Networks, load_networks, load_person
+from .chain_inputs import (
     background_inputs,
+    doubtful_input,
     enlarge_inputs,
     keep_person_input,
-    load_networks,
-    load_person,
     network_inputs,
     paste_inputs,
     person_inputs,
@@ -105,14 +103,7 @@ class RestoreFolder(io.ComfyNode):
                 *network_inputs(),
                 keep_person_input(),
                 *enlarge_inputs("auto"),
-                io.Boolean.Input(
-                    "doubtful",
-                    display_name="restore doubtful faces",
-                    default=False,
-                    optional=True,
-                    tooltip="Off: what is probably not a face (a hand, a badge, a book) is left "
-                    "alone. On: it is restored anyway.",
-                ),
+                doubtful_input(),
                 upscaler_input(),
                 *background_inputs(),
                 keep_in_front_input(),

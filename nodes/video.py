@@ -14,12 +14,10 @@ from ..bfr.restore.keep_person import describe_many
 from ..bfr.restore.settings import VideoSettings
 from ..bfr.restore.track import Track
 from . import schemas
-from .chain import (
-    ChainInputs,
+from .chain import ChainInputs, load_networks, load_person
+from .chain_inputs import (
     enlarge_inputs,
     keep_person_input,
-    load_networks,
-    load_person,
     network_inputs,
     paste_inputs,
     person_inputs,
