@@ -128,7 +128,9 @@ def restore_photo(
     crops, alignment = align_faces(images, faces, size)
     factor = chosen_factor(settings.enlarge, alignment.faces, size, faces.image_size)
     check_room(images.shape, factor, images.device)  # before the work of restoring
-    people = restore_crops(crops, alignment.faces, restorer, settings, identity, stage(1, 6))
+    people = restore_crops(
+        crops, alignment.faces, restorer, settings, identity, stage(1, 6), fit=True
+    )
     cleaned = restore_background(images, settings.background, cleaner, stage(6, 7), in_place)
     large = enlarge(cleaned, factor, upscaler, stage(7, 9))
     in_front = None if occlusion is None else find_in_front(crops, occlusion)

@@ -103,11 +103,14 @@ class Convention:
         size: side of the faces in pixels; None for any.
         call: of `Restorer`.
         precision: of `Restorer`, where one asks for no other.
+        most_enlarged: how many times a face may be enlarged to ``size``; a smaller one is given
+            smaller (`bfr.restore.small_faces`). None where a network takes its own size alone.
     """
 
     size: int | None
     call: Call
     precision: str = AUTO
+    most_enlarged: float | None = None
 
 
 CONVENTIONS = {
@@ -115,12 +118,13 @@ CONVENTIONS = {
     "RestoreFormer": Convention(512, _restoreformer, "float32"),
     "CodeFormer": Convention(512, _codeformer, "float32"),
     "SwinIR": Convention(None, _plain, "float32"),
-    "NAFNet": Convention(256, _plain),
+    "NAFNet": Convention(256, _plain, most_enlarged=4),
 }
 """By spandrel's architecture. Published GFPGAN, RestoreFormer and CodeFormer take and give
 [-1, 1], which spandrel's own call does for RestoreFormer alone. Those that choose among codes
 stay in float32, as a rounding error can choose another code, and so does SwinIR, which gains
-nothing (`bfr.runtime.precision`)."""
+nothing (`bfr.runtime.precision`). Our NAFNet has learned faces that were reduced 4 times at most,
+those of GFPGAN's damage."""
 
 
 @torch.no_grad()

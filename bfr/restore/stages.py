@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from ..faces.identity import Identity
@@ -12,11 +14,14 @@ from ..faces.parsing import Parser
 from ..faces.paste import paste_faces
 from ..records import Alignment, Face, OnStep
 from ..runtime.memory import give_back
+from ..runtime.progress import within
 from .grey import without_tint
 from .keep_person import KeptPeople, keep_person
 from .restorer import Restorer, restore_faces
 from .settings import RestoreSettings, chosen_mask
+from .small_faces import fitting_sizes
 
+_FINE = 100  # steps of progress a face
 _LARGE = 60_000_000  # values of a photograph for which what finding its faces took is missed
 
 
@@ -27,6 +32,8 @@ def restore_crops(
     settings: RestoreSettings,
     identity: Identity | None,
     on_step: OnStep | None,
+    *,
+    fit: bool = False,
 ) -> KeptPeople:
     """Restores aligned faces as far as they stay the same people.
 
@@ -37,16 +44,23 @@ def restore_crops(
         settings: ``fidelity``, ``lock``, ``batch_size`` and ``keep_person`` count here.
         identity: of `load_identity`; None keeps no person and measures none.
         on_step: see `restore_faces`.
+        fit: give small faces to the restorer at a size that it knows (`fitting_sizes`). Not in
+            a clip, where a face would change as it comes nearer.
     """
-    restored = restore_faces(
-        crops,
-        restorer,
-        fidelity=settings.fidelity,
-        lock=settings.lock,
-        lock_factor=person_factor(crops.shape[-1]),
-        batch_size=settings.batch_size,
-        on_step=on_step,
-    )
+    sizes = fitting_sizes(faces, restorer) if fit else [restorer.size] * len(crops)
+    restored, done = torch.empty_like(crops), 0
+    for size in dict.fromkeys(sizes or [restorer.size]):
+        same = [index for index, own in enumerate(sizes) if own == size]
+        restored[same] = restore_faces(
+            crops if len(same) == len(crops) else crops[same],
+            restorer if size == restorer.size else replace(restorer, size=size),
+            fidelity=settings.fidelity,
+            lock=settings.lock,
+            lock_factor=person_factor(crops.shape[-1]),
+            batch_size=settings.batch_size,
+            on_step=within(on_step, done * _FINE, (done + len(same)) * _FINE, len(crops) * _FINE),
+        )
+        done += len(same)
     return keep_person(crops, restored, faces, identity, settings.keep_person)
 
 
