@@ -14,6 +14,9 @@ EXISTING: Final = ("refuse", "overwrite", "skip")
 MASKS: Final = ("soft oval", "square", "parsing")
 """The part of a face that is pasted."""
 
+REGIONS: Final = ("face", "without hair", "skin", "eyes", "mouth")
+"""What part of a face a parser outlines."""
+
 COLOURS: Final = ("low frequency", "lab", "none")
 """How a pasted face takes on the colours of its photograph."""
 

@@ -8,7 +8,7 @@ import torch
 from comfy import model_management
 from comfy_api.latest import io
 
-from ..bfr.choices import AUTO, PRECISIONS, PRIOR_PRESETS
+from ..bfr.choices import AUTO, PRECISIONS, PRIOR_PRESETS, REGIONS
 from ..bfr.faces.identity import load_identity
 from ..bfr.faces.occlusion import load_occlusion
 from ..bfr.faces.parsing import load_parser
@@ -128,6 +128,16 @@ class LoadFaceParser(io.ComfyNode):
             inputs=[
                 name_input("parser_name", "parser", "parser", embedded=False),
                 download_input(),
+                io.Combo.Input(
+                    "region",
+                    display_name="region",
+                    options=list(REGIONS),
+                    default=REGIONS[0],
+                    optional=True,
+                    tooltip="What is pasted. face: skin, eyes, mouth, ears and hair. without hair: "
+                    "the same, but the hair stays as it was. skin: skin, nose and ears. eyes: "
+                    "with brows and glasses. mouth: with the lips. XSeg files ignore it.",
+                ),
             ],
             outputs=[
                 schemas.Parser.Output(
@@ -137,15 +147,15 @@ class LoadFaceParser(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, parser_name, download):
+    def fingerprint_inputs(cls, parser_name, download, region=REGIONS[0]):
         return fingerprint("parser", parser_name)
 
     @classmethod
-    def execute(cls, parser_name, download) -> io.NodeOutput:
+    def execute(cls, parser_name, download, region=REGIONS[0]) -> io.NodeOutput:
         path = get_file("parser", parser_name, download)
         if path.suffix.lower() == ".onnx":
             return io.NodeOutput(memory.manage_occlusion(load_occlusion(path)))
-        return io.NodeOutput(memory.manage_parser(load_parser(path)))
+        return io.NodeOutput(memory.manage_parser(load_parser(path, region)))
 
 
 class LoadFaceRecognizer(io.ComfyNode):

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ..choices import COLOURS, MASKS
+from ..choices import COLOURS, MASKS, REGIONS
 from ..errors import InputError
 from ..files.places import to_path
 from .arguments import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ..restore.upscale import Upscaler
 
 MASK_WORDS = {"auto": "auto", **{name.removeprefix("soft "): name for name in MASKS}}
+REGION_WORDS = {name.replace(" ", "-"): name for name in REGIONS}
 COLOUR_WORDS = {name.replace(" ", "-"): name for name in COLOURS}
 
 
@@ -102,6 +103,12 @@ def add_restoring(parser: argparse.ArgumentParser, enlarge: int | str = "auto") 
         choices=MASK_WORDS,
         default="auto",
         help="what part is pasted; auto is parsing where its weights are, else oval (%(default)s)",
+    )
+    add(
+        "--region",
+        choices=REGION_WORDS,
+        default="face",
+        help="what part of the face the parser outlines and is pasted (%(default)s)",
     )
     add("--feather", type=half, default=0.1, help="the mask's soft edge (%(default)s)")
     add("--batch-size", type=count, default=8, help="faces restored at once (%(default)s)")
@@ -189,7 +196,13 @@ def load_networks(options: argparse.Namespace) -> Networks:
     restorer = load_restorer(file, precision=options.precision).to(device)
     say(f"The restorer {restorer.name} computes in {restorer.computed_in} on {device}.")
     file = find_parser(options.mask, options.parser)
-    parser = None if file is None else load_parser(file).to(device)
+    region = REGION_WORDS[options.region]
+    if file is None and region != "face":
+        raise InputError(
+            f"--region {options.region} needs a parser, got none. Get its weights: python -m bfr "
+            "models download parsenet, or name a file: --parser FILE"
+        )
+    parser = None if file is None else load_parser(file, region).to(device)
     upscaler = identity = occlusion = None
     if options.upscaler is not None:
         upscaler = load_upscaler(options.upscaler).to(device)

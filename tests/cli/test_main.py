@@ -40,6 +40,14 @@ FACE = Face(
 )
 
 
+class Named(nn.Identity):
+    """A network that knows what it was loaded for."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
+
 @dataclass
 class Stand:
     """Stand-ins for the networks; a picture whose first pixel is black has no face."""
@@ -82,7 +90,7 @@ def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
     monkeypatch.setattr(load, "load_restorer", lambda path, **_: Restorer(nn.Identity()))
     monkeypatch.setattr(faces_identity, "load_identity", lambda path: nn.Identity())
     monkeypatch.setattr(faces_occlusion, "load_occlusion", lambda path: nn.Identity())
-    monkeypatch.setattr(parsing, "load_parser", lambda path: nn.Identity())
+    monkeypatch.setattr(parsing, "load_parser", lambda path, region: Named(region))
     monkeypatch.setattr(photo_file, "restore_photo", restore_photo)
     return stand
 
@@ -470,7 +478,9 @@ def test_parsing_weights_are_used_where_they_are(
     assert run(*words) == 0 and stand.parser is None
     monkeypatch.setattr(manifest, "find", lambda entry, folders: tmp_path / "parser.pth")
     assert run(*words) == 0 and stand.parser is not None
+    assert run(*words, "--region", "without-hair") == 0 and stand.parser.name == "without hair"
     assert run(*words, "--mask", "oval") == 0 and stand.parser is None
+    assert run(*words, "--mask", "oval", "--region", "eyes") == 2, "an oval has no eyes"
 
 
 def test_auto_takes_a_device_that_works():

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from bfr.choices import REGIONS
 from bfr.errors import InputError, MissingWeightsError, WrongArchitectureError
 from bfr.faces.parsing import Parser, load_parser, parse_faces
 
@@ -87,6 +88,29 @@ def test_a_batch_equals_singles():
     singles = torch.cat([parse_faces(crop[None], bright()) for crop in crops])
     assert torch.allclose(parse_faces(crops, bright()), singles, atol=1e-6)
     assert parse_faces(crops[:0], bright()).shape == (0, 1, 64, 64)
+
+
+@pytest.mark.parametrize("name", ["ParseNet", "BiSeNet"])
+def test_regions_are_parts_of_the_face(name: str, networks: dict[str, nn.Module], tmp_path: Path):
+    torch.save(networks[name].state_dict(), tmp_path / name)
+    parts = {each: set(load_parser(tmp_path / name, each).face) for each in REGIONS}
+    whole, hair = parts.pop("face"), {"ParseNet": {13}, "BiSeNet": {17}}[name]
+    assert whole - parts.pop("without hair") == hair
+    assert all(part < whole - hair for part in parts.values())
+    assert len(set.union(*parts.values())) == sum(map(len, parts.values())), "none is in two"
+    earring = {"ParseNet": {15}, "BiSeNet": {9}}[name]
+    assert set.union(*parts.values()) == whole - hair - earring
+    with pytest.raises(InputError, match="nostrils"):
+        load_parser(tmp_path / name, "nostrils")
+
+
+def test_a_small_region_is_not_thinned_out_by_its_soft_edge():
+    crops = torch.zeros(1, 3, 128, 128)
+    crops[..., 60:64, 40:60] = 1  # an eye
+    thin, whole = (parse_faces(crops, replace(bright(), grow=grow)) for grow in (0, 0.03))
+    assert thin[..., 60:64, 44:56].max() < 0.6
+    assert whole[..., 60:64, 40:60].min() > 0.7
+    assert whole[..., :40, :].max() < 0.01
 
 
 def test_other_weights_are_refused(tmp_path: Path):
