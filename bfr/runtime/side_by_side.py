@@ -65,7 +65,10 @@ def in_order(
             yield item, work(item)
         return
     waiting: deque[tuple[Item, Future[Result]]] = deque()
-    pool = ThreadPoolExecutor(at_once)
+    # OpenMP counts the threads to work with in each of Python's, from as many as there are cores.
+    pool = ThreadPoolExecutor(
+        at_once, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
+    )
     try:
         for item in items:
             waiting.append((item, pool.submit(work, item)))

@@ -1,10 +1,14 @@
+import ctypes
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 
 from bfr.runtime import side_by_side
 from bfr.runtime.side_by_side import in_order, share_cores
+
+OPENMP = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*"))
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3])
@@ -59,6 +63,16 @@ def threads():
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not OPENMP, reason="torch brings no OpenMP of its own here")
+def test_each_works_with_the_threads_that_are_set(threads):
+    """As OpenMP has it, which counts for each of Python's threads by itself."""
+    torch.set_num_threads(3)  # which no environment has set
+    openmp = ctypes.CDLL(str(OPENMP[0]))
+
+    counts = in_order(range(4), lambda _: openmp.omp_get_max_threads(), 2)
+    assert [count for _, count in counts] == [3] * 4
 
 
 def test_photographs_share_the_idle_cores_and_the_memory(monkeypatch, threads):
