@@ -31,7 +31,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bfr.choices import AUTO
 from bfr.errors import CancelledError
 from bfr.finetune.loop import finetune
 from bfr.finetune.losses import make_objective
@@ -45,7 +44,6 @@ from bfr.restore.load import load_restorer
 from .measure import clock_for
 
 _PAIRS = 12
-_SIZE = 256  # of the embedded restorer's faces
 Figures = tuple[float, float]
 """Seconds a step, and the peak memory in MB."""
 
@@ -72,32 +70,44 @@ class Clock:
         return statistics.median(b - a for a, b in pairwise(self.ticks[1:])), memory
 
 
-def plain_case(
-    path: Path | None, settings: FinetuneSettings, size: int, device: str, threads: int
-) -> Figures:
-    """The baseline."""
-    torch.set_num_threads(threads)
-    restorer, clock = load_restorer(path), Clock(device, threads)
+def plain_loop(
+    path: Path | None, settings: FinetuneSettings, size: int, device: str
+) -> Callable[[], None]:
+    """A step of the baseline, to be called again and again."""
+    restorer = load_restorer(path)
     restorer.to(device).network.train()
     objective = make_objective(restorer, settings, load_distance("pyramid"), device, 0)
-    networks = [objective.parameters()]
-    if objective.discriminator is not None:
-        networks.append(list(objective.discriminator.parameters()))
+    critic = objective.discriminator
+    networks = [objective.parameters(), *([list(critic.parameters())] if critic else [])]
     optimizers = [torch.optim.AdamW(parameters, settings.lr) for parameters in networks]
     side = settings.patch or size
     lq, target = (torch.rand(settings.batch, 3, side, side, device=device) for _ in range(2))
     guess = torch.rand(settings.batch, 3, size, size, device=device)
     batch = Batch(lq, target, None, guess, torch.zeros(settings.batch, 2, dtype=torch.long))
-    for _ in range(settings.steps):
+
+    def step() -> None:
         for optimizer in optimizers:
             optimizer.zero_grad()
         terms, restored = objective.terms(batch)
         torch.stack(list(terms.values())).sum().backward()
-        if objective.discriminator is not None and restored is not None:
-            critic = objective.critic_terms(batch, restored)
-            torch.stack(list(critic.values())).sum().backward()
+        if restored is not None and critic is not None:
+            wrong = objective.critic_terms(batch, restored)
+            torch.stack(list(wrong.values())).sum().backward(inputs=networks[1])
         for optimizer in optimizers:
             optimizer.step()
+
+    return step
+
+
+def plain_case(
+    path: Path | None, settings: FinetuneSettings, size: int, device: str, threads: int
+) -> Figures:
+    """The baseline."""
+    torch.set_num_threads(threads)
+    clock = Clock(device, threads)
+    step = plain_loop(path, settings, size, device)
+    for _ in range(settings.steps):
+        step()
         clock.tick()
     return clock.figures()
 
@@ -170,16 +180,6 @@ def run_case(
     """The figures of a case, in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(case, path, way, size, device, threads).result()
-
-
-def quick_step(threads: int) -> tuple[Figures, Figures]:
-    """A step of the quick recipe on the embedded restorer: the baseline's, and ours with "auto"."""
-    plain = replace(PRESETS["quick"], steps=5, distance="pyramid", precision="float32")
-    auto = replace(plain, precision=AUTO)
-    return (
-        run_case(plain_case, None, plain, _SIZE, "cpu", threads),
-        run_case(tuned_case, None, auto, _SIZE, "cpu", threads),
-    )
 
 
 def main() -> None:

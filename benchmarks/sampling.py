@@ -17,6 +17,7 @@ import torch
 
 from bfr.image.lowpass import lowpass
 from bfr.prior.constraint import Constraint
+from bfr.prior.guidance import Guidance
 from bfr.prior.prior import Prior
 from bfr.prior.sample import sample_targets
 from bfr.prior.schedule import Schedule
@@ -63,6 +64,16 @@ def sampling_case(way: tuple[str, bool], count: int, batch: int, calls: int, siz
     settings = SampleSettings(Constraint(start=150, stop=90), calls=calls, batch_size=batch)
     guesses = faces(count, size).clamp(0, 1)
     return lambda: sample_targets(guesses, prior, settings)
+
+
+def target_case(way: tuple[str, bool], published_calls: int = 0, size: int = 512):
+    """A pseudo target by our defaults, or so many calls of the published way to one."""
+    prior = Prior(build(way), size, Schedule())
+    settings = Guidance().settings(prior)
+    if published_calls:
+        settings = SampleSettings(Constraint(start=150, stop=90), calls=published_calls)
+    guess = faces(1, size).clamp(0, 1)
+    return lambda: sample_targets(guess, prior, settings)
 
 
 def constraint_case(size: int) -> Callable[[], object]:

@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 import bfr
 from bfr.restore.photo_file import restore_file
 from bfr.restore.settings import RestoreSettings
+from bfr.runtime.side_by_side import in_order
 
 from .measure import in_own_process
 
@@ -53,6 +55,25 @@ def case(path: Path, enlarge: int, background: float) -> Callable[[], None]:
         target = path.with_name("restored.jpg")
         done = restore_file(path, target, detector, restorer, settings, identity=identity)
         print(f"  {path.stem} MP: {done.told}", flush=True)
+
+    return run
+
+
+def album_case(count: int, at_once: int) -> Callable[[], None]:
+    """Photographs of eight faces, from file to file; those at once share the threads."""
+    folder = tempfile.TemporaryDirectory()
+    for number in range(count):
+        photograph(2, Path(folder.name) / f"{number}.jpg")
+    detector, restorer = bfr.load_detector(), bfr.load_restorer()
+    torch.set_num_threads(torch.get_num_threads() // at_once)
+
+    def one(path: Path) -> None:
+        done = path.with_name(f"done-{path.name}")
+        restore_file(path, done, detector, restorer, RestoreSettings(enlarge=1))
+
+    def run() -> None:
+        for _ in in_order(sorted(Path(folder.name).glob("[0-9]*")), one, at_once):
+            pass
 
     return run
 
