@@ -119,10 +119,12 @@ class Learner:
                 with self._autocast():
                     terms, restored = self.objective.terms(batch)
                 self.scaler.scale(part * _sum(terms)).backward()
-                if self.objective.discriminator is not None and restored is not None:
+                critic_network = self.objective.discriminator
+                if critic_network is not None and restored is not None:
                     with self._autocast():
                         critic = self.objective.critic_terms(batch, restored.detach())
-                    self.scaler.scale(part * _sum(critic)).backward()
+                    learns = list(critic_network.parameters())
+                    self.scaler.scale(part * _sum(critic)).backward(inputs=learns)
                     terms |= critic
             for name, term in terms.items():
                 losses[name] = losses.get(name, 0.0) + part * term.detach()

@@ -9,9 +9,10 @@ features close to them; no image is made.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
 from ..errors import InputError, WrongArchitectureError
@@ -19,7 +20,7 @@ from ..faces.identity import identity_loss, load_identity
 from ..quality.perceptual import Distance
 from ..restore.restorer import CONVENTIONS, Restorer
 from .codebook import Codebook
-from .discriminator import DetailDiscriminator, UNetDiscriminator, balanced
+from .discriminator import DetailDiscriminator, UNetDiscriminator, balanced, with_gradient
 from .objective import Batch, Objective, in_words
 from .settings import CODEBOOK, DETAIL, REGRESSION, FinetuneSettings
 
@@ -32,6 +33,9 @@ _BLUR = 2 / 256  # that the person is compared through, as a share of a face's s
 
 class Regression(Objective):
     """L1, a perceptual distance and a vanilla GAN (Goodfellow et al. 2014), non-saturating."""
+
+    _seen: Tensor | None = None
+    """What the detail discriminator said of the faces of `terms`, for `critic_terms`."""
 
     def __init__(
         self,
@@ -56,13 +60,8 @@ class Regression(Objective):
         restored = self.restorer(batch.lq).float()  # or float16 would lose the errors' gradients
         terms = self._errors(restored, batch.target)
         if self.discriminator is not None:
-            self.discriminator.requires_grad_(False)
-            weight = self.settings.adversarial
-            if self.settings.discriminator == DETAIL:
-                errors = torch.stack(list(terms.values())).sum()
-                terms["adversarial"] = balanced(restored, errors, self._fooled, weight)
-            else:
-                terms["adversarial"] = weight * self._fooled(restored)
+            errors = torch.stack(list(terms.values())).sum() if terms else restored.new_zeros(())
+            terms["adversarial"] = self._adversarial(restored, errors)
         if self.settings.pattern and min(restored.shape[-2:]) >= _LEAST:
             terms["pattern"] = self.settings.pattern * pattern(restored)
         if self.identity is not None and batch.guess is not None:
@@ -72,10 +71,20 @@ class Regression(Objective):
             terms["identity"] = self.settings.identity * moved
         return terms, restored
 
-    def _fooled(self, restored: Tensor) -> Tensor:
-        """The adversarial loss: small if the discriminator takes the faces for real."""
+    def _adversarial(self, restored: Tensor, errors: Tensor) -> Tensor:
+        """Weighted, and small if the discriminator takes the faces for real."""
         assert self.discriminator is not None
-        return _bce(self.discriminator(restored), 1.0)
+        weight = self.settings.adversarial
+        if self.settings.discriminator != DETAIL:
+            self.discriminator.requires_grad_(False)
+            return weight * _bce(self.discriminator(restored), 1.0)
+        self.discriminator.requires_grad_(True)
+        return balanced(restored, errors, self._fooled, weight)
+
+    def _fooled(self, restored: Tensor) -> Tensor:
+        assert self.discriminator is not None
+        self._seen = self.discriminator(restored)
+        return _bce(self._seen, 1.0)
 
     def _errors(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
         terms = {}
@@ -84,6 +93,9 @@ class Regression(Objective):
         if self.settings.perceptual:
             apart = self.distance.measure(restored, target).mean()
             terms["perceptual"] = self.settings.perceptual * apart
+        if self.settings.adversarial and self.settings.discriminator == DETAIL:
+            # Its balance asks for their gradients, too.
+            return {name: with_gradient(term, restored) for name, term in terms.items()}
         return terms
 
     def critic_terms(self, batch: Batch, restored: Tensor) -> dict[str, Tensor]:
@@ -91,9 +103,12 @@ class Regression(Objective):
             return {}
         self.discriminator.requires_grad_(True)
         real = batch.target if batch.real is None else batch.real
+        seen, self._seen = self._seen, None
+        if seen is None:
+            seen = self.discriminator(restored.detach())
         return {
             "critic real": _bce(self.discriminator(real), 1.0),
-            "critic restored": _bce(self.discriminator(restored.detach()), 0.0),
+            "critic restored": _bce(seen, 0.0),
         }
 
     def describe(self) -> str:
@@ -123,11 +138,23 @@ def pattern(images: Tensor) -> Tensor:
     Returns:
         The mean absolute value of that mean, of detail finer than 5 pixels; a scalar.
     """
-    smooth = F.avg_pool2d(F.pad(images, (2, 2, 2, 2), mode="reflect"), 5, 1)
-    height, width = (side - side % _PERIOD for side in images.shape[-2:])
-    detail = (images - smooth)[..., :height, :width]
-    squares = rearrange(detail, "b c (y h) (x w) -> b c h w (y x)", h=_PERIOD, w=_PERIOD)
-    return squares.mean(-1).abs().mean()
+    with torch.autocast(images.device.type, enabled=False):
+        (rows, smooth_rows), (columns, smooth_columns) = (
+            tuple(matrix.to(images) for matrix in _folding(side)) for side in images.shape[-2:]
+        )
+        left = rows @ images @ columns.mT - smooth_rows @ images @ smooth_columns.mT
+        return left.abs().mean()
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # ComfyUI's nodes run in it; the matrices serve training
+def _folding(size: int) -> tuple[Tensor, Tensor]:
+    """The matrix that takes the mean of all periods of an axis, and the same of means of five."""
+    axis = torch.eye(size, dtype=torch.float64)
+    smooth = F.avg_pool1d(F.pad(axis.T[None], (2, 2), mode="reflect"), 5, 1)[0].T
+    whole = size - size % _PERIOD
+    fold = axis[:whole].view(-1, _PERIOD, size).mean(0)
+    return fold, fold @ smooth
 
 
 def make_objective(

@@ -86,6 +86,9 @@ class Objective(ABC):
     def critic_terms(self, batch: Batch, restored: Tensor) -> dict[str, Tensor]:
         """The discriminator's losses, each a mean over the batch; empty without one.
 
+        Call it once after `terms` of the same batch. The discriminator's parameters alone need
+        gradients of them.
+
         Args:
             batch: the one that ``restored`` was made from.
             restored: B×3×S×S of `terms`; gets no gradient.

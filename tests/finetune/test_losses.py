@@ -97,6 +97,15 @@ def test_a_pattern_is_told_from_a_face(period: int):
     assert (pull * grid).sum() > 0.5 * (pull.abs() * grid.abs()).sum(), "it pulls at the pattern"
 
 
+def test_the_pattern_is_the_mean_of_all_squares_of_detail():
+    images = torch.rand(2, 3, 35, 50, generator=torch.Generator().manual_seed(0))
+    smooth = F.avg_pool2d(F.pad(images, (2, 2, 2, 2), mode="reflect"), 5, 1)
+    squares = (images - smooth).unfold(2, 16, 16).unfold(3, 16, 16)
+    assert squares.shape[2:4] == (2, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(pattern(images), squares.mean((2, 3)).abs().mean(), rtol=1e-4)
+
+
 def test_the_pattern_counts_in_whole_faces():
     settings = replace(SETTINGS, adversarial=0, perceptual=0, pattern=2.0)
     terms, restored = make(trainable.nafnet(), settings).terms(batch(size=128))
@@ -105,10 +114,11 @@ def test_the_pattern_counts_in_whole_faces():
     assert make(trainable.nafnet(), settings).terms(batch(size=64))[0].keys() == {"pixel"}
 
 
+@pytest.mark.parametrize("discriminator", DISCRIMINATORS)
 @pytest.mark.parametrize("real", [False, True])
-def test_the_critic_learns_real_from_restored(real: bool):
+def test_the_critic_learns_real_from_restored(real: bool, discriminator: str):
     given = batch(real=real)
-    objective = make(trainable.nafnet())
+    objective = make(trainable.nafnet(), replace(SETTINGS, discriminator=discriminator))
     _, restored = objective.terms(given)
     assert restored is not None and objective.discriminator is not None
     terms = objective.critic_terms(given, restored)
@@ -121,8 +131,10 @@ def test_the_critic_learns_real_from_restored(real: bool):
     assert all(torch.allclose(terms[name], expected[name]) for name in expected)
 
 
-def test_each_network_gets_its_own_gradient():
-    objective, given = make(trainable.nafnet()), batch()
+@pytest.mark.parametrize("discriminator", DISCRIMINATORS)
+def test_each_network_gets_its_own_gradient(discriminator: str):
+    settings, given = replace(SETTINGS, discriminator=discriminator), batch()
+    objective = make(trainable.nafnet(), settings)
     assert objective.discriminator is not None
     terms, restored = objective.terms(given)
     assert restored is not None
@@ -132,7 +144,12 @@ def test_each_network_gets_its_own_gradient():
     assert len(own) == len(objective.parameters())
     loss(objective.critic_terms(given, restored)).backward()
     assert all(torch.equal(a, p.grad) for a, p in zip(own, objective.parameters(), strict=True))  # type: ignore[arg-type]
-    assert all(grad is not None for grad in gradients(objective.discriminator).values())
+    found = gradients(objective.discriminator)
+    fresh = make(trainable.nafnet(), settings)
+    assert fresh.discriminator is not None
+    loss(fresh.critic_terms(given, restored)).backward()
+    for name, grad in gradients(fresh.discriminator).items():
+        assert grad is not None and torch.allclose(grad, found[name], atol=1e-6)  # type: ignore[arg-type]
 
 
 def test_the_adversarial_term_reaches_the_restorer():
