@@ -36,6 +36,7 @@ REACH = 64
 
 _STEP = 8  # pixels that the embedded network folds into one, three times two
 TILE = 640
+_FADING_TILE = 512  # of networks that say nothing of their reach
 _HUGE, _SMALL_TILE = 150_000_000, 448  # values of a photograph for which smaller tiles are used
 _LARGE = 60_000_000  # values of a photograph for which what is kept for later is missed
 _SEAMS = Seams(overlap=2 * REACH + _STEP, margin=REACH, step=_STEP)
@@ -162,16 +163,23 @@ def restore_background(
         return images
     if cleaner is None:
         cleaner = load_background().to(images.device)
-    large = images[0].numel() > _LARGE
+    values = images[0].numel()
+    large = values > _LARGE
     if large:
         give_back()  # what finding its faces took
     seams, grey = getattr(cleaner, "seams", Seams()), find_grey(images)
     cleaned = images if in_place else torch.empty_like(images)
-    tile = 512 if not seams.margin else _SMALL_TILE if images[0].numel() > _HUGE else TILE
-    for index, top, rows in tiled_rows(images, cleaner, tile, on_step, seams):
+    for index, top, rows in tiled_rows(images, cleaner, _tile_for(values, seams), on_step, seams):
         if large:
             give_back()  # what the network took
         there = slice(index, index + 1), slice(None), slice(top, top + rows.shape[-2])
         mixed = torch.lerp(images[there], rows[None], strength, out=rows[None])
         cleaned[there] = without_tint(grey[there[0]], mixed, torch.ones_like(mixed[:, :1, :1, :1]))
     return cleaned
+
+
+def _tile_for(values: int, seams: Seams) -> int:
+    """The side of the tiles of a photograph of so many values, whose memory they share."""
+    if not seams.margin:
+        return _FADING_TILE
+    return TILE if values <= _HUGE else _SMALL_TILE
