@@ -1,4 +1,4 @@
-"""What passes between stages: faces, alignments, progress, and how reports count."""
+"""Records that pass between stages: faces, alignments, progress, and counts in words."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class FaceSet:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Where each aligned crop came from; the ``BFR_ALIGNMENT`` socket.
+    """The origin of each aligned crop; the ``BFR_ALIGNMENT`` socket.
 
     Attributes:
         image_to_crop: N×2×3 float64, maps image pixels to crop pixels.

@@ -1,4 +1,4 @@
-"""What tests and samples run the pack in: a real ComfyUI, its editor, or a stand-in for both.
+"""Surroundings that tests and samples run the pack in: a real ComfyUI, its editor, a stand-in.
 
 ``server`` starts a ComfyUI with this pack and ``probe`` in it, ``browser`` opens its editor, and
 ``stand_in`` imitates as much of ComfyUI as importing ``nodes/`` takes.

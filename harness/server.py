@@ -57,7 +57,7 @@ class PromptRefused(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """How a prompt ended: its history entry, made easier to read."""
+    """The outcome of a prompt: its history entry, made easier to read."""
 
     history: dict[str, Any]
 
@@ -156,7 +156,7 @@ class Server:
         return bool(self.get("/queue")["queue_running"])
 
     def free(self) -> None:
-        """What the editor's 'unload models and clear cache' does, waited for.
+        """Does what the editor's 'unload models and clear cache' does, and waits for it.
 
         It is asked for until it is done: a busy ComfyUI may miss it. A probe in the middle of it
         would hold what is just let go, so each time it gets a second.

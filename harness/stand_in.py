@@ -1,4 +1,4 @@
-"""As much of ComfyUI as importing ``nodes/`` and reading its schemas takes, for tests without it.
+"""A stand-in for the parts of ComfyUI that importing ``nodes/`` and reading its schemas take.
 
 ``tests/comfyui/test_pack.py`` holds what is read here to what a real ComfyUI reads.
 """

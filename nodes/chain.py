@@ -1,4 +1,4 @@
-"""What the inputs of a whole chain stand for: its settings, networks and person.
+"""The settings, networks and person that the inputs of a whole chain stand for.
 
 Restore Photo, Restore Folder and Restore Video Faces share it; `chain_inputs` has the inputs.
 """
@@ -30,7 +30,7 @@ Settings = TypeVar("Settings", bound=RestoreSettings)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainInputs:
-    """What a node of the whole chain is set to, by the ids of its inputs.
+    """The values of a node of the whole chain, by the ids of its inputs.
 
     The last five were added later. Their defaults are for prompts that do not name them, which keep
     their results; a new node starts with the defaults of its schema.
@@ -99,7 +99,7 @@ def load_networks(
     upscaler: Any,
     inputs: ChainInputs,
 ) -> Networks:
-    """What is connected, and the embedded default for what is not, on the computing device.
+    """The connected networks, and the embedded defaults of others, on the computing device.
 
     Args:
         detector, restorer, parser, upscaler: from their sockets; None where nothing is connected.

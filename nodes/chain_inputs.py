@@ -15,7 +15,7 @@ GRAIN = 0.5
 
 
 def restore_inputs() -> list[io.Input]:
-    """How the faces of a photograph are restored: fidelity, strength and lock."""
+    """The inputs of restoring: fidelity, strength and lock."""
     return [
         schemas.slider(
             "fidelity",
@@ -95,7 +95,7 @@ def batch_size_input() -> io.Int.Input:
 
 
 def paste_inputs() -> list[io.Input]:
-    """At what size faces are cut out, how they are pasted, and how many at once."""
+    """The inputs of cutting faces out and pasting them, and of the batch."""
     return [
         io.Int.Input(
             "crop_size",
@@ -112,7 +112,7 @@ def paste_inputs() -> list[io.Input]:
 
 
 def enlarge_inputs(default: str) -> list[io.Input]:
-    """How a photograph is enlarged and its grain matched.
+    """The inputs of enlarging and of matching grain.
 
     They were added later and are optional: a prompt that does not name them keeps its result.
     """
@@ -153,7 +153,7 @@ def upscaler_input() -> io.UpscaleModel.Input:
 
 
 def background_inputs() -> list[io.Input]:
-    """How much the rest of the photograph is cleaned, and by what; added later, too."""
+    """The inputs of cleaning the rest of the photograph; added later, too."""
     return [
         schemas.slider(
             "background",

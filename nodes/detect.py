@@ -34,7 +34,7 @@ def person_distances(
     recognizer: memory.ManagedIdentity | None,
     clip: bool,
 ) -> list[list[float]]:
-    """How far faces are from the person of some photographs, B×H×W×C, alone or through a clip.
+    """The distances of faces from the person of some photographs, alone or through a clip.
 
     Raises:
         InputError: if there is no image to compare, or no face of the person.

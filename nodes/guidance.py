@@ -51,7 +51,7 @@ def strength_input(advanced: bool | None = None) -> io.Float.Input:
 
 
 def guidance_inputs() -> list[io.Input]:
-    """How a pseudo target is sampled; shared by all nodes that sample some.
+    """The inputs of sampling; shared by all nodes that sample pseudo targets.
 
     A node lists `slider_inputs` too, behind all its other widgets.
     """

@@ -1,4 +1,4 @@
-"""What lies in front of faces: the switch that keeps it, and the network for it."""
+"""The switch that keeps what lies in front of faces, and the network for it."""
 
 from __future__ import annotations
 

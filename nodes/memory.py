@@ -134,7 +134,7 @@ class ManagedBackground(BackgroundRestorer):
 
 
 def load_cleaner(cleaner: Any) -> Any:
-    """What takes noise out of whole pictures, on the computing device.
+    """The network that takes noise out of whole pictures, on the computing device.
 
     Args:
         cleaner: an UPSCALE_MODEL of 1×; None for the embedded network.

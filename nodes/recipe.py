@@ -70,7 +70,7 @@ def _own_number(
 
 
 def recipe_inputs() -> list[io.Input]:
-    """How a restorer is fine-tuned: what a beginner sees first, then the advanced."""
+    """The inputs of fine-tuning: what a beginner sees first, then the advanced."""
     return [
         io.Combo.Input(
             "preset",

@@ -79,7 +79,7 @@ def defaults(node: type[io.ComfyNode]) -> dict[str, Any]:
 def replace(
     old_id: str, node: type[io.ComfyNode], widgets: list[str], taken: dict[str, str], **fixed: Any
 ) -> io.NodeReplace:
-    """How a node of another pack becomes one of ours.
+    """The rule that turns a node of another pack into one of ours.
 
     Args:
         old_id: its class.

@@ -79,7 +79,7 @@ class LoadTrainingPairs(io.ComfyNode):
 
 
 def words(text: str) -> list[str]:
-    """What is between the commas, spaces and line breaks of a text."""
+    """The words between the commas, spaces and line breaks of a text."""
     return text.replace(",", " ").split()
 
 
@@ -95,7 +95,7 @@ def remarks(pairs: PairSet) -> str:
 
 
 def about(pairs: PairSet, shown: Sequence[Pair]) -> list[dict[str, Any]]:
-    """What the editor shows of each pair on the sheet."""
+    """The facts that the editor shows of each pair on the sheet."""
     numbers = {pair.name: number for number, pair in enumerate(pairs.pairs, 1)}
     return [
         {
@@ -109,7 +109,7 @@ def about(pairs: PairSet, shown: Sequence[Pair]) -> list[dict[str, Any]]:
 
 
 def rejected_among(pairs: Sequence[Pair]) -> int:
-    """How many of them are rejected."""
+    """The number of those that are rejected."""
     return sum(pair.status == REJECTED for pair in pairs)
 
 

@@ -1,4 +1,4 @@
-"""What the editor asks the server for beyond running a workflow."""
+"""The server routes that the editor uses beyond running a workflow."""
 
 from __future__ import annotations
 

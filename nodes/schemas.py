@@ -1,4 +1,4 @@
-"""What the nodes' schemas share: the menu's folders, our own sockets and recurring inputs."""
+"""Shared parts of the nodes' schemas: menu folders, our own sockets and recurring inputs."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def numbering_input(advanced: bool | None = None) -> io.Combo.Input:
 
 
 def mask_inputs(masks: Sequence[str], advanced: bool | None = None) -> list[io.Input]:
-    """How faces are blended back; shared by Paste Faces and Restore Photo."""
+    """The inputs of blending faces back; shared by Paste Faces and Restore Photo."""
     auto = " auto: parsing if a parser is connected, else soft oval." if "auto" in masks else ""
     return [
         io.Combo.Input(
@@ -124,7 +124,7 @@ def mask_inputs(masks: Sequence[str], advanced: bool | None = None) -> list[io.I
 
 
 def grain_input(default: float) -> io.Float.Input:
-    """How much grain pasted faces get; added later, so prompts that do not name it get none."""
+    """The amount of grain on pasted faces; added later, so prompts without it get none."""
     return slider(
         "grain",
         "grain",

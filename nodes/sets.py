@@ -40,7 +40,7 @@ def set_folder(name: str) -> Path:
 
 
 def summary(pairs: PairSet) -> str:
-    """How many pairs a set has, and where it is."""
+    """The number of pairs in a set, and its place."""
     total, kept = len(pairs.pairs), len(pairs.kept)
     unfinished = sum(not pair.complete for pair in pairs.pairs)
     counts = f"{kept} to train with, {total - kept - unfinished} rejected"

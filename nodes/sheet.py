@@ -12,7 +12,7 @@ from .convert import to_comfy
 
 
 def show(sheet: Sheet, cells: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
-    """What a node's ``ui`` tells web/sheet.js: a temporary picture, and its cells.
+    """The part of a node's ``ui`` for web/sheet.js: a temporary picture, and its cells.
 
     Args:
         sheet: what to show.

@@ -141,7 +141,7 @@ def damages() -> Panels:
 
 
 def repainting() -> SampleSettings:
-    """How the workflow face_tune_1_guidance samples."""
+    """The settings of sampling in the workflow face_tune_1_guidance."""
     constraint = Constraint(factor=8, start=60, stop=40)
     settings = SampleSettings(constraint=constraint, sampler="dpm-solver++", calls=15)
     return for_prior(settings, prior())

@@ -117,7 +117,7 @@ def take(page: Page, path: Path) -> None:
 
 
 def save(screenshot: bytes, path: Path) -> None:
-    """As JPEG, as good as the size allows."""
+    """Writes a JPEG, as good as the size allows."""
     image = Image.open(io.BytesIO(screenshot)).convert("RGB")
     for quality in range(90, 40, -5):
         target = io.BytesIO()

@@ -153,7 +153,7 @@ def load_detector_of(options: argparse.Namespace, device: torch.device) -> Any:
 
 
 def at_once_of(options: argparse.Namespace, count: int) -> int:
-    """How many of ``count`` photographs are worked on side by side."""
+    """The number of ``count`` photographs that are worked on side by side."""
     from ..runtime.side_by_side import share_cores
 
     chosen = share_cores(count, pick_device(options.device))

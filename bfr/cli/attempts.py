@@ -58,7 +58,7 @@ Work = Callable[[Job], Found]
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How the work on a photograph went.
+    """The outcome of the work on a photograph.
 
     Attributes:
         entry: of the report.

@@ -18,7 +18,7 @@ _seed = number(0, 2**64 - 1, int)
 
 
 def add_guidance(parser: argparse.ArgumentParser) -> None:
-    """How targets are sampled; the defaults are `Guidance`'s, and a test compares them."""
+    """Adds the options of sampling; the defaults are `Guidance`'s, and a test compares them."""
     add = parser.add_argument
     add(
         "--freedom",
@@ -95,7 +95,7 @@ def add_guidance(parser: argparse.ArgumentParser) -> None:
 
 
 def guidance_of(options: argparse.Namespace, paper_factor: int) -> Guidance:
-    """How the options say that targets are sampled.
+    """The guidance that the options describe.
 
     Args:
         options: of the command.

@@ -1,4 +1,4 @@
-"""What the options of ``targets`` mean: the networks and settings that pairs are made with."""
+"""The networks and settings that the options of ``targets`` describe."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Parts:
 
     @property
     def folder(self) -> Path:
-        """Where they are."""
+        """The folder of the entries."""
         if not self.made_with:
             return self._all
         text = json.dumps(self.made_with, sort_keys=True, default=str)

@@ -47,7 +47,7 @@ COLOUR_WORDS = {name.replace(" ", "-"): name for name in COLOURS}
 
 
 def add_restoring(parser: argparse.ArgumentParser, enlarge: int | str = "auto") -> None:
-    """What ``restore`` and ``video`` have in common."""
+    """Adds the options that ``restore`` and ``video`` share."""
     add_photographs(parser)
     add_report(parser)
     add_detector(parser)
@@ -154,7 +154,7 @@ def factor(text: str) -> int | str:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What `RestoreSettings` take from the options."""
+    """The arguments of `RestoreSettings` that the options give."""
     return {
         "score": options.score,
         "min_size": options.min_size,

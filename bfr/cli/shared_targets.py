@@ -82,7 +82,7 @@ def _maker(options: argparse.Namespace) -> Maker:
 
 
 def _made_with(options: argparse.Namespace) -> MadeWith:
-    """What a worker records of the networks, which may be in another precision than here."""
+    """The record that a worker makes of the networks, whose precision may differ from here."""
     from ..cluster.pool import needs_of, spread
 
     asked = spread([None], partial(_ask, anywhere(options)), _lost, needs_of(options.device))

@@ -115,7 +115,7 @@ def _same_signals() -> Iterator[None]:
 
 
 def needs_of(device: str) -> dict[str, Any]:
-    """What one item takes of a node of the connected cluster.
+    """The resources of a node of the connected cluster that one item takes.
 
     Args:
         device: "auto" is an accelerator for each item where the cluster has any.
@@ -207,7 +207,7 @@ def _work(loader: bytes, item: Any) -> Any:
 
 @lru_cache(maxsize=1)
 def _loaded(loader: bytes) -> Callable[[Any], Any]:
-    """What a worker does with items; it keeps its networks as long as it lives."""
+    """The function that a worker runs on items; it keeps its networks as long as it lives."""
     import torch
     from ray import cloudpickle
 

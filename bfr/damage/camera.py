@@ -85,7 +85,7 @@ def camera_noise(images: Tensor, iso: float, rng: np.random.Generator) -> Tensor
 
 
 def noise_levels(iso: float) -> tuple[float, float]:
-    """How strong the noise of a phone's sensor is at a sensitivity.
+    """The strength of the noise of a phone's sensor at a sensitivity.
 
     The variance of the signal x is ``shot·x + read`` where 1 saturates the sensor. Photons make
     the first in proportion to the gain: ``shot = 4·10⁻⁶·iso``, within a tenth of what Kuai et

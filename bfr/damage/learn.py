@@ -83,7 +83,7 @@ def _without_colours(face: Tensor) -> Tensor:
 
 
 def _spread(face: Tensor) -> float:
-    """How far colours vary apart from lightness; 0 in a tinted grey picture."""
+    """The spread of colours apart from lightness; 0 in a tinted grey picture."""
     small = F.avg_pool2d(face, _COARSE).flatten(1)
     line = F.avg_pool2d(luma(face[None])[0], _COARSE).flatten()
     line = line - line.mean()

@@ -1,4 +1,4 @@
-"""What printing and age do to a photograph: halftone dots, faded ink, yellowed paper."""
+"""The damage of printing and age: halftone dots, faded ink, yellowed paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parts of an aligned crop are background rather than face.
+"""Separates the background of an aligned crop from its face.
 
 The mask of a face is an oval, so on a turned head it also covers background. What is background
 shows in the geodesic distance (Criminisi, Sharp and Blake 2008) from where the mask is 0: the
@@ -21,7 +21,7 @@ _STEP = 0.012  # times `_FAR`, that a pixel is from the next of the same colour
 
 
 def around_face(crop: Tensor, mask: Tensor) -> Tensor:
-    """How likely each part of a restored crop is to be background.
+    """The degree to which each part of a restored crop is background.
 
     Args:
         crop: 1×3×S×S RGB in [0, 1], without noise.

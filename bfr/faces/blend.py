@@ -98,7 +98,7 @@ def _grain_of(region: Tensor) -> tuple[Grain, Tensor] | None:
 
 
 def _amount(face: PastedFace, grain: float, shown: Tensor) -> Amount:
-    """How much grain each row of `Place.around` gets: what is not the face, up to all of it.
+    """The share of the grain that rows of `Place.around` get: beside the face, up to all of it.
 
     Half of it suits a face, but would show beside the same ground with all of its grain. Nothing
     gets more than what it had.

@@ -1,4 +1,4 @@
-"""How much of a photograph's finest detail a restorer would have kept.
+"""The share of a photograph's finest detail that a restorer would have kept.
 
 The share ``kept`` extrapolates what the restorer did in the finest band that crop and
 photograph both hold. With h a high-pass and ⟨ ⟩ a local mean,

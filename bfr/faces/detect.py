@@ -214,6 +214,6 @@ def _central_face(scores: Tensor, boxes: Tensor, landmarks: Tensor) -> tuple[Ten
 
 
 def _same(one: Face, other: Face) -> bool:
-    """Whether two faces have their landmarks in one place."""
+    """True if two faces have their landmarks in the same place."""
     gaps = [math.dist(p, q) for p, q in zip(one.landmarks, other.landmarks, strict=True)]
     return sum(gaps) / len(gaps) < 0.25 * max(one.size, other.size)

@@ -91,7 +91,7 @@ def measure_grain(image: Tensor, weight: Tensor | None = None) -> Grain | None:
 
 
 def grain_shown(image: Tensor, grain: Grain) -> Tensor:
-    """How much of a grain each part of a photograph shows: paper that is white shows none.
+    """The share of a grain that each part of a photograph shows: white paper shows none.
 
     Args:
         image: 1×3×H×W RGB in [0, 1].
@@ -139,7 +139,7 @@ def _blocks(image: Tensor, side: int) -> Tensor:
 
 
 def _flat(energy: Tensor, light: Tensor) -> Tensor:
-    """Which blocks are hardly stronger than the weakest quarter of those as bright as they are.
+    """Selects the blocks that are hardly stronger than the weakest quarter at their brightness.
 
     Where nothing is flat at some brightness, that quarter is edges, too: there, grain is taken to
     be at most `_STEEP` times what it is a step of brightness away.
@@ -190,7 +190,7 @@ def _spectrum(grey: Tensor) -> Tensor:
 
 
 def _by_brightness(energy: Tensor, light: Tensor, mean: Tensor) -> Tensor:
-    """How strong the grain is at each step of brightness, over the average strength."""
+    """The strength of the grain at each step of brightness, over the average strength."""
     place = light * (_BINS - 1)
     distance = (place[:, None] - torch.arange(_BINS).to(light)).abs()
     weights = (1 - distance).clamp(min=0)

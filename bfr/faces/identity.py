@@ -128,7 +128,7 @@ def identity_distance(
     *,
     readable: Tensor | None = None,
 ) -> Tensor:
-    """How far each face is from being the reference's person.
+    """The distance of each face from the reference's person.
 
     Args:
         faces: B×3×S×S RGB in [0, 1], aligned faces.
@@ -194,7 +194,7 @@ def identity_loss(
 
 
 def readable(landmarks: Tensor) -> Tensor:
-    """Whether faces are large and frontal enough for an embedding to mean something.
+    """Selects the faces that are large and frontal enough for an embedding to mean something.
 
     Args:
         landmarks: B×5×2 points in pixels of the picture that the faces were first seen in; NaN

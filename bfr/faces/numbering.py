@@ -58,7 +58,7 @@ def _in_rows(faces: Sequence[Face]) -> list[Face]:
 
 
 def _is_one_row(above: Sequence[Face], below: Sequence[Face]) -> bool:
-    """Whether two rows are tall and short people of one, who have room beside each other."""
+    """True if two rows are the tall and short people of one row, with room beside each other."""
     both = sorted([*above, *below], key=_across)
     apart = mean(map(_middle, below)) - mean(map(_middle, above))
     steps = (right.box[0] - left.box[2] for left, right in pairwise(both))
@@ -71,7 +71,7 @@ def _height(faces: Sequence[Face]) -> float:
 
 
 def _end_of(row: Sequence[Face]) -> float:
-    """Where a row is at its right end."""
+    """The position of a row at its right end."""
     return mean(map(_middle, row[-_END:]))
 
 

@@ -1,4 +1,4 @@
-"""What lies in front of a face: hands, microphones, text and others, not to be painted over.
+"""Things in front of a face (hands, microphones, text) that must not be painted over.
 
 The embedded network (`bfr.faces.occlusion_network`) was trained on pasted things. An XSeg network
 of DeepFaceLab, as FaceFusion ships it (``dfl_xseg.onnx``, ``xseg_1.onnx``), says it the other way
@@ -148,7 +148,7 @@ def find_in_front(crops: Tensor, occlusion: Occlusion) -> Tensor:
 
 
 def covered_shares(in_front: Tensor) -> tuple[float, ...]:
-    """How much of each face is covered, 0 to 1, by masks N×1×S×S of `find_in_front`.
+    """The share of each face, 0 to 1, that masks N×1×S×S of `find_in_front` cover.
 
     Hair and background around the face do not count.
     """

@@ -1,4 +1,4 @@
-"""Which detected faces show a person of whom there are photographs.
+"""Finds the detected faces of a person of whom there are photographs.
 
 Only with photographs that the user gives: nothing is looked up, and nobody is named.
 """
@@ -35,7 +35,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Resemblance:
-    """How far the faces of images are from a person; NaN for one that cannot be compared.
+    """The distances of faces from a person; NaN for one that cannot be compared.
 
     Attributes:
         chosen: for each image the distances of the faces that count as the person's.
@@ -90,7 +90,7 @@ def given(identity: Identity | None) -> Identity:
 def distances_to(
     images: Tensor, faces: FaceSet, person: Tensor, identity: Identity
 ) -> list[list[float]]:
-    """How far each face is from the nearest photograph of a person.
+    """The distance of each face from the nearest photograph of a person.
 
     Args:
         images: B×3×H×W RGB in [0, 1].

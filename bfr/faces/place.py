@@ -1,4 +1,4 @@
-"""Where in a photograph an aligned crop belongs."""
+"""The place of an aligned crop in its photograph."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Place:
         return pixels[y0 - top : y1 - top, x0 - left : x1 - left]
 
     def grid(self, side: int, box: Box, rows: range, device: torch.device) -> Tensor:
-        """Where the pixels in some rows of a box lie in this crop resized to a side.
+        """The positions of the pixels in some rows of a box, in this crop resized to a side.
 
         Args:
             side: of the resized crop.

@@ -103,7 +103,7 @@ def decode(offsets: Tensor, points: Tensor, priors: Tensor) -> tuple[Tensor, Ten
 
 @torch.no_grad()
 def predict(network: nn.Module, images: Tensor) -> Predictions:
-    """What the network sees at every anchor of a batch of images.
+    """Runs the network on a batch of images; its predictions at every anchor.
 
     Args:
         network: one of `build_detector`.
@@ -143,7 +143,7 @@ class Detector(NetworkHandle):
     second_look: Callable[[nn.Module, Tensor], Predictions] | None = None
 
     def __call__(self, images: Tensor) -> Predictions:
-        """What the network sees at every anchor of B×3×H×W RGB images in [0, 1]."""
+        """The predictions at every anchor of B×3×H×W RGB images in [0, 1]."""
         return self.call(self.network, images)
 
     def look_again(self, images: Tensor) -> Predictions:

@@ -114,7 +114,7 @@ def parse_numbers(text: str) -> tuple[int, ...] | None:
 
 
 def _is_painted(mask: Tensor, face: Face) -> bool:
-    """Whether enough of a face's box is painted, of its part inside the image."""
+    """True if enough of a face's box, of its part inside the image, is painted."""
     x0, y0 = (max(0, math.floor(edge)) for edge in face.box[:2])
     x1, y1 = (max(0, math.ceil(edge)) for edge in face.box[2:])
     part = mask[y0:y1, x0:x1]

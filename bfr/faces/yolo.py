@@ -70,7 +70,7 @@ class YoloOnnx(OnnxModule):
 
     @torch.no_grad()
     def find(self, images: Tensor) -> Predictions:
-        """As `YoloV8.find`; images are resized to the size that the file takes."""
+        """Works like `YoloV8.find`; images are resized to the size that the file takes."""
         height, width = images.shape[-2:]
         tall, wide = (own or math.ceil(side / STRIDE) * STRIDE
                       for own, side in zip(self.size, (height, width), strict=True))  # fmt: skip

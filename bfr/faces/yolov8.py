@@ -165,7 +165,7 @@ def check_finite(scores: Tensor) -> None:
 
 
 def landmarks_in(boxes: Tensor) -> Tensor:
-    """Where an upright face has its five landmarks, …×5×2, in boxes …×4."""
+    """The five landmarks, …×5×2, of upright faces in boxes …×4."""
     corner, size = boxes[..., None, :2], (boxes[..., 2:] - boxes[..., :2])[..., None, :]
     return corner + torch.tensor(_LANDMARKS).to(boxes) * size
 

@@ -30,7 +30,7 @@ _WITH_RESOLUTION = ("BMP", "JPEG", "PNG", "TIFF")
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What a file says about its pixels, and keeps when it is written back.
+    """The facts about its pixels that a file keeps when it is written back.
 
     Attributes:
         dpi: horizontal and vertical resolution, or None.
@@ -46,7 +46,7 @@ class Extras:
 
 
 def extras_of(image: Image.Image, path: Path, turned: bool) -> Extras:
-    """What the file of an opened image says.
+    """The facts that the file of an opened image states.
 
     Args:
         image: as Pillow opened it.

@@ -39,7 +39,7 @@ class NetworkHandle:
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are; the CPU if it has none."""
+        """The device of its weights; the CPU if it has none."""
         tensor = self._first_tensor()
         return torch.device("cpu") if tensor is None else tensor.device
 

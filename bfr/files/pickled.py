@@ -37,7 +37,7 @@ class Inert:
 
 
 def holds_network(path: Path) -> bool:
-    """Whether a file that ``torch.save`` wrote holds objects besides tensors and plain values."""
+    """True if a file that ``torch.save`` wrote holds objects besides tensors and plain values."""
     try:
         return bool(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # no such file, or one of another kind: its reader says so

@@ -83,7 +83,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def lies_in(path: Path, folder: Path) -> bool:
-    """Whether a path is the folder's or below it; links are followed."""
+    """True if a path is the folder or below it; links are followed."""
     if is_remote(path) or is_remote(folder):
         return str(path) == str(folder) or str(path).startswith(f"{str(folder).rstrip('/')}/")
     return path.resolve().is_relative_to(folder.resolve())

@@ -83,7 +83,7 @@ def unread_files(paths: Sequence[Path], out: Path | None = None) -> list[Path]:
 
 
 def _below(folder: Path, out: Path | None) -> Iterator[Path]:
-    """What is in a folder and its sub-folders, sorted, but for hidden files and the results."""
+    """The files in a folder and its sub-folders, sorted, without hidden files and results."""
     inside = out is not None and lies_in(out, folder)
     for file in files_below(folder):
         if file.name.startswith("."):

@@ -191,7 +191,7 @@ def _plain(name: str, tensor: Tensor, path: Path) -> Tensor:
 
 
 def _oddity(tensor: Tensor) -> str:
-    """What makes a tensor unusual, such as "sparse"; empty for a plain one."""
+    """The reason why a tensor is unusual, such as "sparse"; empty for a plain one."""
     if tensor.is_meta:
         return "meta"
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:

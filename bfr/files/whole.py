@@ -84,7 +84,7 @@ def remove_leftovers(folder: Path, locked: bool = False) -> None:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file of this name is a temporary one of `atomic_path`."""
+    """True if a file of this name is a temporary one of `atomic_path`."""
     return _PARTIAL.fullmatch(name) is not None
 
 

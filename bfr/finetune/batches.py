@@ -126,7 +126,7 @@ class TrainingSet:
         return damaged, target, self._resized(read_image(self.pairs.folder, "guess", pair))
 
     def _made(self, n: int) -> bool:
-        """Whether sample n is a clean face with learned damage."""
+        """True if sample n is a clean face with learned damage."""
         return self.damage is not None and self._made_before(n + 1) > self._made_before(n)
 
     def _made_before(self, n: int) -> int:
@@ -176,7 +176,7 @@ class TrainingSet:
         return self.settings.patch or self.size
 
     def _window(self, what: str, n: int) -> tuple[int, int, bool]:
-        """Where sample n's patch begins, y and x, and whether it is mirrored then."""
+        """The corner of sample n's patch, y and x, and True if the patch is mirrored."""
         random = self._random(f"{what} {n}")
         y, x = torch.randint(self.size - self._side + 1, (2,), generator=random).tolist()
         return y, x, self.settings.flips and bool(torch.rand((), generator=random) < 0.5)

@@ -1,4 +1,4 @@
-"""Which pairs are held back from training, to score with."""
+"""Holds pairs back from training, to score with."""
 
 from __future__ import annotations
 

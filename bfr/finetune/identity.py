@@ -1,4 +1,4 @@
-"""What identifies a run: all that its numbers depend on."""
+"""The identity of a run: all that its numbers depend on."""
 
 from __future__ import annotations
 

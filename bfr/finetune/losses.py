@@ -126,7 +126,7 @@ class Regression(Objective):
 
 
 def pattern(images: Tensor) -> Tensor:
-    """How strong the pattern is that repeats all over each picture.
+    """The strength of the pattern that repeats all over each picture.
 
     Networks that halve and double their pictures draw faint grids, whose periods are powers of
     two, and an adversary that asks for detail makes them grow. In the mean of all squares of 16

@@ -1,4 +1,4 @@
-"""What a restorer's losses are made of: batches of pairs, and the interface of an objective."""
+"""The parts of a restorer's losses: batches of pairs, and the interface of an objective."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run will take, before it starts: its memory, and the steps that fit a time."""
+"""Plans a run before it starts: its memory, and the steps that fit a time."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def make_plan(
     device: torch.device | str = "cpu",
     validate_every: int = 100,
 ) -> tuple[FinetuneSettings, str]:
-    """What a run will take: the settings with its steps, and memory and time in words.
+    """Plans a run: the settings with its steps, and memory and time in words.
 
     Steps are timed where minutes are given, or where a run is so long that timing hardly counts.
 
@@ -152,7 +152,7 @@ def make_plan(
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How quick a run is.
+    """The pace of a run.
 
     Attributes:
         step: seconds a step, with its share of the validations.
@@ -163,11 +163,11 @@ class Pace:
     ends: float
 
     def steps(self, minutes: float) -> int:
-        """How many steps fit into that many minutes, at least 1."""
+        """The number of steps that fit into that many minutes, at least 1."""
         return max(1, round((60 * minutes - self.ends) / self.step))
 
     def seconds(self, steps: int) -> float:
-        """How long that many steps take."""
+        """The time that so many steps take."""
         return steps * self.step + self.ends
 
 

@@ -15,7 +15,7 @@ INTERRUPTED = "It was interrupted."
 
 
 def describe(run: Run, keep_worse: bool, stopped: str) -> str:
-    """Whether the run was stopped, and whether and how its best restorer beats the base.
+    """Says if the run was stopped, and if and how its best restorer beats the base.
 
     Args:
         run: the run.

@@ -136,7 +136,7 @@ class Run:
         return restore(base, self.panel, on_step)
 
     def is_save_due(self, every: int) -> bool:
-        """Whether enough new steps or minutes have passed since the last save."""
+        """True if enough new steps or minutes have passed since the last save."""
         step, late = self.learner.step, time.monotonic() - self._saved > _SAVE_AFTER
         return step > self._saved_step and (step % every == 0 or late)
 
@@ -166,7 +166,7 @@ class Run:
         return self.diverged
 
     def about(self, step: int) -> dict[str, str]:
-        """Where the restorer of a step comes from."""
+        """The provenance of the restorer of a step."""
         return provenance(
             self.identity["base"],
             self.data.train,

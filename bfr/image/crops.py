@@ -77,7 +77,7 @@ def _window(image: Tensor, image_to_crop: Tensor, size: int) -> tuple[Tensor, Te
 def _reduced(
     image: Tensor, crop_to_image: Tensor, size: int, shrink: float
 ) -> tuple[Tensor, Tensor]:
-    """What a crop shows of an image at the crop's scale, and the matrix from image to it."""
+    """The part of an image that a crop shows, at the crop's scale, and the matrix to it."""
     reach = shrink * (math.ceil(size * math.sqrt(2)) / 2 + 2 * _MARGIN)
     middle = torch.full((1, 2), (size - 1) / 2, dtype=torch.float64)
     centre = transform_points(crop_to_image, middle)[0].tolist()

@@ -69,7 +69,7 @@ def wrapped(text: str, font: Font, width: int) -> Text:
 
 
 def cut_to_width(line: str, font: Font, width: int) -> str:
-    """As much of a line as fits, with "…": for words the beginning, for a name both ends."""
+    """Cuts a line to what fits, with "…": for words the beginning, for a name both ends."""
     kept, cut = len(line), line
     while width_of(cut, font) > width and kept > 0:
         kept -= 1

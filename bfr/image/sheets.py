@@ -121,7 +121,7 @@ def lay_out(
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Where everything is, in pixels.
+    """The positions and sizes of everything, in pixels.
 
     Attributes:
         height, width: of a cell.
@@ -236,7 +236,7 @@ def _rgb(colour: str) -> tuple[int, ...]:
 
 
 def _pleasant_columns(count: int) -> int:
-    """As many columns as rows or some more: 1 2 3 2 3 3 4 4 3 …"""
+    """The number of columns, equal to the rows or a little more: 1 2 3 2 3 3 4 4 3 …"""
     return count if count <= 3 else round((1.3 * count) ** 0.5)
 
 

@@ -17,7 +17,7 @@ def sampling_grid(
     device: torch.device,
     first: int = 0,
 ) -> Tensor:
-    """Where each pixel of a result is read from.
+    """The positions that the pixels of a result are read from.
 
     Args:
         out_to_in: 2×3 float64, maps pixels of the result to pixels of the input.

@@ -209,7 +209,7 @@ def _checked(
 
 
 def _sampler(settings: PairSettings, restorer: Restorer | None, prior: Prior | None) -> Sampler:
-    """What samples the targets of pairs; nothing without a prior."""
+    """The function that samples the targets of pairs; it does nothing without a prior."""
     if prior is None:
         return lambda run, pairs: None
     sample = settings.sample or Guidance().settings(prior)

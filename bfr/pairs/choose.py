@@ -1,4 +1,4 @@
-"""Which pairs are meant: by name, by number or by range."""
+"""Chooses pairs by name, by number or by range."""
 
 from __future__ import annotations
 

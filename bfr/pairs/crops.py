@@ -30,7 +30,7 @@ FOUND = SCALE // 20
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """How faces are found and cut out.
+    """The settings by which faces are found and cut out.
 
     Attributes:
         detector: of `load_detector`.

@@ -172,7 +172,7 @@ def read_lists(folder: Path) -> tuple[dict[str, Pair], dict[str, Photograph]]:
 
 
 def _still_meant(mark: Mapping[str, Any], pair: Pair) -> bool:
-    """Whether a mark is about the present target; what is rejected by hand stays so anyway."""
+    """True if a mark is about the present target; what is rejected by hand stays so anyway."""
     by_hand = mark["status"] == REJECTED and not mark["reason"].startswith(FLAGGED)
     return by_hand or mark["target"] == pair.sha256.get("target", "")
 

@@ -73,7 +73,7 @@ def part_files(folder: Path, kind: str) -> list[Path]:
 
 
 def is_list(name: str) -> bool:
-    """Whether a file of this name is a list, or a part of one."""
+    """True if a file of this name is a list, or a part of one."""
     kinds = "|".join(_FIELDS)
     return re.fullmatch(rf"(?:{kinds})(?:\.part\d+)?\.jsonl", name) is not None
 

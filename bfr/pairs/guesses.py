@@ -92,7 +92,7 @@ class GuessFolder:
         return [path for path in found if path.suffix == name.suffix] or found
 
     def _is_only(self, path: Path, name: PurePath) -> bool:
-        """Whether a file has the suffix of just this one of the sources that claim it."""
+        """True if a file has the suffix of just this one of the sources that claim it."""
         exact = [other for other in self._claims[path] if other.suffix == path.suffix]
         return exact == [name]
 

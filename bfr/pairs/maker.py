@@ -36,7 +36,7 @@ from .settings import PairSettings
 
 @dataclass(frozen=True, slots=True)
 class MadeWith:
-    """What pairs are made with, as their lines record it.
+    """The networks and settings of pairs, as their lines record them.
 
     Attributes:
         crop: of the crops.
@@ -51,7 +51,7 @@ class MadeWith:
     seed: int
 
     def fits(self, pair: Pair) -> bool:
-        """Whether a pair is complete and made with the same, or rejected by hand."""
+        """True if a pair is complete and made with the same, or rejected by hand."""
         if pair.settled:
             return True
         seed = pair_seed(self.seed, pair.source_sha256, pair.face)
@@ -75,7 +75,7 @@ class Maker:
     settings: PairSettings
 
     def made_with(self) -> MadeWith:
-        """What it records of them."""
+        """The record of them in the lists."""
         settings = self.settings
         sample = settings.sample or Guidance().settings(self.prior)
         size = crop_size(settings, self.restorer, self.prior)
@@ -122,7 +122,7 @@ class Maker:
 
 
 def place_of(source: Source) -> str:
-    """How a photograph's place is recorded: its URL, or its absolute path."""
+    """The recorded place of a photograph: its URL, or its absolute path."""
     return str(source.path if is_remote(source.path) else source.path.resolve())
 
 

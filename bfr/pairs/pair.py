@@ -1,4 +1,4 @@
-"""What is recorded of a pair and of a photograph: the lines of a pairs folder's lists."""
+"""The records of a pair and of a photograph: the lines of a pairs folder's lists."""
 
 from __future__ import annotations
 

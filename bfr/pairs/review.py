@@ -42,7 +42,7 @@ _EQUAL = 99.0  # decibels of images that are the same
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When a metric stands out.
+    """The condition under which a metric stands out.
 
     Attributes:
         metric: its key in `METRICS`; targets are measured against their guesses.
@@ -59,12 +59,12 @@ class Rule:
     limit: float | None = None
 
     def beyond_limit(self, values: Tensor) -> Tensor:
-        """Which of N values are worse than the limit."""
+        """Marks those of N values that are worse than the limit."""
         limit = math.inf if self.limit is None else self.worse * self.limit
         return self.worse * values > limit
 
     def outliers(self, values: Tensor) -> Tensor:
-        """Which of N values, at least one, are much worse than their median."""
+        """Marks those of N values, N at least 1, that are much worse than their median."""
         worse = self.worse * (values - values.quantile(0.5))
         spread = 1.4826 * float(worse.abs().quantile(0.5))
         return worse > max(self.slack, _OUTLIER * spread)
@@ -149,7 +149,7 @@ def measure(target: Tensor, guess: Tensor, pair: Pair, tools: Tools) -> dict[str
 
 
 def is_measured(pair: Pair) -> bool:
-    """Whether a pair has all metrics of `RULES`; earlier versions knew fewer or other ones."""
+    """True if a pair has all metrics of `RULES`; earlier versions knew fewer or other ones."""
     return all(rule.metric in pair.measures for rule in RULES)
 
 

@@ -14,7 +14,7 @@ from .writer import PairWriter
 
 @dataclass(slots=True)
 class BuildReport:
-    """What `build_pairs` did; of several processes, this one's part.
+    """The report of `build_pairs`; of several processes, this one's part.
 
     Attributes:
         pairs: the whole set.
@@ -39,7 +39,7 @@ class BuildReport:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the stages of `build_pairs` share."""
+    """The state that the stages of `build_pairs` share."""
 
     writer: PairWriter
     progress: Progress

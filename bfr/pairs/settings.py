@@ -10,7 +10,7 @@ from ..restore.restorer import Restorer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairSettings:
-    """How `build_pairs` makes a set.
+    """The settings of `build_pairs`.
 
     Attributes:
         score: lowest confidence in [0, 1] of a face.

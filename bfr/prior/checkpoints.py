@@ -20,7 +20,7 @@ from .unet import UNet, UNetConfig
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What the names and shapes of a checkpoint's tensors do not show.
+    """The facts that the names and shapes of a checkpoint's tensors do not show.
 
     Attributes:
         size: side of its faces in pixels; 0 to read it from the file's name, such as

@@ -22,7 +22,7 @@ PAPER_SIZE = 512
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """What a pseudo target keeps of its guess; the defaults are the paper's for most restorers.
+    """The paper's hold on the guess; the defaults are the paper's for most restorers.
 
     Attributes:
         factor: N of the low-pass φ; the paper takes 16 after SwinIR and 8 after others. Higher

@@ -31,7 +31,7 @@ _GAIN = 0.5  # the detail gain at the end of the slider "detail"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guidance:
-    """How far pseudo targets may leave their guesses, and how they are sampled.
+    """The freedom of pseudo targets from their guesses, and the settings of sampling.
 
     Attributes:
         freedom: from 0, "exactly this face", to 1, "a new face like it"; moves error, start and
@@ -100,7 +100,7 @@ class Guidance:
         return self.hold == "soft" or (self.hold == "auto" and not (self.start or self.stop))
 
     def settings(self, prior: Prior) -> SampleSettings:
-        """How targets are sampled with a prior.
+        """The settings for sampling with a prior.
 
         Raises:
             InputError: if a value is out of its range, or beyond what the prior has learned.

@@ -1,4 +1,4 @@
-"""How pseudo targets are sampled: the settings, their fit to a prior, and their fingerprint."""
+"""Settings of sampling, their fit to a prior, and their fingerprint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .soft import SoftHold
 
 @dataclass(frozen=True, slots=True)
 class SampleSettings:
-    """How pseudo targets are sampled; the defaults are the paper's.
+    """The settings that pseudo targets are sampled with; the defaults are the paper's.
 
     Attributes:
         constraint: what is kept of the guess: the paper's hold or the soft one.

@@ -30,7 +30,7 @@ _LEAST_KNOWN = 0.25  # share of known pixels below which their mean is no longer
 
 @dataclass(frozen=True, slots=True)
 class SoftHold:
-    """What a pseudo target keeps of its guess under the soft hold.
+    """The soft hold on the guess.
 
     Attributes:
         factor: N of the low-pass φ; 1 holds all frequencies. Higher keeps less of the guess.

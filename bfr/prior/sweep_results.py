@@ -1,4 +1,4 @@
-"""What a sweep shows: its faces measured, drawn in a grid, and reported."""
+"""Results of a sweep: its faces measured, drawn in a grid, and reported."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _Sets = dict[str, Tensor]  # the same faces in every folder, N×3×S×S each
 
 @dataclass(frozen=True, slots=True)
 class Aligning:
-    """How faces are cut out of whole photographs.
+    """The tools and settings that cut faces out of whole photographs.
 
     Attributes:
         detector: of `load_detector`.

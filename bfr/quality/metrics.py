@@ -70,7 +70,7 @@ class Metric:
 
     @property
     def against(self) -> str | None:
-        """What it compares with, of `REFERENCE`, `GIVEN` and `ORIGINAL`; None for nothing."""
+        """The faces it compares with: `REFERENCE`, `GIVEN` or `ORIGINAL`; None for none."""
         return next((need for need in self.needs if need in (REFERENCE, GIVEN, ORIGINAL)), None)
 
     def titled(self, tools: Tools, original: str = "input") -> str:

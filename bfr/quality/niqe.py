@@ -38,7 +38,7 @@ _AT_ONCE = 8  # images measured together: bounds the memory
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Statistics:
-    """What clean images look like: a Gaussian over the features of their patches.
+    """Statistics of clean images: a Gaussian over the features of their patches.
 
     Attributes:
         mean: 36 float64 values.
@@ -82,7 +82,7 @@ def load_statistics(path: str | Path | None = None) -> Statistics:
 
 @torch.no_grad()
 def niqe(images: Tensor, statistics: Statistics | None = None) -> Tensor:
-    """How unlike clean faces the texture of each image is: NIQE with statistics of faces.
+    """The distance of the texture of each image from clean faces: NIQE with statistics of faces.
 
     With (μ, Σ) of clean faces and (m, S) of the image's own patches,
     ``√((μ - m)ᵀ ((Σ + S) / 2)⁺ (μ - m))`` (eq. 10 of the paper). Images of another size are
@@ -116,7 +116,7 @@ def niqe(images: Tensor, statistics: Statistics | None = None) -> Tensor:
 
 
 def patch_features(images: Tensor, size: int, patch: int) -> Tensor:
-    """What NIQE measures in each patch of an image.
+    """The features that NIQE measures in each patch of an image.
 
     The luma is rounded to 255ths, so that an image and the file saved from it measure alike.
 

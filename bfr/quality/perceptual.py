@@ -59,7 +59,7 @@ class Distance:
 
 
 def pyramid_distance(images: Tensor, reference: Tensor) -> Tensor:
-    """How different two images look: the distance of their normalized Laplacian pyramids.
+    """The visible difference of two images: the distance of their normalized Laplacian pyramids.
 
     After Laparra, Ballé, Berardino and Simoncelli, "Perceptual image quality assessment using a
     normalized Laplacian pyramid" (Human Vision and Electronic Imaging 2016), with their filters
@@ -103,12 +103,12 @@ def pyramid_distance(images: Tensor, reference: Tensor) -> Tensor:
 
 
 def lpips_available() -> bool:
-    """Whether LPIPS can run: its package is installed and its VGG-16's weights are here."""
+    """True if LPIPS can run: its package is installed and its VGG-16's weights are here."""
     return find_spec("lpips") is not None and vgg_path().is_file()
 
 
 def vgg_path() -> Path:
-    """Where the weights of LPIPS's VGG-16 belong: torchvision's file in torch.hub's folder."""
+    """The place of the weights of LPIPS's VGG-16: torchvision's file in torch.hub's folder."""
     return Path(torch.hub.get_dir()) / "checkpoints" / _VGG_FILE
 
 

@@ -99,7 +99,7 @@ class Comparison:
         return leading[0] if len(leading) == 1 < len(means) else None
 
     def verdict(self) -> list[str]:
-        """Which table is best in which metrics, in sentences; none for a single table."""
+        """Sentences that say which table is best in which metrics; none for a single table."""
         if len(self.tables) < 2:
             return []
         word = "better" if len(self.tables) == 2 else "best"
@@ -112,7 +112,7 @@ class Comparison:
         return sentences
 
     def gaps(self) -> list[str]:
-        """Which metrics are missing on how many faces, in sentences."""
+        """Sentences that say which metrics are missing on how many faces."""
         first = next(iter(self.tables.values()))
         missing = {c.title: sum(map(math.isnan, first.values[c.key])) for c in self.columns}
         return [

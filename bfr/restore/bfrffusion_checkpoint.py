@@ -23,7 +23,7 @@ _MARKS = ("control_model.zero_convs_module.0.0.weight", "cond_stage_model.learna
 
 
 def is_bfrffusion(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict is a BFRffusion checkpoint."""
+    """True if a state dict is a BFRffusion checkpoint."""
     return all(name in state for name in _MARKS)
 
 

@@ -1,4 +1,4 @@
-"""Where the scenes of a clip begin."""
+"""Cuts: the frames at which the scenes of a clip begin."""
 
 from __future__ import annotations
 

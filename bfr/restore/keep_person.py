@@ -142,7 +142,7 @@ def keep_person(
 
 
 def calibrated_limit(unsteadiness: Tensor, amount: float) -> Tensor:
-    """How far a restored face may be from the damaged one's person.
+    """The largest distance that a restored face may have from the damaged one's person.
 
     Measured on 75 held-out faces under three kinds of damage: the damaged face is 0.27, 0.34, 0.40
     and 0.43 from its clean original where its mirror image is 0.15, 0.19, 0.22 and 0.27 from it

@@ -47,7 +47,7 @@ def fuse_norms(network: nn.Module) -> int:
 
 
 def has_fused_norms(network: nn.Module) -> bool:
-    """Whether a network is quickest in channels-last order in any precision."""
+    """True if a network is quickest in channels-last order in any precision."""
     return any(isinstance(module, _ChannelNorm) for module in network.modules())
 
 

@@ -65,7 +65,7 @@ class OnnxRestorer(OnnxModule):
         return restored / 2 + 0.5 if signed else restored
 
     def _is_signed(self) -> bool:
-        """By the metadata, by the names of published files, or else by trying."""
+        """The range, by the metadata, by the names of published files, or else by trying."""
         if stated := self.metadata.get(RANGE):
             if stated not in RANGES:
                 raise CorruptWeightsError(
@@ -76,7 +76,7 @@ class OnnxRestorer(OnnxModule):
         return bool(_PUBLISHED.search(self.path.name)) or self._suits_signed()
 
     def _suits_signed(self) -> bool:
-        """Whether a drawn face comes back from [-1, 1] about as well as from [0, 1], or better.
+        """True if a drawn face comes back from [-1, 1] about as well as from [0, 1], or better.
 
         A network of [0, 1] loses what is dark in [-1, 1]. One of [-1, 1] may do well in both.
         """

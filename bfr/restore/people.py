@@ -1,4 +1,4 @@
-"""Who is who in a clip: faces that were lost and found again, and those of one wanted person.
+"""People in a clip: faces that were lost and found again, and those of one wanted person.
 
 A track ends where a face is lost for long, and at each cut. Faces are compared by a few looks at
 each track, so that the tracks of one person get one number. Only photographs that the user gives

@@ -32,7 +32,7 @@ _STEPS = 10  # of progress per image: 1 to find its faces, 5 to restore, 1 to cl
 
 @dataclass(frozen=True, slots=True)
 class RestoredPhoto:
-    """What `restore_photo` made of a batch of B images with N faces.
+    """The result of `restore_photo` for a batch of B images with N faces.
 
     Attributes:
         images: B×3×H'×W' float32 RGB in [0, 1], H' and W' being ``factor`` times the input's;

@@ -51,7 +51,7 @@ class RestoredFile:
     told: str
 
     def entries(self) -> list[dict[str, float | None]]:
-        """What a report says of each face."""
+        """The entries of a report about each face."""
         entries = [
             {**kept, "covered_share": round(share, 3)}
             for kept, share in zip(self.people.entries(), self.covered, strict=True)
@@ -130,7 +130,7 @@ def restore_file(
 def _about(
     restored: RestoredPhoto, settings: RestoreSettings, restorer: Restorer, repaired: bool
 ) -> RestoredFile:
-    """What is reported about a photograph once its pixels are freed."""
+    """The report on a photograph, after its pixels are freed."""
     (faces,), (left,), found = restored.faces.faces, restored.left.faces, restored.resemblance
     told = summary(
         faces,

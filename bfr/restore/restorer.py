@@ -97,7 +97,7 @@ class Restorer(NetworkHandle):
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """How the networks of one architecture are used.
+    """The calling convention of the networks of one architecture.
 
     Attributes:
         size: side of the faces in pixels; None for any.

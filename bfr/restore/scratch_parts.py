@@ -1,4 +1,4 @@
-"""Which connected parts of a scratch mask are really scratches.
+"""Selects the connected parts of a scratch mask that are really scratches.
 
 The network's verdict on single pixels is not enough: cords, frames and the rims of things are thin
 and light, too. A scratch as a whole has some certain pixels and hardly any colour, is thin, does
@@ -63,7 +63,7 @@ def scratches_among(
 
 
 def _in_border(boxes: np.ndarray, shape: tuple[int, ...], width: float) -> np.ndarray:
-    """Which boxes (x, y, width, height, …) lie in a border of the photograph as a whole."""
+    """Marks the boxes (x, y, width, height, …) that lie wholly in a border of the photograph."""
     x0, y0 = boxes[:, 0], boxes[:, 1]
     x1, y1 = x0 + boxes[:, 2], y0 + boxes[:, 3]
     beside = (x1 < width) | (x0 > shape[1] - width)
@@ -71,7 +71,7 @@ def _in_border(boxes: np.ndarray, shape: tuple[int, ...], width: float) -> np.nd
 
 
 def _goes_around(labels: np.ndarray, box: Any, part: int) -> bool:
-    """Whether the middle of a part is far from it, as that of a bow or frame."""
+    """True if the middle of a part is far from it, like that of a bow or frame."""
     x, y, width, height = (int(value) for value in box[:4])
     rows, columns = np.nonzero(labels[y : y + height, x : x + width] == part)
     away = np.hypot(rows - rows.mean(), columns - columns.mean()).min()

@@ -152,7 +152,7 @@ def mark_scratches(images: Tensor, masks: Tensor) -> Tensor:
 def mark(
     probabilities: Tensor, image: Tensor, sensitivity: float = 0.5, min_size: float = MIN_SIZE
 ) -> Tensor:
-    """Which pixels are of a scratch (`scratches_among`).
+    """The mask of the pixels that belong to a scratch (`scratches_among`).
 
     Args:
         probabilities: 1×1×H×W in [0, 1], of `scratch_probabilities`.
@@ -177,7 +177,7 @@ def mark(
 def scratch_probabilities(
     image: Tensor, finder: ScratchFinder, *, tile: int = _TILE, on_step: OnStep | None = None
 ) -> Tensor:
-    """How likely each pixel is of a scratch.
+    """The probability that each pixel belongs to a scratch.
 
     Args:
         image: 1×3×H×W RGB in [0, 1].

@@ -1,4 +1,4 @@
-"""How photographs and clips are restored: settings, checked before any work."""
+"""Settings of the restoration of photographs and clips, checked before any work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_CROP_SIZE = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreSettings:
-    """How `restore_photo` treats the faces; see the stages for what each value means.
+    """The settings of `restore_photo`; the stages say what each value means.
 
     Attributes:
         score: least confidence in [0, 1] of a face (`detect_faces`).
@@ -64,7 +64,7 @@ class RestoreSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoSettings(RestoreSettings):
-    """How a clip is treated: each frame as `RestoreSettings` say, and these.
+    """The settings of a clip: those of each frame, and these.
 
     Attributes:
         smoothing: spread in frames over which the landmarks are smoothed (`smooth_track`).

@@ -29,7 +29,7 @@ _FURTHEST = 0.1  # half sides of the crop; what seems to have moved further has 
 
 
 def reach_of(spread: float) -> int:
-    """How many frames to each side count at a spread σ in frames."""
+    """The number of frames to each side that count at a spread σ in frames."""
     return math.ceil(2 * spread)
 
 

@@ -1,4 +1,4 @@
-"""What was done to a photograph, in one plain sentence."""
+"""One plain sentence about what was done to a photograph."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def summary(
 
 
 def _hint(faces: Sequence[Face], crop_size: int, factor: int) -> str:
-    """What would show more of small faces."""
+    """A hint at what would show more of small faces."""
     needs = needed_factors(faces, crop_size)
     small = [
         (face.size * factor, least_factor(need))
@@ -84,13 +84,13 @@ def _hint(faces: Sequence[Face], crop_size: int, factor: int) -> str:
 
 
 def _distances(apart: Sequence[float]) -> str:
-    """How far faces are from the person, as " (distance 0.31)"."""
+    """The distance of faces from the person, such as " (distance 0.31)"."""
     known = ", ".join(f"{distance:.2f}" for distance in apart)
     return f" (distance {known})" if known else ""
 
 
 def _nearest(apart: Sequence[float]) -> str:
-    """How far the nearest of the other faces is from the person, as " (the nearest at 0.71)"."""
+    """The distance of the nearest of the other faces, such as " (the nearest at 0.71)"."""
     known = [distance for distance in apart if not math.isnan(distance)]
     parts = [f"the nearest at {min(known):.2f}"] if known else []
     if len(known) < len(apart):
@@ -100,7 +100,7 @@ def _nearest(apart: Sequence[float]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What was done to one of many photographs: how many faces, and by what it was enlarged."""
+    """The counts of one of many photographs: its faces, and the factor of its enlargement."""
 
     faces: int
     doubtful: int

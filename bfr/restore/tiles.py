@@ -27,7 +27,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Seams:
-    """How tiles join, in pixels of a network's input.
+    """The joints of tiles, in pixels of a network's input.
 
     Attributes:
         overlap: by which a tile reaches into its neighbours, and fades into them.

@@ -55,7 +55,7 @@ class _Path:
     faces: list[Face]
 
     def expected(self, frame: int) -> Face:
-        """Where the face should be in a later frame, at the pace of its last frames."""
+        """The place where the face should be in a later frame, at the pace of its last frames."""
         recent = max(len(self.frames) - _PACE_FRAMES, 0)
         first, last = self.frames[recent], self.frames[-1]
         old, face = self.faces[recent], self.faces[-1]
@@ -116,7 +116,7 @@ def link_faces(
 
 
 def faces_by_frame(tracks: Sequence[Track], frames: int) -> list[dict[int, Face]]:
-    """Where the faces are in each frame.
+    """The places of the faces in each frame.
 
     A bridged face that a detected one covers is left out: it is hidden behind that one.
 
@@ -156,7 +156,7 @@ def _bridged(path: _Path, person: int) -> Track:
 
 
 def _cost(one: Face, other: Face) -> float:
-    """How unlike the places of two faces are: 0 for the same one."""
+    """The difference between the places of two faces: 0 for the same one."""
     common = _common(one, other)
     overlap = common / max(one.area + other.area - common, 1e-9)
     gaps = [math.dist(p, q) for p, q in zip(one.landmarks, other.landmarks, strict=True)]

@@ -25,7 +25,7 @@ class DeviceOutOfMemoryError(OutOfMemoryError, torch.OutOfMemoryError):
 
 @dataclass(slots=True)
 class Parts:
-    """How many faces are worked on at once.
+    """The number of faces that are worked on at once.
 
     Attributes:
         at_once: the most; halved whenever memory runs out, and so it stays.
@@ -70,7 +70,7 @@ class Parts:
 
 
 def at_once(batch_size: int, device: torch.device) -> int:
-    """How many of at most ``batch_size`` faces a restorer takes at once.
+    """The number of faces, at most ``batch_size``, that a restorer takes at once.
 
     On a processor, one: with eight, the embedded restorer takes 1.5 times as long per face, because
     its layers no longer fit into the cache. On an accelerator, all of them.
@@ -79,7 +79,7 @@ def at_once(batch_size: int, device: torch.device) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory has run out."""
+    """True if an error says that memory has run out."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         words in str(error) for words in _SAID
     )

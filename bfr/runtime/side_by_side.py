@@ -19,7 +19,7 @@ _PHOTO_BYTES = 2 * 2**30  # that a large photograph takes while it is worked on
 
 
 def share_cores(count: int, device: torch.device) -> int:
-    """How many items to work on at once, and torch's threads set to suit.
+    """The number of items to work on at once; sets torch's threads to suit.
 
     Spreading small operators over threads costs more than it saves, and threads that wait for a
     busy core cost most of all. So on a processor each photograph gets one thread, as many at once

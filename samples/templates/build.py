@@ -137,7 +137,7 @@ def draw(page: Any, names: list[str]) -> None:
 
 
 def _drawn(page: Any, nodes: list[dict[str, Any]], graph: list[Any]) -> dict[str, Any] | None:
-    """What the editor saves of a graph; None if it opened drafts of its own over it, thrice."""
+    """The graph as the editor saves it; None if it opened drafts of its own over it three times."""
     for _ in range(3):
         page.reload()  # else nodes keep values that nodes of the same id had before
         page.wait_for_function(READY, timeout=120_000)

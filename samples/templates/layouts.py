@@ -1,4 +1,4 @@
-"""Where everything is in the workflows of the gallery, the simplest first.
+"""The layouts of the workflows of the gallery, the simplest first.
 
 One module on purpose: it is a list. Their names are what the gallery's search looks at, and sort in
 the order in which to try them.
@@ -343,5 +343,5 @@ TEMPLATES = {
 
 
 def own_checkpoint(name: str) -> bool:
-    """Whether a workflow needs a diffusion model of the user's own."""
+    """True if a workflow needs a diffusion model of the user's own."""
     return name.endswith("_needs_own_checkpoint")
