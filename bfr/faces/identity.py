@@ -1,10 +1,9 @@
 """The person in a face: embeddings, and how far two faces are from being one person.
 
 It compares a face with itself, before and after it was restored, or with photographs of the same
-person that the user gives. It is not made to find out who somebody is.
-
-An embedding says something only about a face that can be seen: not too small, not turned too
-far, and a face at all. Where it says nothing, the distance is NaN, never 0.
+person that the user gives. It is not made to find out who somebody is. An embedding says something
+only about a face that can be seen: not too small, not turned too far, and a face at all. Where it
+says nothing, the distance is NaN, never 0.
 
 Every network's distances come out on dlib's scale, so that one limit holds for all (`LIMIT`).
 """
@@ -166,15 +165,14 @@ def identity_loss(
     Prior", CVPR 2021, eq. 6) take ArcFace and the ground truth; give the restorer's first guess
     or its input as the reference here, not the pseudo target, which may be somebody else.
 
-    A network that is trained against the recogniser itself soon draws faint grids, which bring
-    embeddings nearer and faces no nearer. Behind a blur they cannot be seen, and features can.
+    A network trained against the recogniser itself soon draws faint grids, which bring only the
+    embeddings nearer. Behind a blur they cannot be seen, and features can.
 
     Args:
-        faces: B×3×S×S RGB, nominally in [0, 1]; gradients flow to them.
-        reference: B×3×T×T RGB in [0, 1]; no gradients.
+        faces: B×3×S×S RGB, nominally in [0, 1]; gradients flow to them alone.
+        reference: B×3×T×T RGB in [0, 1].
         identity: of `load_identity`, on the faces' device.
-        blur: deviation of the Gaussian that both are seen through, as a share of their sides; 0
-            for none.
+        blur: deviation of the Gaussian that both are seen through, as a share of their sides.
 
     Returns:
         A scalar.
@@ -182,14 +180,24 @@ def identity_loss(
     Raises:
         InputError: if gradients cannot flow through the network.
     """
+    return embedding_loss(faces, embedded(reference, identity, blur), identity, blur)
+
+
+@torch.no_grad()
+def embedded(faces: Tensor, identity: Identity, blur: float = 0.0) -> Tensor:
+    """B×D embeddings in float32 without gradients, for `embedding_loss`."""
+    with torch.autocast(faces.device.type, enabled=False):
+        return identity.embed(faces, blur)
+
+
+def embedding_loss(faces: Tensor, wanted: Tensor, identity: Identity, blur: float = 0.0) -> Tensor:
+    """`identity_loss` with the reference's B×D embeddings, which can be kept (`embedded`)."""
     if not identity.differentiable:
         raise InputError(
-            f"The identity term needs a network with gradients, got {identity.name} (ONNX). Use "
-            "the embedded one."
+            f"The identity term needs a network with gradients, got {identity.name} (ONNX). "
+            "Use the embedded one."
         )
     with torch.autocast(faces.device.type, enabled=False):
-        with torch.no_grad():
-            wanted = identity.embed(reference, blur)
         return (identity.embed(faces.float().clamp(0, 1), blur) - wanted).abs().mean()
 
 

@@ -92,7 +92,7 @@ class TrainingSet:
             ImageError: if an image is missing or damaged.
         """
         first = index * self.settings.micro_batch
-        lq, target, real, guess, corners = [], [], [], [], []
+        lq, target, real, guess, corners, names = [], [], [], [], [], []
         for n in self._numbers(step, range(first, first + self.settings.micro_batch)):
             whole_lq, whole_target, whole = self._sample(n)
             lq.append(self._cut(whole_lq, "cut", n))
@@ -103,12 +103,14 @@ class TrainingSet:
                 y, x, mirrored = self._window("cut", n)
                 guess.append(whole.flip(-1) if mirrored else whole)
                 corners.append((y, self.size - self._side - x if mirrored else x))
+                names.append("" if self._made(n) else f"{self._pair(n).name} {mirrored}")
         return Batch(
             torch.cat(lq),
             torch.cat(target),
             torch.cat(real) if real else None,
             torch.cat(guess) if guess else None,
             torch.tensor(corners) if corners else None,
+            tuple(names),
         )
 
     def _sample(self, n: int) -> tuple[Tensor, Tensor, Tensor | None]:

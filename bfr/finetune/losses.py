@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError, WrongArchitectureError
-from ..faces.identity import identity_loss, load_identity
+from ..faces.identity import embedded, embedding_loss, load_identity
 from ..quality.perceptual import Distance
 from ..restore.restorer import CONVENTIONS, Restorer
 from .codebook import Codebook
@@ -48,6 +48,7 @@ class Regression(Objective):
         super().__init__(restorer, settings)
         self.distance = distance
         self.identity = load_identity().to(device) if settings.identity else None
+        self._known: dict[str, Tensor] = {}
         if settings.adversarial:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -67,9 +68,23 @@ class Regression(Objective):
         if self.identity is not None and batch.guess is not None:
             moved = restored.new_tensor(torch.nan)  # of faces that are none: the step is named
             if torch.isfinite(restored).all():
-                moved = identity_loss(_in_place(restored, batch), batch.guess, self.identity, _BLUR)
+                wanted = self._persons(batch.guess, batch.names)
+                moved = embedding_loss(_in_place(restored, batch), wanted, self.identity, _BLUR)
             terms["identity"] = self.settings.identity * moved
         return terms, restored
+
+    def _persons(self, guess: Tensor, names: tuple[str, ...]) -> Tensor:
+        """The embeddings of guesses, each computed by itself and only once."""
+        assert self.identity is not None
+        found = []
+        for number, name in enumerate(names or ("",) * len(guess)):
+            person = self._known.get(name)
+            if person is None:
+                person = embedded(guess[number : number + 1], self.identity, _BLUR)
+                if name:
+                    self._known[name] = person
+            found.append(person)
+        return torch.cat(found)
 
     def _adversarial(self, restored: Tensor, errors: Tensor) -> Tensor:
         """Weighted, and small if the discriminator takes the faces for real."""

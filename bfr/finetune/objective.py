@@ -34,6 +34,7 @@ class Batch:
         guess: B×3×T×T RGB in [0, 1], the whole faces as the base restored them; None where the
             identity term is off.
         corners: B×2 places (y, x) in them that the others were cut from.
+        names: of the guesses, the same for the same pixels; "" for one that is never seen again.
     """
 
     lq: Tensor
@@ -41,15 +42,17 @@ class Batch:
     real: Tensor | None = None
     guess: Tensor | None = None
     corners: Tensor | None = None
+    names: tuple[str, ...] = ()
 
     def to(self, device: torch.device, *, channels_last: bool = False) -> Batch:
         """The same on a device, and in the order that half precision and NAFNets are quick in."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
+        names = values.pop("names")
         moved = {name: value.to(device) for name, value in values.items() if value is not None}
         for name in ("lq", "target", "real") if channels_last else ():
             if name in moved:
                 moved[name] = moved[name].contiguous(memory_format=torch.channels_last)
-        return Batch(**moved)
+        return Batch(**moved, names=names)
 
 
 class Objective(ABC):

@@ -86,6 +86,16 @@ def test_clean_faces_get_the_learned_damage(pairs: PairSet, tmp_path: Path):
         TrainingSet(pairs, settings, damage=damage)
 
 
+def test_guesses_of_one_name_are_the_same(pairs: PairSet):
+    data, seen = TrainingSet(pairs, replace(QUICK, identity=1.0)), {}
+    for step in range(12):
+        shown = data.micro(step, 0)
+        assert shown.guess is not None and len(shown.names) == len(shown.guess)
+        for name, guess in zip(shown.names, shown.guess, strict=True):
+            assert name and torch.equal(seen.setdefault(name, guess), guess)
+    assert len(seen) > len(data.train), "mirrored faces are others"
+
+
 def test_a_patch_lies_in_its_guess(pairs: PairSet):
     data = TrainingSet(pairs, replace(QUICK, patch=16, batch=32, micro_batch=32, identity=1.0))
     batch, places = data.micro(0, 0), set()

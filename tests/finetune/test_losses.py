@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bfr.errors import InputError, WrongArchitectureError
-from bfr.faces.identity import identity_loss, load_identity
+from bfr.faces.identity import embedded, identity_loss, load_identity
+from bfr.finetune import losses
 from bfr.finetune.codebook import Codebook
 from bfr.finetune.discriminator import refresh
 from bfr.finetune.losses import make_objective, pattern
@@ -82,6 +83,23 @@ def test_the_person_is_compared_where_the_patch_was_cut_from():
     terms["identity"].backward()
     assert any(grad is not None and grad.any() for grad in gradients(restorer.network).values())
     assert "identity" not in make(restorer, replace(settings, identity=0.0)).terms(given)[0]
+
+
+def test_a_guess_is_looked_at_once(monkeypatch: pytest.MonkeyPatch):
+    looked: list[Tensor] = []
+    monkeypatch.setattr(losses, "embedded", lambda *args: looked.append(args[0]) or embedded(*args))
+    objective = make(trainable.nafnet(), replace(SETTINGS, adversarial=0.0, identity=10.0))
+    given = replace(batch(), guess=batch().target, corners=torch.zeros(2, 2, dtype=torch.long))
+    expected = objective.terms(given)[0]["identity"]
+    del looked[:]
+    for names, new in ((("a", "b"), 2), (("b", "a"), 0), (("", "a"), 1), (("", "c"), 2)):
+        assert given.guess is not None
+        order = [1, 0] if names[0] == "b" else [0, 1]
+        shown = replace(given, names=names, guess=given.guess[order], lq=given.lq[order])
+        found = objective.terms(shown)[0]["identity"]
+        assert torch.allclose(found, expected, rtol=1e-4) or names[0] == ""
+        assert len(looked) == new
+        del looked[:]
 
 
 @pytest.mark.parametrize("period", [2, 8, 16])
