@@ -15,6 +15,7 @@ from torch import Tensor
 from ..image.colour import match_colour
 from ..image.tensors import resize_square
 from ..image.warp import sample, sampling_grid
+from ..runtime.memory import LARGE, give_back
 from .around import around_face
 from .detail import lost_share
 from .grain import CELL, Grain, grain_shown, measure_grain
@@ -73,7 +74,9 @@ def blend(
     for i, (face, region, wanted) in enumerate(zip(faces, around, grains, strict=True)):
         x0, y0, x1, y1 = face.place.box
         layers = _layers(face, colour, photo)
-        shares = None if wanted is None else photo.new_zeros(region.shape[1:])
+        if photo.numel() > LARGE:
+            give_back()
+        shares = None if wanted is None else _room(weights, face.place, faces[:i])
         for band in bands(range(y0, y1), x1 - x0):
             now = photo[:, band.start : band.stop, x0:x1]
             share = strength * _share(i, faces, band)
@@ -89,6 +92,14 @@ def blend(
             amount = _amount(face, grain, shown)
             drawn = grain_in_bands(region[None], shares[None, None], measured, generator, amount)
             _add_grain(region, shares, drawn)
+
+
+def _room(weights: Tensor, place: Place, pasted: Sequence[PastedFace]) -> Tensor:
+    """Where a face's shares go, h×w of its `Place.around`: what is pasted there, if all is its."""
+    x0, y0, x1, y1 = place.around
+    boxes = [other.place.box for other in pasted]
+    alone = all(a >= x1 or c <= x0 or b >= y1 or d <= y0 for a, b, c, d in boxes)
+    return _part(weights, place.around)[0] if alone else weights.new_zeros(y1 - y0, x1 - x0)
 
 
 def _grain_of(region: Tensor) -> tuple[Grain, Tensor] | None:

@@ -58,24 +58,25 @@ class Grain:
     channels: Tensor
 
 
-def measure_grain(image: Tensor, weight: Tensor | None = None) -> Grain | None:
+def measure_grain(image: Tensor, weight: Tensor | None = None, most: float = 1.0) -> Grain | None:
     """Measures the grain of a part of a photograph.
 
     Args:
         image: 1×3×H×W RGB in [0, 1].
-        weight: 1×1×H×W in [0, 1]; blocks count where it is nearly 1. None counts all.
+        weight: 1×1×H×W in [0, most]; blocks count where it is nearly ``most``. None counts all.
+        most: above 0.
 
     Returns:
         The grain; None where too few blocks show any.
     """
-    side = _block_side(image, weight)
+    side = _block_side(image, weight, most)
     if side is None:
         return None
     blocks = _blocks(image, side)
     light = luma(blocks).mean((1, 2, 3))
     shown = (light > _CLIPPED) & (light < 1 - _CLIPPED)
     if weight is not None:
-        shown &= _blocks(weight, side).mean((1, 2, 3)) > 0.95
+        shown &= _blocks(weight, side).mean((1, 2, 3)) > 0.95 * most
     blocks, light = blocks[shown], light[shown]
     if len(blocks) < _LEAST_BLOCKS:
         return None
@@ -119,11 +120,13 @@ def grain_shown(image: Tensor, grain: Grain) -> Tensor:
     return shown.mul_(_DAMPED).clamp_(max=1).sqrt_()
 
 
-def _block_side(image: Tensor, weight: Tensor | None) -> int | None:
+def _block_side(image: Tensor, weight: Tensor | None, most: float) -> int | None:
     """The largest side that leaves enough blocks; None where none would fit."""
     length = float(min(image.shape[-2:]))
-    if weight is not None:
-        length = min(length, math.sqrt(float((weight > 0.5).sum())))
+    if weight is not None:  # in strips: a sum of truths takes 8 bytes for each
+        strips = weight.split(CELL * _STRIP, -2)
+        covered = sum(int((strip > most / 2).sum()) for strip in strips)
+        length = min(length, math.sqrt(covered))
     return next((side for side in (32, 16, 8) if length >= 4 * side), None)
 
 

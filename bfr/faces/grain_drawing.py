@@ -53,7 +53,7 @@ def grain_in_bands(
     height, width = image.shape[-2:]
     noise = None
     if most > 0 and amount != 0:
-        found = measure_grain(image, share / most)
+        found = measure_grain(image, share, most)
         power = wanted.power
         if found is not None:
             power = (power - resized_spectrum(found.power, *power.shape)).clamp(min=0)

@@ -21,7 +21,7 @@ from ..files.handles import NetworkHandle
 from ..files.manifest import EMBEDDED_DIR
 from ..image.tensors import check_images
 from ..records import OnStep
-from ..runtime.memory import give_back
+from ..runtime.memory import LARGE, give_back
 from ..runtime.precision import chosen_precision, computing
 from .grey import find_grey, without_tint
 from .norms import fuse_norms
@@ -38,7 +38,6 @@ _STEP = 8  # pixels that the embedded network folds into one, three times two
 TILE = 640
 _FADING_TILE = 512  # of networks that say nothing of their reach
 _HUGE, _SMALL_TILE = 150_000_000, 448  # values of a photograph for which smaller tiles are used
-_LARGE = 60_000_000  # values of a photograph for which what is kept for later is missed
 _SEAMS = Seams(overlap=2 * REACH + _STEP, margin=REACH, step=_STEP)
 
 
@@ -164,7 +163,7 @@ def restore_background(
     if cleaner is None:
         cleaner = load_background().to(images.device)
     values = images[0].numel()
-    large = values > _LARGE
+    large = values > LARGE
     if large:
         give_back()  # what finding its faces took
     seams, grey = getattr(cleaner, "seams", Seams()), find_grey(images)

@@ -13,7 +13,7 @@ from ..faces.occlusion import Occlusion
 from ..faces.parsing import Parser
 from ..faces.paste import paste_faces
 from ..records import Alignment, Face, OnStep
-from ..runtime.memory import give_back
+from ..runtime.memory import LARGE, give_back
 from ..runtime.progress import within
 from .grey import without_tint
 from .keep_person import KeptPeople, keep_person
@@ -22,7 +22,6 @@ from .settings import RestoreSettings, chosen_mask
 from .small_faces import fitting_sizes
 
 _FINE = 100  # steps of progress a face
-_LARGE = 60_000_000  # values of a photograph for which what finding its faces took is missed
 
 
 def restore_crops(
@@ -94,7 +93,7 @@ def paste_crops(
     Returns:
         The images, and B×1×H×W masks in [0, 1] of what was replaced.
     """
-    if images[:1].numel() > _LARGE:
+    if images[:1].numel() > LARGE:
         give_back()
     mask = chosen_mask(settings, parser)
     pasted, masks = paste_faces(

@@ -15,6 +15,9 @@ from ..errors import OutOfMemoryError
 
 T = TypeVar("T")
 
+LARGE = 60_000_000
+"""Values of a photograph for which memory that was freed is missed (`give_back`)."""
+
 # Accelerators raise OutOfMemoryError; the CPU and some backends only say it.
 _SAID = ("out of memory", "can't allocate memory", "not enough memory")
 
