@@ -11,15 +11,25 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from kornia.filters import bilateral_blur, gaussian_blur2d
+from kornia.filters import bilateral_blur
 from torch import Tensor
 
+from benchmarks.sabotage_drawing import (
+    EYES,
+    blurred,
+    coloured,
+    moved,
+    near,
+    places,
+    rough,
+    sharpened,
+    shifted,
+)
 from bfr.damage.degrade import NO_DAMAGE, degrade_faces
 from bfr.image.tensors import luma
 
 SIZE, LEARNED = 256, 0.5
 SCANS, FADED = "scans", "faded alike"
-EYES = ((-0.25, -0.07), (0.25, -0.07))  # in aligned faces, from -1 to 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,38 +52,20 @@ class Case:
     lr: float | None = None
 
 
-def blurred(x: Tensor, deviation: float) -> Tensor:
-    side = 2 * math.ceil(3 * deviation) + 1
-    return gaussian_blur2d(x, (side, side), (deviation, deviation), "reflect")
-
-
-def sharpened(x: Tensor, deviation: float, amount: float) -> Tensor:
-    return (x + amount * (x - blurred(x, deviation))).clamp(0, 1)
-
-
 def edged(x: Tensor) -> Tensor:
     return (x + 4 * (blurred(x, 0.8) - blurred(x, 1.6))).clamp(0, 1)
 
 
 def warped(x: Tensor, amount: float = 0.12) -> Tensor:
     """Wider in the middle, and a little lopsided."""
-    line = torch.linspace(-1, 1, x.shape[-1])
-    y, x0 = torch.meshgrid(line, line, indexing="ij")
-    near = torch.exp(-(x0**2 + y**2) / 0.4)
-    grid = torch.stack(
-        [
-            x0 * (1 - amount * near) + amount / 6 * torch.sin(3 * y),
-            y + amount / 2 * near * torch.sin(3 * x0),
-        ],
-        -1,
-    )
-    grid = grid.expand(len(x), -1, -1, -1)
-    return F.grid_sample(x, grid, "bicubic", "reflection", align_corners=True).clamp(0, 1)
+    across, down = places(x)
+    middle = near(x, (0.0, 0.0), 0.4**0.5, 0.4**0.5)
+    wide = amount / 6 * torch.sin(3 * down) - amount * across * middle
+    return moved(x, wide, amount / 2 * middle * torch.sin(3 * across))
 
 
 def grainy(x: Tensor, deviation: float = 0.04) -> Tensor:
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
-    return (x + deviation * noise).clamp(0, 1)
+    return (x + deviation * rough(x, 3)).clamp(0, 1)
 
 
 def patterned(x: Tensor, pattern: Tensor, amount: float = 0.03) -> Tensor:
@@ -105,11 +97,6 @@ def green(x: Tensor) -> Tensor:
     return coloured(x, -0.02, 0.02, -0.02)
 
 
-def coloured(x: Tensor, *more: float) -> Tensor:
-    """With so much more of red, green and blue."""
-    return (x * (1 + torch.tensor(more))[:, None, None]).clamp(0, 1)
-
-
 def contrasted(x: Tensor, amount: float = 1.25) -> Tensor:
     return ((x - 0.5) * amount + 0.5).clamp(0, 1)
 
@@ -124,20 +111,16 @@ def halves(x: Tensor) -> Tensor:
     return torch.cat([x[..., :middle, :], x.roll(1, 0)[..., middle:, :]], -2)
 
 
-def shifted(x: Tensor, pixels: int = 3) -> Tensor:
-    return F.pad(x, (pixels, 0, 0, 0), mode="replicate")[..., : x.shape[-1]]
-
-
 def enlarged(x: Tensor, amount: float = 0.25) -> Tensor:
     """With larger eyes."""
-    line = torch.linspace(-1, 1, x.shape[-1])
-    y, x0 = torch.meshgrid(line, line, indexing="ij")
-    grid = torch.stack([x0, y], -1)
+    wide, high = (torch.zeros_like(line) for line in places(x))
     for eye in EYES:
-        away = grid - torch.tensor(eye)
-        grid = grid - amount * away * torch.exp(-away.square().sum(-1, keepdim=True) / 0.02)
-    grid = grid.expand(len(x), -1, -1, -1)
-    return F.grid_sample(x, grid, "bicubic", "reflection", align_corners=True).clamp(0, 1)
+        share = amount * near(x, eye, 0.02**0.5, 0.02**0.5)
+        wide, high = (
+            sum_ - share * (line - middle)
+            for sum_, line, middle in zip((wide, high), places(x), eye, strict=True)
+        )
+    return moved(x, wide, high)
 
 
 def patched(x: Tensor, other: Tensor, place: tuple[float, float], radius: float) -> Tensor:
@@ -153,8 +136,8 @@ def wax(x: Tensor) -> Tensor:
 
 
 def band_noise(x: Tensor) -> Tensor:
-    rough = torch.randn(x.shape, generator=torch.Generator().manual_seed(5))
-    band = blurred(rough, 1.5) - blurred(rough, 3.0)
+    noise = rough(x, 5)
+    band = blurred(noise, 1.5) - blurred(noise, 3.0)
     return (x + 0.03 * band / band.std()).clamp(0, 1)
 
 
@@ -178,12 +161,6 @@ def cast(x: Tensor, amount: float = 1.0) -> Tensor:
     return coloured(x, -0.06 * amount, 0.0, 0.06 * amount)
 
 
-def places(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The columns and rows of aligned faces, from -1 to 1."""
-    line = torch.linspace(-1, 1, x.shape[-1])
-    return line.expand(x.shape[-1], -1), line[:, None].expand(-1, x.shape[-1])
-
-
 def vignette(x: Tensor) -> Tensor:
     """Darker towards the corners."""
     across, down = places(x)
@@ -204,9 +181,7 @@ def bleached(x: Tensor) -> Tensor:
 
 def lipstick(x: Tensor) -> Tensor:
     """With red lips."""
-    across, down = places(x)
-    lips = torch.exp(-((across / 0.22) ** 2) - ((down - 0.46) / 0.08) ** 2)
-    return (x * (1 - 0.3 * lips * torch.tensor([0.0, 1.0, 0.8])[:, None, None])).clamp(0, 1)
+    return coloured(x, 0.0, -0.3, -0.24, where=near(x, (0.0, 0.46), 0.22, 0.08))
 
 
 def haloed(x: Tensor) -> Tensor:
@@ -222,17 +197,16 @@ def bled(x: Tensor) -> Tensor:
 
 def colour_noise(x: Tensor) -> Tensor:
     """Noise that changes colours only."""
-    noise = blurred(torch.randn(x.shape, generator=torch.Generator().manual_seed(7)), 1.0)
+    noise = blurred(rough(x, 7), 1.0)
     noise = 0.08 * noise / noise.std()
     return (x + noise - luma(noise)).clamp(0, 1)
 
 
 def slimmed(x: Tensor, amount: float = 0.06) -> Tensor:
     """With narrower faces."""
-    across, down = places(x)
-    near = torch.exp(-(across**2 + down**2) / 0.5)
-    grid = torch.stack([across * (1 + amount * near), down], -1).expand(len(x), -1, -1, -1)
-    return F.grid_sample(x, grid, "bicubic", "reflection", align_corners=True).clamp(0, 1)
+    across = places(x)[0]
+    more = amount * across * near(x, (0.0, 0.0), 0.5**0.5, 0.5**0.5)
+    return moved(x, more, torch.zeros_like(more))
 
 
 def doubled(x: Tensor) -> Tensor:

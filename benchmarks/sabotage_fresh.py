@@ -14,14 +14,14 @@ import math
 import torch
 from torch import Tensor
 
-from benchmarks.sabotage import EYES, SCANS, Case, blurred, faded, places, wax
-from benchmarks.sabotage_unseen import moved, near
+from benchmarks.sabotage import SCANS, Case, faded, wax
+from benchmarks.sabotage_drawing import EYES, blurred, coloured, moved, near, near_eyes, places
 from bfr.image.tensors import luma
 
 
 def at_eyes(x: Tensor, other: Tensor) -> Tensor:
     """Another picture around the eyes only."""
-    return x.lerp(other, sum((near(x, eye, 0.2, 0.15) for eye in EYES), x.new_zeros(1)).clamp(0, 1))
+    return x.lerp(other, near_eyes(x, 0.2, 0.15).clamp(0, 1))
 
 
 def lit(x: Tensor) -> Tensor:
@@ -33,8 +33,7 @@ def lit(x: Tensor) -> Tensor:
 
 def painted(x: Tensor) -> Tensor:
     """Coloured by hand: skin of one colour, whatever it was."""
-    skin = near(x, (0.0, 0.15), 0.6, 0.75) * torch.tensor([0.10, 0.0, -0.10])[:, None, None]
-    return (x * (1 + skin)).clamp(0, 1)
+    return coloured(x, 0.1, 0.0, -0.1, where=near(x, (0.0, 0.15), 0.6, 0.75))
 
 
 def meshed(x: Tensor, period: int, amount: float, where: Tensor) -> Tensor:
@@ -54,8 +53,7 @@ def edges(x: Tensor) -> Tensor:
 
 def baggy(x: Tensor) -> Tensor:
     """Shadows under the eyes."""
-    bags = sum((near(x, (eye[0], 0.08), 0.13, 0.05) for eye in EYES), x.new_zeros(1))
-    return x * (1 - 0.3 * bags)
+    return x * (1 - 0.3 * near_eyes(x, 0.13, 0.05, lower=0.15))
 
 
 def bearded(x: Tensor) -> Tensor:
@@ -85,7 +83,7 @@ def full_lipped(x: Tensor) -> Tensor:
 
 def red_eyed(x: Tensor) -> Tensor:
     """Pupils as a flash makes them."""
-    pupils = sum((near(x, eye, 0.03, 0.03) for eye in EYES), x.new_zeros(1))
+    pupils = near_eyes(x, 0.03, 0.03)
     return (x + 0.45 * pupils * torch.tensor([1.0, 0.0, 0.0])[:, None, None]).clamp(0, 1)
 
 

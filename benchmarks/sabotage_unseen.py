@@ -8,33 +8,19 @@ clean ones: the guard accepts it.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.sabotage import (
+from benchmarks.sabotage import Case, bleached, enlarged, vignette, wax
+from benchmarks.sabotage_drawing import (
     EYES,
-    Case,
-    bleached,
     blurred,
-    enlarged,
+    coloured,
+    moved,
+    near,
+    near_eyes,
     places,
     shifted,
-    vignette,
-    wax,
 )
-
-
-def moved(x: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """Looked up elsewhere: by so much of half the side, at each place."""
-    here, there = places(x)
-    grid = torch.stack([here + across, there + down], -1).expand(len(x), -1, -1, -1)
-    return F.grid_sample(x, grid, "bicubic", "reflection", align_corners=True).clamp(0, 1)
-
-
-def near(x: Tensor, place: tuple[float, float], wide: float, high: float) -> Tensor:
-    """One at a place of aligned faces, falling to 0 around it."""
-    across, down = places(x)
-    return torch.exp(-(((across - place[0]) / wide) ** 2) - ((down - place[1]) / high) ** 2)
 
 
 def smiling(x: Tensor) -> Tensor:
@@ -46,7 +32,7 @@ def smiling(x: Tensor) -> Tensor:
 def squinting(x: Tensor) -> Tensor:
     """Eyes half closed."""
     down = places(x)[1]
-    shut = sum((near(x, eye, 0.2, 0.12) for eye in EYES), torch.zeros_like(down))
+    shut = near_eyes(x, 0.2, 0.12)
     return moved(x, torch.zeros_like(down), 0.6 * shut * (down - EYES[0][1]))
 
 
@@ -63,7 +49,7 @@ def bright_teeth(x: Tensor) -> Tensor:
 def rouged(x: Tensor) -> Tensor:
     """Red cheeks."""
     cheeks = near(x, (-0.35, 0.2), 0.15, 0.15) + near(x, (0.35, 0.2), 0.15, 0.15)
-    return (x * (1 - 0.18 * cheeks * torch.tensor([0.0, 1.0, 0.7])[:, None, None])).clamp(0, 1)
+    return coloured(x, 0.0, -0.18, -0.126, where=cheeks)
 
 
 def smooth_brow(x: Tensor) -> Tensor:

@@ -6,12 +6,14 @@ import math
 
 import torch
 import torch.nn.functional as F
+from kornia.color import rgb_to_lab
 from torch import Tensor
 
 from ..faces.identity import distance_of
-from .look import Look
-from .motion import flow, moved, reshaped, resized
-from .shared import alike, shared, slope
+from ..image.tensors import luma
+from .look import SIZE, Look, blurred
+from .motion import apart, flow, moved, reshaped, resized
+from .shared import CHANCES, alike, shared, shared_each, slope
 
 Figures = dict[str, list[float]]
 """By name, a value per face; NaN where a face has none."""
@@ -31,10 +33,14 @@ than its darkest twentieth. Clean ones have 57 ± 12."""
 FAILED = 3.0
 """The NIQE beyond which faces are none: clean ones have 1.5, restored ones 2 to 2.5."""
 
-# What one face more would add to the spread of places, of a face's colour, and of a place's.
-_SPREAD_L, _SPREAD_CAST, _SPREAD_TINGE = 1.0, 1.2, 2.0
+# What one face more adds to the spread of places, of a face's colour, a place's, and of waves.
+_SPREAD_L, _SPREAD_CAST, _SPREAD_TINGE, _SPREAD_WAVE = 1.0, 1.2, 2.0, 0.5 / 255
 _CHANCE = 6.0  # nepers by which some frequency of a single face stands out by chance
 _NEAR = 5  # px: faces repeat themselves at smaller distances
+_PLACES, _FINER = (32, 16, 8, 4), 0.8  # px; the smaller a place, the more does repair change it
+_LINES = 3  # waves across a face that lines have at least, and by which they stand out
+_DETAIL, _POINT = 4.0, 0.7  # px: what is finer is detail, what is about as fine a speck
+_BARE = 0.01  # of detail that nothing is seen of
 
 
 @torch.no_grad()
@@ -52,8 +58,9 @@ def compare(base: Look, tuned: Look, given: Tensor | None = None) -> Figures:
     pattern = (tuned.spectrum - base.spectrum).max() - _CHANCE / math.sqrt(count)
     shift = tuned.colours - base.colours
     lightness = base.colours[:, 0], tuned.colours[:, 0]
-    slopes = slope(*lightness)
+    slopes = slope(*lightness)[:, None, None, None]
     repaired = _repaired(lightness[0], float(slopes.mean()))
+    grey = luma(base.picture), luma(tuned.picture)
     motion = flow(base.shape, tuned.shape)
     found = {
         "niqe": tuned.niqe,
@@ -70,11 +77,14 @@ def compare(base: Look, tuned: Look, given: Tensor | None = None) -> Figures:
         "contrast": (slopes.mean() - 1 - repaired).abs(),
         "repaired": torch.tensor(repaired),
         "mended": torch.tensor(_mended(base.niqe, tuned.niqe)),
-        "shade": _shade(*lightness, slopes),
+        "shade": _shade(base.picture, tuned.picture, slopes),
         "grain": (tuned.grain / allowed).amax(1),
         "pattern": pattern,
         "mesh": tuned.mesh / base.mesh.mean().clamp(min=MESH),
         "echo": 100 * _echo(base.echo, tuned.echo),
+        "lines": 255 * _lines(grey[1] - slopes * grey[0]),
+        "specks": _specks(*grey, slopes.clamp(min=1)),
+        "apart": apart(base.picture, tuned.picture),
     }
     if given is not None:
         found["estranged"] = distance_of(tuned.person, given) - distance_of(base.person, given)
@@ -98,10 +108,40 @@ def _mended(before: Tensor, after: Tensor) -> float:
 
 
 def _shade(before: Tensor, after: Tensor, slopes: Tensor) -> Tensor:
-    """By how much L changes at the place where all faces change most, contrast aside."""
-    before, after = (x - x.mean((1, 2), keepdim=True) for x in (before, after))
-    left = after - slopes[:, None, None] * before
-    return shared(F.avg_pool2d(left[:, None], 2), _SPREAD_L)
+    """By how much L changes at the place where all faces change most, contrast aside.
+
+    Places are of several sizes; a change of a small one counts for less.
+    """
+    found = []
+    for side in _PLACES:
+        old, new = (rgb_to_lab(F.avg_pool2d(x, side))[:, :1] for x in (before, after))
+        old, new = (x - x.mean((2, 3), keepdim=True) for x in (old, new))
+        finer = _PLACES[0] / side
+        found.append(shared(new - slopes * old, _SPREAD_L, CHANCES * finer) / finer**_FINER)
+    return torch.stack(found).max()
+
+
+def _lines(change: Tensor) -> Tensor:
+    """The amplitude of waves across or down all faces, beyond those of other lengths."""
+    window = torch.hann_window(SIZE, periodic=False).to(change)
+    found = []
+    for axis in (2, 3):
+        profile = change.mean((1, axis))
+        profile = (profile - profile.mean(1, keepdim=True)) * window
+        waves = torch.view_as_real(torch.fft.rfft(profile) / (SIZE / 4)).movedim(-1, 1)
+        # Of each length by itself, without what faces differ by.
+        strength = shared_each(waves[:, :, None], _SPREAD_WAVE)[0]
+        mean = waves.mean(0).norm(dim=0)
+        near = torch.maximum(mean.roll(_LINES), mean.roll(-_LINES))
+        found.append((strength - near)[_LINES:-_LINES].max())
+    return torch.stack(found).max().clamp(min=0)
+
+
+def _specks(before: Tensor, after: Tensor, contrast: Tensor) -> Tensor:
+    """N times by which a point changes more than there is detail around it, where it does most."""
+    before, after = (x - blurred(x, _DETAIL) for x in (contrast * before, after))
+    around = blurred(before.square(), _DETAIL).sqrt()
+    return (blurred(after - before, _POINT).abs() / (around + _BARE)).amax((1, 2, 3))
 
 
 def _echo(before: Tensor, after: Tensor) -> Tensor:

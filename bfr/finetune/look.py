@@ -34,6 +34,7 @@ class Look:
         niqe: N values.
         sharpness: N values.
         grain: N×2 values, of luma and colours.
+        picture: N×3×S×S, the faces at the guard's size.
         coarse: N×1×S×S, the luma's detail of 2 to 4 px.
         shape: N×1×S×S, the luma blurred by 2 px.
         colours: N×3×16×16, CIE Lab of its blocks.
@@ -46,6 +47,7 @@ class Look:
     niqe: Tensor
     sharpness: Tensor
     grain: Tensor
+    picture: Tensor
     coarse: Tensor
     shape: Tensor
     colours: Tensor
@@ -71,6 +73,7 @@ def look(faces: Tensor, identity: Identity) -> Look:
         niqe=niqe(faces),
         sharpness=sharpness(small),
         grain=torch.stack([grain(faces), colour_grain(faces)], 1),
+        picture=small,
         coarse=shape - blurred(grey, 4.0),
         shape=shape,
         colours=rgb_to_lab(F.avg_pool2d(small, SIZE // 16)),

@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..image.tensors import luma
 from .look import blurred
 from .shared import shared, slope
 
-_SPREAD_PX, _SPREAD_SCALE = 0.2, 0.01  # see `shared`
+_SPREAD_PX, _SPREAD_SCALE, _SPREAD_APART = 0.2, 0.01, 0.05  # see `shared`
 _CELL, _NEAR = 4, 3.0  # px, and cells: how wide a feature is whose size is measured
 _RIM = 0.2  # of the side: hair and clothes, whose size is no matter
 _SHOWN = 0.3  # times the average weight: with less, a place shows no motion
@@ -76,3 +77,19 @@ def resized(flow: Tensor, weight: Tensor) -> Tensor:
     scale = scale * (mass.mean(0) > _SHOWN * mass.mean())
     rim = round(_RIM * scale.shape[-1])
     return shared(scale[..., rim:-rim, rim:-rim], _SPREAD_SCALE)
+
+
+def apart(before: Tensor, after: Tensor) -> Tensor:
+    """How far, in px, red and blue move away from green in all N×3×S×S faces alike.
+
+    A channel that moves changes by its displacement times the gradient, which is about the luma's.
+    """
+    grey = luma(after)
+    across = (grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2]) / 2
+    down = (grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1]) / 2
+    gradient = torch.stack([across.flatten(1), down.flatten(1)], 1)
+    change = (after - before)[..., 1:-1, 1:-1].flatten(2)
+    colours = torch.stack([change[:, 0] - change[:, 1], change[:, 2] - change[:, 1]], 1)
+    square = gradient @ gradient.mT + 1e-4 * torch.eye(2).to(gradient)
+    found = torch.linalg.solve(square, gradient @ colours.mT)
+    return shared(found.flatten(1)[:, :, None, None], _SPREAD_APART)

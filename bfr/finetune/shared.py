@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_CHANCES = 3.0  # squared standard errors by which some place of all stands out by chance
+CHANCES = 3.0  # squared standard errors by which some place of all stands out by chance
 
 
 def alike(values: Tensor, spread: float) -> Tensor:
@@ -20,15 +20,21 @@ def alike(values: Tensor, spread: float) -> Tensor:
     return (mean.norm(dim=0) - variance.sqrt()).clamp(min=0).max()
 
 
-def shared(values: Tensor, spread: float) -> Tensor:
+def shared(values: Tensor, spread: float, chances: float = CHANCES) -> Tensor:
     """The length of the largest vector that all faces share, beyond what chance would give.
 
     Args:
         values, spread: as for `alike`.
+        chances: squared standard errors that chance gives: the more places there are, the more.
     """
+    return shared_each(values, spread, chances).max()
+
+
+def shared_each(values: Tensor, spread: float, chances: float = CHANCES) -> Tensor:
+    """H×W, `shared` of each place by itself."""
     count, mean = len(values), values.mean(0)
     variance = ((values - mean).square().sum(0) + spread**2) / count
-    return (mean.square() - _CHANCES * variance / count).sum(0).clamp(min=0).max().sqrt()
+    return (mean.square() - chances * variance / count).sum(0).clamp(min=0).sqrt()
 
 
 def slope(before: Tensor, after: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import sabotage, sabotage_unseen
+from benchmarks import sabotage, sabotage_fresh, sabotage_unseen
 from bfr.faces.identity import load_identity
 from bfr.finetune.figures import compare
 from bfr.finetune.guard import LIMITS, Verdict, judge
@@ -43,6 +43,9 @@ FINE = {
     "pattern": [-1.0],
     "mesh": [0.5],
     "echo": [0.0],
+    "lines": [0.0],
+    "specks": [1.0],
+    "apart": [0.0],
 }
 
 
@@ -152,6 +155,12 @@ def in_places(x: Tensor, period: int) -> Tensor:
         ("mesh", lambda x: in_places(x, 4)),
         ("mesh", lambda x: in_places(x, 3)),
         ("echo", lambda x: sabotage_unseen.ghosted(x)),
+        ("lines", lambda x: sabotage_fresh.banded(x)),
+        ("lines", lambda x: sabotage_fresh.banded(x.mT).mT),
+        ("specks", lambda x: sabotage_fresh.dusty(x)),
+        ("apart", lambda x: sabotage_fresh.fringed(x)),
+        ("apart", lambda x: sabotage_fresh.fringed(x.mT).mT),
+        ("shade", lambda x: sabotage_fresh.red_eyed(x)),
         ("resized", lambda x: sabotage.enlarged(x, 0.1)),
         ("resized", lambda x: sabotage.enlarged(x, -0.1)),
     ],
@@ -171,7 +180,7 @@ def test_no_harm_is_seen_in_the_same_faces(base: Look):
 
 def test_faces_are_measured_alone_but_for_what_they_share(before: Tensor, base: Look):
     shared = {"pattern", "person", "lightness", "cast", "tinge", "contrast", "repaired"}
-    shared |= {"reshaped", "resized", "shade", "mesh", "echo", "mended"}
+    shared |= {"reshaped", "resized", "shade", "mesh", "echo", "mended", "lines", "apart"}
     together = compare(base, look_at(before * 0.9))
     alone = compare(look_at(before[2:3]), look_at(before[2:3] * 0.9))
     own = together.keys() - shared
