@@ -36,6 +36,7 @@ from torch import Tensor
 from benchmarks.pair_folders import write_pairs
 from benchmarks.sabotage import FADED, LEARNED, REPORT, SCANS, SIZE, TUNING, Case, Faces, faded
 from benchmarks.sabotage_fresh import FRESH
+from benchmarks.sabotage_last import LAST
 from benchmarks.sabotage_unseen import NEW
 from bfr.damage.degrade import degrade_faces
 from bfr.faces.align import align_faces
@@ -65,7 +66,7 @@ _FASTER = {"ema": 0.95, "held_back": 0.0, "precision": "bfloat16"}  # it must fo
 PHOTOS = ("train/congress", "train/headshots")
 
 
-HALVES = {"tuning": TUNING, "report": REPORT, "new": NEW, "fresh": FRESH}
+HALVES = {"tuning": TUNING, "report": REPORT, "new": NEW, "fresh": FRESH, "last": LAST}
 
 
 def make_faces(data: Path, out: Path, damage: str, count: int) -> Faces:
