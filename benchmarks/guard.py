@@ -13,7 +13,8 @@ What was trained is kept in OUT; the verdicts are made anew each time.
 
 The guard's limits were chosen with the cases of the half "tuning" and with clean targets of the
 sample photographs; those of the half "report" and then the cases "new" were looked at afterwards,
-and some limits moved then. The cases "fresh" came last: no limit was chosen with them.
+and some limits moved then. "fresh" and "last" were written and committed before any verdict on
+them was seen; their modules say what the guard made of them then.
 
 The exit code is 1 if a verdict is wrong.
 """

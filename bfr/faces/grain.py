@@ -218,21 +218,26 @@ def strength_at(strength: Tensor, light: Tensor) -> Tensor:
     return strength[low].lerp(strength[low + 1], place - low)
 
 
-def resized_spectrum(power: Tensor, height: int, width: int) -> Tensor:
+def resized_spectrum(power: Tensor, height: int, width: int, columns: int | None = None) -> Tensor:
     """A spectrum at other frequencies, height×width, in the order of `torch.fft.fft2`.
 
     Spectra fall steeply, so it is their logarithm that runs straight from one to the next.
+
+    Args:
+        power: P×P.
+        height, width: of the result, of which only the first ``columns`` are made; None for all.
     """
     side = power.shape[0]
     if (height, width) == tuple(power.shape):
-        return power
-    rows, columns = (torch.fft.fftfreq(n).to(power) * side for n in (height, width))
-    y, x = rows.floor().long() % side, columns.floor().long() % side
-    down = (rows - rows.floor())[:, None]
+        return power[:, :columns]
+    down, right = (torch.fft.fftfreq(n).to(power) * side for n in (height, width))
+    right = right[:columns]
+    y, x = down.floor().long() % side, right.floor().long() % side
+    down = (down - down.floor())[:, None]
     log = _log(power)
     log = log[y] * (1 - down) + log[(y + 1) % side] * down
-    right = columns - columns.floor()
-    return (log[:, x] * (1 - right) + log[:, (x + 1) % side] * right).exp()
+    right = right - right.floor()
+    return (log[:, x].mul_(1 - right)).add_(log[:, (x + 1) % side].mul_(right)).exp_()
 
 
 def _log(power: Tensor) -> Tensor:

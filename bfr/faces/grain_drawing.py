@@ -58,10 +58,13 @@ def grain_in_bands(
         if found is not None:
             power = (power - resized_spectrum(found.power, *power.shape)).clamp(min=0)
         tile = min(height, TILE), min(width, TILE)
-        white = torch.randn(wanted.channels.shape[1], *tile, generator=generator).to(image)
+        half = resized_spectrum(power, *tile, tile[1] // 2 + 1).to(image).sqrt()
         noise = _coloured(
-            white, wanted.channels.to(image), resized_spectrum(power, *tile).to(image)
+            torch.randn(wanted.channels.shape[1], *tile, generator=generator).to(image),
+            wanted.channels.to(image),
+            half,
         )
+        del half
     columns = torch.arange(width, device=image.device) % TILE
     for rows in bands(range(height), width):
         if noise is None:
@@ -88,13 +91,12 @@ def _light(image: Tensor, rows: range) -> Tensor:
     return light[:, :, rows.start - first :][:, :, : len(rows)]
 
 
-def _coloured(white: Tensor, channels: Tensor, power: Tensor) -> Tensor:
-    """C×H×W: K×H×W white noise mixed by C×K channels, with a power spectrum of H×W.
+def _coloured(white: Tensor, channels: Tensor, half: Tensor) -> Tensor:
+    """C×H×W: K×H×W white noise mixed by C×K channels, with amplitudes of half a spectrum.
 
-    One channel after the other, and half of each spectrum, which saves memory.
+    One channel after the other, which saves memory.
     """
     mixed = torch.einsum("ck,khw->chw", channels, white)
-    half = power[:, : power.shape[1] // 2 + 1].sqrt()
     for channel in mixed:
         spectrum = torch.fft.rfft2(channel).mul_(half)
         torch.fft.irfft2(spectrum, s=channel.shape, out=channel)

@@ -7,7 +7,9 @@ import re
 from ..errors import InputError
 
 _LONGEST = 120  # letters of a name: room for an ending, a number and a temporary name
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+"""Names that stand for devices on Windows, whatever their ending."""
+
 _FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]')
 
 
@@ -28,7 +30,7 @@ def check_portable(path: str) -> None:
             problem = f"{name!r}"
         elif len(name) > _LONGEST:
             problem = f"one of {len(name)} letters"
-        elif _RESERVED.fullmatch(name):
+        elif RESERVED.fullmatch(name):
             problem = f"{name!r}, which Windows reserves"
         else:
             continue

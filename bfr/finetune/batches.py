@@ -21,6 +21,7 @@ from ..files.formats import IMAGE_SUFFIXES
 from ..files.photos import read_photo
 from ..image.tensors import resize_square
 from ..pairs.folder import PairSet, read_image
+from ..pairs.lines import check_image_file
 from ..pairs.pair import Pair
 from .held_back import split
 from .objective import Batch
@@ -210,6 +211,7 @@ def _common_size(pairs: PairSet, wanted: int | None) -> int:
 
 def _size(path: Path) -> tuple[int, int]:
     """(height, width) in pixels, from a file's header."""
+    check_image_file(path)
     try:
         with Image.open(path) as image:
             return image.height, image.width

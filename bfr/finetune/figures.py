@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
-from kornia.color import rgb_to_lab
 from torch import Tensor
 
 from ..faces.identity import distance_of
 from ..image.tensors import luma
 from .look import SIZE, Look, blurred
 from .motion import apart, flow, moved, reshaped, resized
-from .shared import CHANCES, alike, shared, shared_each, slope
+from .places import shade, sharpened, tinge
+from .shared import alike, shared_each, slope
 
 Figures = dict[str, list[float]]
 """By name, a value per face; NaN where a face has none."""
 
-GRAIN = 1.25, (1.0, 0.6)
-"""Grain of luma and of colours may be so many times the base's, and at least so many 255ths: clean
-faces have some."""
+GRAIN = 1.25, (0.6, 1.0, 1.0, 1.0, 1.0)
+"""Grain of colours, and of luma where faces are dark to light, may be so many times the base's, and
+at least so many 255ths: clean faces have some."""
 
 MESH = 0.9
 """Amplitude in 255ths that fine patterns may have, or as much as the base's: clean faces of 256 px
@@ -33,11 +32,10 @@ than its darkest twentieth. Clean ones have 57 ± 12."""
 FAILED = 3.0
 """The NIQE beyond which faces are none: clean ones have 1.5, restored ones 2 to 2.5."""
 
-# What one face more adds to the spread of places, of a face's colour, a place's, and of waves.
-_SPREAD_L, _SPREAD_CAST, _SPREAD_TINGE, _SPREAD_WAVE = 1.0, 1.2, 2.0, 0.5 / 255
+_SPREAD_CAST, _SPREAD_WAVE = 1.2, 0.5 / 255  # what one face more adds to that of colours, of waves
+_SPREAD_PEOPLE, _SPREAD_CHANGE = 5.0, 0.5  # and to that of people's L, and of its changes
 _CHANCE = 6.0  # nepers by which some frequency of a single face stands out by chance
 _NEAR = 5  # px: faces repeat themselves at smaller distances
-_PLACES, _FINER = (32, 16, 8, 4), 0.8  # px; the smaller a place, the more does repair change it
 _LINES = 3  # waves across a face that lines have at least, and by which they stand out
 _DETAIL, _POINT = 4.0, 0.7  # px: what is finer is detail, what is about as fine a speck
 _BARE = 0.01  # of detail that nothing is seen of
@@ -73,11 +71,13 @@ def compare(base: Look, tuned: Look, given: Tensor | None = None) -> Figures:
         "colour": shift.norm(dim=1).mean((1, 2)),
         "lightness": shift[:, 0].mean().abs(),
         "cast": alike(shift[:, 1:].mean((2, 3), keepdim=True), _SPREAD_CAST),
-        "tinge": alike(F.avg_pool2d(shift[:, 1:], 2), _SPREAD_TINGE),
+        "tinge": tinge(base.picture, tuned.picture),
+        "levelled": 100 * _levelled(*(light.mean((1, 2)) for light in lightness)),
         "contrast": (slopes.mean() - 1 - repaired).abs(),
         "repaired": torch.tensor(repaired),
         "mended": torch.tensor(_mended(base.niqe, tuned.niqe)),
-        "shade": _shade(base.picture, tuned.picture, slopes),
+        "shade": shade(base.picture, tuned.picture, slopes),
+        "sharpened": sharpened(*grey),
         "grain": (tuned.grain / allowed).amax(1),
         "pattern": pattern,
         "mesh": tuned.mesh / base.mesh.mean().clamp(min=MESH),
@@ -107,18 +107,13 @@ def _mended(before: Tensor, after: Tensor) -> float:
     return max(beyond[0] - beyond[1], 0.0) / FAILED
 
 
-def _shade(before: Tensor, after: Tensor, slopes: Tensor) -> Tensor:
-    """By how much L changes at the place where all faces change most, contrast aside.
-
-    Places are of several sizes; a change of a small one counts for less.
-    """
-    found = []
-    for side in _PLACES:
-        old, new = (rgb_to_lab(F.avg_pool2d(x, side))[:, :1] for x in (before, after))
-        old, new = (x - x.mean((2, 3), keepdim=True) for x in (old, new))
-        finer = _PLACES[0] / side
-        found.append(shared(new - slopes * old, _SPREAD_L, CHANCES * finer) / finer**_FINER)
-    return torch.stack(found).max()
+def _levelled(before: Tensor, after: Tensor) -> Tensor:
+    """By what share N people, of that L, differ less in it: a slope over them, beyond its error."""
+    people, change = before - before.mean(), (after - before) - (after - before).mean()
+    power = people.square().sum() + _SPREAD_PEOPLE**2
+    fall = -(people * change).sum() / power
+    left = (change + fall * people).square().sum() + _SPREAD_CHANGE**2
+    return (fall - 2 * (left / max(len(before) - 2, 1) / power).sqrt()).clamp(min=0)
 
 
 def _lines(change: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..faces.identity import Identity
 from ..image.tensors import luma, resize_square
 from ..quality.niqe import niqe
-from ..quality.texture import colour_grain, grain, sharpness
+from ..quality.texture import colour_grain, grain_by_light, sharpness
 
 SIZE = 256
 """Side in pixels at which faces are compared; larger ones are made smaller."""
@@ -33,7 +33,7 @@ class Look:
     Attributes:
         niqe: N values.
         sharpness: N values.
-        grain: N×2 values, of luma and colours.
+        grain: N×5 values, of colours and of luma from dark to light places.
         picture: N×3×S×S, the faces at the guard's size.
         coarse: N×1×S×S, the luma's detail of 2 to 4 px.
         shape: N×1×S×S, the luma blurred by 2 px.
@@ -72,7 +72,7 @@ def look(faces: Tensor, identity: Identity) -> Look:
     return Look(
         niqe=niqe(faces),
         sharpness=sharpness(small),
-        grain=torch.stack([grain(faces), colour_grain(faces)], 1),
+        grain=torch.cat([colour_grain(faces)[:, None], grain_by_light(faces)], 1),
         picture=small,
         coarse=shape - blurred(grey, 4.0),
         shape=shape,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError, InputError, OutputError
+from ..files.names import RESERVED
 from ..files.whole import atomic_path
 
 log = logging.getLogger(__name__)
@@ -160,7 +161,8 @@ def _shown(value: Any) -> str:
 
 
 def _is_file_name(value: Any) -> bool:
-    return isinstance(value, str) and bool(_NAME.fullmatch(value)) and value == value.strip(". ")
+    plain = isinstance(value, str) and _NAME.fullmatch(value) and value == value.strip(". ")
+    return bool(plain) and not RESERVED.fullmatch(value)
 
 
 def _is_text(value: Any) -> bool:

@@ -18,6 +18,7 @@ from ..image.tensors import check_images, luma
 
 _DETAIL = 2.0  # standard deviation in pixels of the blur that detail is measured against
 _PATCH = 8  # side in pixels of the patches whose gradients are compared
+_ANSWER = 6 * 0.6745  # of `grain` to noise: the median |answer| over σ
 _CHANCE = 0.001  # how often the gradients of plain noise may look like an edge
 
 
@@ -77,6 +78,28 @@ def grain(images: Tensor) -> Tensor:
     return _noise(_luma(images))
 
 
+def grain_by_light(images: Tensor, parts: int = 4) -> Tensor:
+    """`grain` of the darkest part of each image, and so on to the lightest: noise of shadows only
+    does not move the median of all.
+
+    Args:
+        images: B×3×H×W RGB in [0, 1], at least 16 pixels high and wide.
+        parts: into which the pixels are divided, by how light they are blurred by 2 px.
+
+    Returns:
+        B×parts float64 values, in 255ths.
+
+    Raises:
+        InputError: if the images are none or too small.
+    """
+    light = _luma(images)
+    kernel = 2 * math.ceil(3 * _DETAIL) + 1
+    around = gaussian_blur2d(light, kernel, (_DETAIL, _DETAIL), "reflect")[..., 1:-1, 1:-1]
+    order = around.flatten(1).argsort(1)
+    answer = light.diff(n=2, dim=-1).diff(n=2, dim=-2).abs().flatten(1).gather(1, order)
+    return torch.stack([part.median(1).values for part in answer.chunk(parts, 1)], 1) / _ANSWER
+
+
 def colour_grain(images: Tensor) -> Tensor:
     """`grain`, of what the channels differ from the luma by."""
     return _noise(255 * images.double() - _luma(images))
@@ -85,7 +108,7 @@ def colour_grain(images: Tensor) -> Tensor:
 def _noise(values: Tensor) -> Tensor:
     """B standard deviations of the noise of B×C×H×W values, by the median over all of them."""
     answer = values.diff(n=2, dim=-1).diff(n=2, dim=-2)
-    return answer.abs().flatten(1).median(1).values / (6 * 0.6745)
+    return answer.abs().flatten(1).median(1).values / _ANSWER
 
 
 def _luma(images: Tensor) -> Tensor:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,3 +221,17 @@ def test_sizes_that_do_not_fit(pairs: PairSet, tmp_path: Path):
     mixed.path("target", mixed.pairs[1]).unlink()
     with pytest.raises(ImageError, match=r"face-1"):
         TrainingSet(read_pairs(tmp_path), PLAIN)
+
+
+@pytest.mark.parametrize(
+    "make", [os.symlink, lambda _, path: os.mkfifo(path)], ids=["link", "pipe"]
+)
+def test_an_image_that_leads_elsewhere_is_not_opened(tmp_path: Path, make: Callable[..., None]):
+    if sys.platform == "win32":
+        pytest.skip("links need rights, and there are no such pipes")
+    pairs = pairs_folder(tmp_path / "pairs", 3)
+    path = pairs.path("lq", pairs.pairs[1])
+    path.rename(tmp_path / "elsewhere.png")
+    make(tmp_path / "elsewhere.png", path)
+    with pytest.raises(ImageError, match=r"link|pipe"):
+        TrainingSet(pairs, PLAIN)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import sabotage, sabotage_fresh, sabotage_unseen
+from benchmarks import sabotage, sabotage_fresh, sabotage_last, sabotage_unseen
 from bfr.faces.identity import load_identity
 from bfr.finetune.figures import compare
 from bfr.finetune.guard import LIMITS, Verdict, judge
@@ -46,6 +46,8 @@ FINE = {
     "lines": [0.0],
     "specks": [1.0],
     "apart": [0.0],
+    "sharpened": [0.0],
+    "levelled": [0.0],
 }
 
 
@@ -129,6 +131,10 @@ def in_places(x: Tensor, period: int) -> Tensor:
     return (x + 0.04 * where * wave[:, None] * wave).clamp(0, 1)
 
 
+def grain(x: Tensor) -> Tensor:
+    return torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+
+
 @pytest.mark.parametrize(
     ("harm", "change"),
     [
@@ -161,6 +167,10 @@ def in_places(x: Tensor, period: int) -> Tensor:
         ("apart", lambda x: sabotage_fresh.fringed(x)),
         ("apart", lambda x: sabotage_fresh.fringed(x.mT).mT),
         ("shade", lambda x: sabotage_fresh.red_eyed(x)),
+        ("tinge", lambda x: sabotage_last.blue_eyed(x)),
+        ("sharpened", lambda x: sabotage_last.sharp_mouth(x)),
+        ("levelled", lambda x: x.lerp(x.mean((1, 2, 3), keepdim=True).mean().expand_as(x), 0.4)),
+        ("grain", lambda x: (x + 0.1 * (x.mean(1, keepdim=True) < 0.35) * grain(x)).clamp(0, 1)),
         ("resized", lambda x: sabotage.enlarged(x, 0.1)),
         ("resized", lambda x: sabotage.enlarged(x, -0.1)),
     ],
@@ -181,6 +191,7 @@ def test_no_harm_is_seen_in_the_same_faces(base: Look):
 def test_faces_are_measured_alone_but_for_what_they_share(before: Tensor, base: Look):
     shared = {"pattern", "person", "lightness", "cast", "tinge", "contrast", "repaired"}
     shared |= {"reshaped", "resized", "shade", "mesh", "echo", "mended", "lines", "apart"}
+    shared |= {"sharpened", "levelled"}
     together = compare(base, look_at(before * 0.9))
     alone = compare(look_at(before[2:3]), look_at(before[2:3] * 0.9))
     own = together.keys() - shared

@@ -42,7 +42,21 @@ def change(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("../../x", "/tmp/x", "a/b", "a\\b", "C:x", "..", ".", "", " a", ".hidden", "a\0b"),
+        *(
+            "../../x",
+            "/tmp/x",
+            "a/b",
+            "a\\b",
+            "C:x",
+            "..",
+            ".",
+            "",
+            " a",
+            ".hidden",
+            "a\0b",
+            "CON",
+            "nul.x",
+        ),
         *("a\nb", "x" * 300, None, 7, ["a"], {"a": 1}, True),
     ],
 )
