@@ -11,6 +11,7 @@ from .look import blurred
 from .shared import CHANCES, alike, shared
 
 _SIDES = 32, 16, 8, 4  # px of a place
+_SMALL = 8, 4  # where colours are told by `shared`; repairs change those of larger ones
 _FINER = 0.8  # the smaller a place, the more does a repair change it: by this power
 _SPREAD_L, _SPREAD_TINGE, _SPREAD_GROWTH = 1.0, 2.0, 0.3  # see `shared`
 _FINE = 2.0  # px: what is finer makes a place sharp
@@ -34,10 +35,11 @@ def shade(before: Tensor, after: Tensor, contrast: Tensor) -> Tensor:
 
 def tinge(before: Tensor, after: Tensor) -> Tensor:
     """By how much a and b of N×3×S×S faces change where they do most."""
-    changes = {side: (_lab(after, side) - _lab(before, side))[:, 1:] for side in _SIDES}
-    found = [alike(changes[_SIDES[0]], _SPREAD_TINGE)]
-    found += [_shared(changes[side], _SPREAD_TINGE, side) for side in _SIDES[1:]]
-    return torch.stack(found).max()
+    large, *small = (
+        (_lab(after, side) - _lab(before, side))[:, 1:] for side in (_SIDES[0], *_SMALL)
+    )
+    found = [_shared(x, _SPREAD_TINGE, side) for x, side in zip(small, _SMALL, strict=True)]
+    return torch.stack([alike(large, _SPREAD_TINGE), *found]).max()
 
 
 def sharpened(before: Tensor, after: Tensor) -> Tensor:
