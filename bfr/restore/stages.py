@@ -23,6 +23,7 @@ from .small_faces import fitting_sizes
 
 _FINE = 100  # steps of progress a face
 
+
 def restore_crops(
     crops: Tensor,
     faces: Sequence[Face],
