@@ -148,7 +148,7 @@ def noise_pairs(folder: Path, size: int) -> Path:
 def ways(
     settings: FinetuneSettings, precisions: Sequence[str], ranks: Sequence[int] = ()
 ) -> dict[str, FinetuneSettings]:
-    """What is measured of ours, by name."""
+    """The variants of ours that are measured, by name."""
     whole = replace(settings, micro_batch=settings.batch)
     found = {
         "ours, the whole batch at once": whole,

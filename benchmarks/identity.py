@@ -23,7 +23,7 @@ LIMIT = 0.01
 
 
 def distances(figures: Path, weights: Path | None = None) -> np.ndarray:
-    """How far our embedding of each chip is from dlib's, N values."""
+    """The distance of our embedding of each chip from dlib's, N values."""
     with np.load(figures) as file:
         chips, wanted = file["chips"], file["embeddings"]
     pixels = torch.from_numpy(chips).permute(0, 3, 1, 2).float() / 255

@@ -78,7 +78,7 @@ def targets_of(out: Path) -> list[Path]:
 
 
 def same_files(a: Path, b: Path) -> bool:
-    """Whether two folders hold the same files, locks aside."""
+    """True if two folders hold the same files, locks aside."""
 
     def content(folder: Path) -> dict[str, bytes]:
         files = (path for path in folder.rglob("*") if path.is_file())
@@ -88,7 +88,7 @@ def same_files(a: Path, b: Path) -> bool:
 
 
 def same_run(a: Path, b: Path) -> bool:
-    """Whether two run folders hold the same networks."""
+    """True if two run folders hold the same networks."""
     names = sorted(path.name for path in a.glob("*.safetensors"))
     if names != sorted(path.name for path in b.glob("*.safetensors")):
         return False
@@ -174,7 +174,7 @@ def kill_after(seconds: float, child: int) -> bool:
 
 
 def identities(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
-    """What changes when a file is written anew."""
+    """The facts of a file that change when it is written again."""
     found = {path: path.stat() for path in paths}
     return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in found.items()}
 

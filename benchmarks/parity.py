@@ -106,7 +106,7 @@ def load_full_size(path: Path, entry: Mapping) -> nn.Module:
 
 
 def computed(shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-    """What a SwinIR computes instead of learning, at the sizes that the shapes tell."""
+    """The tensors that a SwinIR computes instead of learning, at the sizes that the shapes tell."""
     found = {}
     for name, (first, *others) in shapes.items():
         kind = name.rpartition(".")[2]

@@ -38,13 +38,13 @@ PART_TOLERANCES = {
 
 
 def has_figures(names: set[str]) -> bool:
-    """Whether a file of these tensors holds figures of BFRffusion."""
+    """True if a file of these tensors holds figures of BFRffusion."""
     parts = {name.rpartition("/")[2] for name in names}
     return bool(parts & {"context", "control.0", "decoded"})
 
 
 def is_checkpoint(formats: Mapping[str, dict]) -> bool:
-    """Whether a list of checkpoints is that of BFRffusion alone."""
+    """True if a list of checkpoints is that of BFRffusion alone."""
     return bool(formats) and all(is_bfrffusion(entry["tensors"]) for entry in formats.values())
 
 
@@ -65,7 +65,7 @@ def check_figures(
 def results(
     network: BFRffusion, figures: Mapping[str, Tensor], folder: Path
 ) -> Iterator[tuple[str, Tensor]]:
-    """What the network gives for the figures' inputs, by the figures' names."""
+    """The outputs of the network for the figures' inputs, by the figures' names."""
     if "context" in figures:
         yield "context", network.prompt(figures["t"])
     if "x" in figures:

@@ -1,4 +1,4 @@
-"""What the checks of `benchmarks.parity` share: files of figures, and small published networks."""
+"""Shared parts of the checks of `benchmarks.parity`: files of figures, small published networks."""
 
 from __future__ import annotations
 

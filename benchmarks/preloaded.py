@@ -1,4 +1,4 @@
-"""What the cases of the benchmarks import, loaded once in the process that they are forked from."""
+"""Imports of the benchmarks' cases, loaded once in the process that they are forked from."""
 
 import kornia  # noqa: F401
 import torchvision  # noqa: F401

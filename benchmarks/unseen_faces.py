@@ -55,7 +55,7 @@ def aligned(data: Path, out: Path, name: str, count: int) -> Tensor:
 
 
 def tuning_faces(data: Path, out: Path, damage: str, count: int) -> Faces:
-    """What the restorer is tuned with."""
+    """The faces that the restorer is tuned with."""
     if damage == SCANS:
         return Faces(aligned(data, out, "real_lq/portraits_tune", count), None)
     clean = aligned(data, out, "train", count)

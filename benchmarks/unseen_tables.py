@@ -76,7 +76,7 @@ def markdown(tables: dict[str, Table], base: Table) -> list[str]:
 
 
 def _mark(table: Table, base: Table, column: Column) -> str:
-    """Whether a mean differs surely from the base's, face by face."""
+    """True if a mean surely differs from the base's, face by face."""
     gains = torch.tensor(table.values[column.key]) - torch.tensor(base.values[column.key])
     gains = gains[gains.isfinite()] * column.sign
     if len(gains) < 2 or gains.mean().abs() <= 2 * gains.std() / math.sqrt(len(gains)):

@@ -74,7 +74,7 @@ def prepare(data: Path, faces: Path, detector_file: Path | None) -> None:
 
 
 def inside(alignment: Alignment) -> Tensor:
-    """Where crops lie inside of their photographs: N×1×S×S, 1 inside and 0 outside."""
+    """Masks of the parts of crops inside their photographs: N×1×S×S, 1 inside and 0 outside."""
     rows, columns = torch.meshgrid(*map(torch.arange, alignment.crop_size), indexing="ij")
     grid = torch.stack([columns, rows], -1).reshape(1, -1, 2).double()
     points = transform_points(

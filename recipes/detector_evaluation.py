@@ -55,7 +55,7 @@ def landmark_error(image: LabelledImage, found: FaceSet) -> float:
 
 
 def looks_ahead(image: LabelledImage) -> bool:
-    """Whether the nose is near the middle between the eyes, as on portraits."""
+    """True if the nose is near the middle between the eyes, as on portraits."""
     left, right, nose = image.landmarks[0][:3]
     return bool(abs((nose - left) @ (right - left) / np.sum((right - left) ** 2) - 0.5) < 0.2)
 

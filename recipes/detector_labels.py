@@ -109,7 +109,7 @@ def portraits(data: Path) -> list[Path]:
 def look_twice(
     image: Tensor, detector: Detector
 ) -> tuple[list[np.ndarray], list[tuple[float, list[float]]]]:
-    """What the first teacher finds in a picture 1×3×H×W, straight and in a mirror.
+    """The faces that the first teacher finds in a picture 1×3×H×W, straight and mirrored.
 
     Returns:
         The 5×2 landmarks of the faces on which both looks agree, their mean; and the score and

@@ -68,7 +68,7 @@ def landmark_boxes(landmarks: np.ndarray) -> np.ndarray:
 
 
 def held_out(path: Path, share: float = 0.1) -> bool:
-    """Whether a labelled image is kept for evaluation, by a hash of its name."""
+    """True if a labelled image is kept for evaluation, by a hash of its name."""
     digest = hashlib.sha256(f"{path.parent.parent.name}/{path.name}".encode()).digest()
     return digest[0] / 256 < share
 
@@ -98,7 +98,7 @@ def five_of_68(points: np.ndarray) -> np.ndarray:
 
 
 def _plausible(points: np.ndarray) -> bool:
-    """Whether the eyes lie left and right of each other, above the mouth, for either tilt."""
+    """True if the eyes lie left and right of each other, above the mouth, for either tilt."""
     eyes, mouth = points[1] - points[0], points[4] - points[3]
     down = points[3:].mean(0) - points[:2].mean(0)
     wide = np.linalg.norm(eyes)

@@ -18,7 +18,7 @@ CELL = 256  # pixels of a side
 
 
 def worst_first(quality: Tensor) -> Tensor:
-    """Which of N pictures to show: the worst six, then others from worst to best, 24 in all.
+    """Chooses 24 of N pictures to show: the worst six, then others from worst to best.
 
     Args:
         quality: N values, more is better.

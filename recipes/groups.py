@@ -37,7 +37,7 @@ def skin_lightness(faces: Tensor) -> Tensor:
 
 
 def repeats(faces: Tensor) -> Tensor:
-    """How often each of N×3×S×S aligned faces is to be shown, so that few dark ones do not drown.
+    """Sampling weights of N×3×S×S aligned faces, so that a few dark ones do not drown.
 
     Returns:
         N whole numbers: 4 of very dark, 2 of dark, 1 of other faces.

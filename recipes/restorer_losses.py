@@ -17,7 +17,7 @@ from .aligned import SIZE
 
 @cache
 def part_weights(size: int) -> Tensor:
-    """How much errors count at each pixel of an aligned face, size×size, 1 on average."""
+    """The weights of errors at each pixel of an aligned face, size×size, 1 on average."""
     places = torch.arange(size)
     chosen, reach = PARTS
     x, y = face_template(size)[list(chosen)].float().T[..., None]

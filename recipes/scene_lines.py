@@ -41,7 +41,7 @@ def put_lines(pixels: np.ndarray, rng: np.random.Generator, most: int = 3) -> np
 
 
 def _behind(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Where a thing is seen: not behind what is lighter, or darker, than a shade."""
+    """The mask of where a thing is seen: not behind what is lighter, or darker, than a shade."""
     grey = cv2.GaussianBlur(pixels.mean(2), (0, 0), rng.uniform(1, 4))
     shade = np.quantile(grey, rng.uniform(0.25, 0.75))
     seen = grey > shade if rng.random() < 0.5 else grey < shade

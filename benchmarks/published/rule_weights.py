@@ -40,7 +40,7 @@ def fill_by_rule(network: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def published_format(file: str) -> dict:
-    """What is known of a published checkpoint: wrapper, licence, and its tensors' shapes."""
+    """The facts about a published checkpoint: wrapper, licence, and its tensors' shapes."""
     return json.loads((GOLDEN / "checkpoint_formats.json").read_text())[file]
 
 

@@ -99,7 +99,7 @@ def clip_factor(
     restorer: Restorer,
     frame_size: tuple[int, int],
 ) -> int:
-    """By how much the frames of a clip are enlarged, once for all of them."""
+    """The factor by which all frames of a clip are enlarged."""
     faces = [face for track in tracks for face in track.faces]
     return chosen_factor(settings.enlarge, faces, crop_size_of(settings, restorer), frame_size)
 

@@ -133,7 +133,7 @@ class ProbeLatent(io.ComfyNode):
 
 
 class ProbeDistance(io.ComfyNode):
-    """How far two latents are apart in the means of squares, as TEXT."""
+    """The distance of two latents in the means of squares, as TEXT."""
 
     @classmethod
     def define_schema(cls):
