@@ -35,7 +35,7 @@ from bfr.restore.load import load_restorer
 from bfr.restore.restorer import restore_faces
 
 from .unseen_damage import DAMAGES
-from .unseen_faces import Faces, evaluation_faces
+from .unseen_faces import DamagedFaces, evaluation_faces
 from .unseen_tables import markdown
 
 PAPER = {"hold": "paper", "start": 150, "stop": 90, "factor": 8, "sampler": "ddpm"}
@@ -50,7 +50,7 @@ WAYS = {
 FEW = ("default", "paper, 25 calls", "freedom 0", "freedom 0.5", "freedom 1", "detail +1")
 
 
-def repaint(faces: Faces, ways: list[str], prior: Prior) -> dict[str, Tensor]:
+def repaint(faces: DamagedFaces, ways: list[str], prior: Prior) -> dict[str, Tensor]:
     """The guess and the targets of each way, N×3×S×S each; prints the seconds a face."""
     guess = restore_faces(faces.given, load_restorer())
     made = {"damaged": faces.given, "guess": guess}
@@ -61,13 +61,15 @@ def repaint(faces: Faces, ways: list[str], prior: Prior) -> dict[str, Tensor]:
     return made
 
 
-def measure(made: dict[str, Tensor], faces: Faces) -> dict[str, Table]:
+def measure(made: dict[str, Tensor], faces: DamagedFaces) -> dict[str, Table]:
     """A table for each way; its identity is to the clean face, or to the scan."""
     tools = Tools(load_detector(), load_distance("auto"), load_identity())
     return measure_sets(made, reference=faces.clean, given=faces.given, tools=tools)
 
 
-def draw(made: dict[str, Tensor], tables: dict[str, Table], faces: Faces, shown: int) -> Tensor:
+def draw(
+    made: dict[str, Tensor], tables: dict[str, Table], faces: DamagedFaces, shown: int
+) -> Tensor:
     """A row for each of some faces, each with its figures."""
     pictures = made if faces.clean is None else {**made, "clean": faces.clean}
     cells, labels = [], []

@@ -29,7 +29,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.unseen_faces import SCANS, Faces, clean_folder, evaluation_faces, tuning_faces
+from benchmarks.unseen_faces import (
+    SCANS,
+    DamagedFaces,
+    clean_folder,
+    evaluation_faces,
+    tuning_faces,
+)
 from benchmarks.unseen_tables import in_order, tabulate, write_json
 from bfr.choices import AUTO, CALLS, PRECISIONS
 from bfr.faces.identity import load_identity
@@ -134,7 +140,7 @@ def measure_base(damage: str, args: argparse.Namespace) -> None:
     write_json(file, {"damaged": measure(seen.given, seen), "base": measure(base, seen)})
 
 
-def measure(restored: Tensor, faces: Faces) -> dict[str, object]:
+def measure(restored: Tensor, faces: DamagedFaces) -> dict[str, object]:
     """A table of the faces' figures, as JSON has it."""
     table = measure_faces(
         restored,

@@ -27,7 +27,7 @@ TUNE_SEED, EVALUATION_SEED = 10_000, 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Faces:
+class DamagedFaces:
     """Aligned faces: N×3×S×S RGB in [0, 1] as they are given, and clean where that is known."""
 
     given: Tensor
@@ -54,20 +54,20 @@ def aligned(data: Path, out: Path, name: str, count: int) -> Tensor:
     return load_file(file)["crops"].float() / 255
 
 
-def tuning_faces(data: Path, out: Path, damage: str, count: int) -> Faces:
+def tuning_faces(data: Path, out: Path, damage: str, count: int) -> DamagedFaces:
     """The faces that the restorer is tuned with."""
     if damage == SCANS:
-        return Faces(aligned(data, out, "real_lq/portraits_tune", count), None)
+        return DamagedFaces(aligned(data, out, "real_lq/portraits_tune", count), None)
     clean = aligned(data, out, "train", count)
-    return Faces(written(degrade_faces(clean, damage, TUNE_SEED)), clean)
+    return DamagedFaces(written(degrade_faces(clean, damage, TUNE_SEED)), clean)
 
 
-def evaluation_faces(data: Path, out: Path, damage: str, count: int) -> Faces:
+def evaluation_faces(data: Path, out: Path, damage: str, count: int) -> DamagedFaces:
     """Other faces, which the restorers are measured on."""
     if damage == SCANS:
-        return Faces(aligned(data, out, "real_lq/portraits_eval", count), None)
+        return DamagedFaces(aligned(data, out, "real_lq/portraits_eval", count), None)
     clean = aligned(data, out, "eval/hq", count)
-    return Faces(written(degrade_faces(clean, damage, EVALUATION_SEED)), clean)
+    return DamagedFaces(written(degrade_faces(clean, damage, EVALUATION_SEED)), clean)
 
 
 def clean_folder(args: argparse.Namespace) -> Path:

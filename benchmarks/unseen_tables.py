@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.unseen_faces import Faces, evaluation_faces
+from benchmarks.unseen_faces import DamagedFaces, evaluation_faces
 from bfr.files.photos import Photo
 from bfr.files.whole import atomic_path
 from bfr.files.writing import write_photo
@@ -100,10 +100,10 @@ def draw(damage: str, args: argparse.Namespace) -> Tensor:
     return sheet(cells, column_labels=list(columns), title=damage)
 
 
-def in_order(faces: Faces, names: Sequence[str]) -> Faces:
+def in_order(faces: DamagedFaces, names: Sequence[str]) -> DamagedFaces:
     """The tuning faces in the order of their pairs, whose sources end in their numbers."""
     order = [int(name.rpartition(" ")[2]) - 1 for name in names]
-    return Faces(faces.given[order], None if faces.clean is None else faces.clean[order])
+    return DamagedFaces(faces.given[order], None if faces.clean is None else faces.clean[order])
 
 
 def write_json(file: Path, content: object) -> None:

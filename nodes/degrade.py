@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..bfr.damage.degrade import NO_DAMAGE, PRESETS, Degradation, degrade_faces
+from ..bfr.damage.degrade import DEGRADATIONS, NO_DAMAGE, Degradation, degrade_faces
 from ..bfr.errors import InputError
 from ..bfr.pairs.damage import compare_damage, damage_of
 from . import schemas
 from .convert import to_comfy, to_core
 
 UNDAMAGED = "none"
-DAMAGES = (UNDAMAGED, *PRESETS)
+DAMAGES = (UNDAMAGED, *DEGRADATIONS)
 AS_DAMAGE = -1.0  # what leaves an own setting to the kind of damage
 
 # The settings of custom damage: display name, largest value, step and tooltip.
@@ -58,7 +58,7 @@ def chosen_damage(damage: str, **own: float) -> Degradation:
     }
     if own.get("jpeg") == 0:
         changed["jpeg"] = None
-    return replace(PRESETS.get(damage, NO_DAMAGE), **changed)
+    return replace(DEGRADATIONS.get(damage, NO_DAMAGE), **changed)
 
 
 class DegradeFaces(io.ComfyNode):

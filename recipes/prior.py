@@ -82,7 +82,7 @@ def as_prior(network: UNet) -> Prior:
     )
 
 
-class Faces(IterableDataset):
+class PriorFaces(IterableDataset):
     """Endless clean faces in [-1, 1] with a channel that says what counts, 4×S×S.
 
     Black-and-white ones are among them. What a crop mirrors at its photograph's border does not
@@ -106,7 +106,7 @@ def denoising_loss(network: nn.Module, faces: Tensor, alphas_cumprod: Tensor) ->
 
     Args:
         network: predicts the clean face from the noisy one and its step.
-        faces: B×4×S×S of `Faces`.
+        faces: B×4×S×S of `PriorFaces`.
         alphas_cumprod: ᾱ of each step, float32.
     """
     faces, inside = faces.split((3, 1), 1)
@@ -125,14 +125,14 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     parts = {"network": network, "average": average, "optimizer": optimizer}
     step, spent = resume(run, parts)
     torch.manual_seed(step)
-    loader = DataLoader(Faces(faces, step), args.batch)
+    loader = DataLoader(PriorFaces(faces, step), args.batch)
     alphas_cumprod = Schedule().alphas_cumprod.float().to(device)
 
     def loss_of(batch: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             return denoising_loss(network, batch.to(device), alphas_cumprod)
 
-    shown = next(iter(DataLoader(Faces(faces, 0), 8)))[:, :3].to(device)
+    shown = next(iter(DataLoader(PriorFaces(faces, 0), 8)))[:, :3].to(device)
 
     def draw(step: int) -> None:
         if step % SHOW_EVERY == 0:

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
-from bfr.damage.degrade import PRESETS, Degradation, degrade_faces
+from bfr.damage.degrade import DEGRADATIONS, Degradation, degrade_faces
 from bfr.faces.identity import identity_distance, load_identity
 from bfr.faces.retinaface import load_detector
 from bfr.files.weights import read_state_dict
@@ -68,7 +68,7 @@ HALFTONE = Degradation(
 )
 STRONG_BLUR = Degradation((6.0, 14.0), (1.0, 4.0), (0.0, 4.0), (70.0, 100.0))
 DAMAGE = {
-    "gfpgan": (PRESETS["gfpgan"], 0.6),
+    "gfpgan": (DEGRADATIONS["gfpgan"], 0.6),
     "old print": (OLD_PRINT, 0.15),
     "halftone": (HALFTONE, 0.1),
     "strong blur": (STRONG_BLUR, 0.15),

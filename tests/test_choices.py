@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bfr import choices
-from bfr.finetune.settings import PRESETS as RECIPES
-from bfr.prior.checkpoints import PRESETS as PRIOR_PRESETS
+from bfr.finetune.settings import PRESETS
+from bfr.prior.checkpoints import PRIOR_PRESETS
 
 
 def test_presets_are_those_that_exist():
-    assert tuple(RECIPES) == choices.RECIPES
+    assert tuple(PRESETS) == choices.RECIPES
     assert tuple(PRIOR_PRESETS) == choices.PRIOR_PRESETS

@@ -57,7 +57,7 @@ def test_only_sure_differences_are_marked():
 
 def test_pairs_find_their_clean_faces():
     given = torch.arange(3.0).view(3, 1, 1, 1).expand(-1, 3, 4, 4)
-    faces = unseen_faces.Faces(given, 1 - given)
+    faces = unseen_faces.DamagedFaces(given, 1 - given)
     chosen = unseen_tables.in_order(faces, ["crop 0003", "crop 0001"])
     assert chosen.clean is not None
     assert torch.equal(chosen.given, given[[2, 0]]) and torch.equal(chosen.clean, 1 - chosen.given)

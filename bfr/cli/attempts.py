@@ -20,8 +20,6 @@ from .parts import Entry, Parts
 
 log = logging.getLogger(__name__)
 
-Faces = tuple[Face, ...]
-
 # Options that name a file.
 _NETWORKS = ("detector", "restorer", "parser", "identity", "occlusion", "prior")
 
@@ -48,7 +46,7 @@ class Job:
 class Found:
     """The faces of a photograph, with what the report adds about each and about all of them."""
 
-    faces: Faces
+    faces: tuple[Face, ...]
     details: Sequence[Mapping[str, Any]] = ()
     told: str | None = None
 
@@ -68,7 +66,7 @@ class Attempt:
 
     entry: Entry
     outcome: str
-    faces: Faces = ()
+    faces: tuple[Face, ...] = ()
 
 
 def attempt(job: Job, work: Work, path: Path | None = None) -> Attempt:
@@ -97,12 +95,12 @@ def attempt(job: Job, work: Work, path: Path | None = None) -> Attempt:
     return Attempt(entry, outcome, found.faces)
 
 
-def count_faces(faces: Faces) -> str:
+def count_faces(faces: tuple[Face, ...]) -> str:
     """The number of faces in words."""
     return counted(len(faces), "face") if faces else "no faces"
 
 
-def report_entry(path: Path, faces: Faces, seconds: float, error: str | None) -> Entry:
+def report_entry(path: Path, faces: tuple[Face, ...], seconds: float, error: str | None) -> Entry:
     """The report's entry about one image; coordinates are pixels of the upright photograph."""
     return {
         "path": str(path),

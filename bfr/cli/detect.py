@@ -7,7 +7,7 @@ import argparse
 from ..files.places import local_copy
 from ..files.reports import check_report
 from ..files.sources import Source, find_sources
-from ..records import counted
+from ..records import Face, counted
 from .arguments import (
     add_at_once,
     add_detector,
@@ -21,7 +21,7 @@ from .arguments import (
     load_detector_of,
     pick_device,
 )
-from .attempts import Faces, Found, Job, Work, attempts, count_faces
+from .attempts import Found, Job, Work, attempts, count_faces
 from .parts import Parts
 from .report import exit_code, process, say, say_unread, tell
 
@@ -84,7 +84,7 @@ def load_detecting(options: argparse.Namespace) -> Work:
     return work
 
 
-def _show_faces(source: Source, faces: Faces) -> None:
+def _show_faces(source: Source, faces: tuple[Face, ...]) -> None:
     tell(f"{source.path}: {count_faces(faces)}")
     for number, face in enumerate(faces, 1):
         x0, y0, x1, y1 = face.box

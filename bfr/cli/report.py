@@ -13,8 +13,8 @@ from pathlib import Path
 from ..errors import InputError
 from ..files.reports import check_report, write_text
 from ..files.sources import Source, unread_files
-from ..records import counted
-from .attempts import Attempt, Faces
+from ..records import Face, counted
+from .attempts import Attempt
 from .parts import Entry, Parts
 
 DONE, SOME_FAILED = 0, 1
@@ -32,7 +32,7 @@ def process(
     say: Callable[[str], None],
     report: Path | None = None,
     earlier: Mapping[Source, Entry] | None = None,
-    show: Callable[[Source, Faces], None] = lambda source, faces: None,
+    show: Callable[[Source, tuple[Face, ...]], None] = lambda source, faces: None,
 ) -> int:
     """Follows the work on images, and reports them; a failure does not stop the rest.
 

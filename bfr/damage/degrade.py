@@ -63,7 +63,7 @@ def _camera(iso: float) -> Degradation:
     return replace(NO_DAMAGE, downscale=(4.0, 4.0), iso=(iso, iso))
 
 
-PRESETS: dict[str, Degradation] = {
+DEGRADATIONS: dict[str, Degradation] = {
     "gfpgan": Degradation(),
     "low resolution": Degradation((0.5, 2.0), (6.0, 8.0), (0.0, 2.0), (85.0, 95.0), grey=0.0),
     "noise": Degradation((0.5, 2.0), (1.5, 2.5), (22.0, 28.0), (85.0, 95.0), grey=0.0),
@@ -89,7 +89,7 @@ def degrade_faces(
 
     Args:
         images: B×3×H×W RGB in [0, 1], each an aligned crop (or a picture as large as its face).
-        preset: a name of `PRESETS`, your own ranges, or damage of `learn_damage`, which is
+        preset: a name of `DEGRADATIONS`, your own ranges, or damage of `learn_damage`, which is
             for square faces.
         seed: any non-negative integer.
 
@@ -101,11 +101,11 @@ def degrade_faces(
     """
     check_images(images)
     if isinstance(preset, str):
-        if preset not in PRESETS:
+        if preset not in DEGRADATIONS:
             raise InputError(
-                f"preset must be one of {', '.join(PRESETS)}, got {preset!r}. Choose one."
+                f"preset must be one of {', '.join(DEGRADATIONS)}, got {preset!r}. Choose one."
             )
-        preset = PRESETS[preset]
+        preset = DEGRADATIONS[preset]
     draw = draw_damage if isinstance(preset, LearnedDamage) else _degrade
     damaged = [draw(images[i], preset, seed + i) for i in range(len(images))]  # pyright: ignore[reportArgumentType]
     return torch.stack(damaged).to(images) if damaged else images.clone()

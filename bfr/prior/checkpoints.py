@@ -46,7 +46,7 @@ class Preset:
     variance: str = ""
 
 
-PRESETS = {
+PRIOR_PRESETS = {
     "guided-diffusion": Preset(),
     "guided-diffusion, new attention order": Preset(new_attention_order=True),
     "improved-diffusion": Preset(head_channels=0, heads=4),
@@ -70,7 +70,7 @@ def choose_preset(path: Path, name: str, changes: Mapping[str, Any]) -> Preset:
 
     Args:
         path: the checkpoint.
-        name: a key of `PRESETS`, or "auto" to go by the file's name, else the first.
+        name: a key of `PRIOR_PRESETS`, or "auto" to go by the file's name, else the first.
         changes: attributes of `Preset` that replace the preset's.
 
     Raises:
@@ -85,13 +85,13 @@ def choose_preset(path: Path, name: str, changes: Mapping[str, Any]) -> Preset:
     if name == "auto":
         preset = next(
             (preset for file, preset in _FILES.items() if fnmatch(path.name.lower(), file)),
-            PRESETS["guided-diffusion"],
+            PRIOR_PRESETS["guided-diffusion"],
         )
-    elif name in PRESETS:
-        preset = PRESETS[name]
+    elif name in PRIOR_PRESETS:
+        preset = PRIOR_PRESETS[name]
     else:
         raise InputError(
-            f"A prior's preset must be 'auto' or one of {', '.join(map(repr, PRESETS))}, got "
+            f"A prior's preset must be 'auto' or one of {', '.join(map(repr, PRIOR_PRESETS))}, got "
             f"{name!r}. Choose one of them."
         )
     if "head_channels" in changes:

@@ -31,7 +31,7 @@ def load_prior(path: str | Path | None = None, *, preset: str = "auto", **change
     Args:
         path: our safetensors; an improved-diffusion or guided-diffusion checkpoint; or a
             diffusers folder with a ``UNet2DModel``. None for the embedded weights.
-        preset: for a checkpoint, one of `checkpoints.PRESETS`; "auto" goes by the file's name.
+        preset: for a checkpoint, one of `PRIOR_PRESETS`; "auto" goes by the file's name.
         changes: for a checkpoint, attributes of `checkpoints.Preset` that replace the preset's,
             such as ``size=256``; for a folder, ``size`` alone.
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bfr.damage.degrade import NO_DAMAGE, PRESETS, Degradation, degrade_faces
+from bfr.damage.degrade import DEGRADATIONS, NO_DAMAGE, Degradation, degrade_faces
 from bfr.errors import InputError
 from bfr.quality.likeness import psnr
 
@@ -22,7 +22,7 @@ def faces() -> torch.Tensor:
     return F.interpolate(tiles, (128, 128), mode="nearest")
 
 
-@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("preset", list(DEGRADATIONS))
 def test_presets_damage_reproducibly(faces, preset):
     before = faces.clone()
     damaged = degrade_faces(faces, preset, seed=3)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bfr.damage.degrade import NO_DAMAGE, PRESETS, degrade_faces
+from bfr.damage.degrade import DEGRADATIONS, NO_DAMAGE, degrade_faces
 from bfr.damage.learn import learn_damage
 from bfr.damage.learned import LearnedDamage, draw_pair
 from bfr.errors import InputError
@@ -90,7 +90,7 @@ def test_a_cameras_noise_depends_on_the_light(clean: Tensor):
 
 @pytest.mark.parametrize("kind", ["camera noise ISO 3000", "faded print"])
 def test_what_is_drawn_is_measured_alike(clean: Tensor, kind: str):
-    first = learn_damage(clean, degrade_faces(clean, PRESETS[kind], 5))
+    first = learn_damage(clean, degrade_faces(clean, DEGRADATIONS[kind], 5))
     again = learn_damage(clean, degrade_faces(clean, first, 7))
     assert again.blurs.median() == pytest.approx(float(first.blurs.median()), rel=0.35)
     assert again.noises.median() == pytest.approx(float(first.noises.median()), rel=0.35)

@@ -21,7 +21,7 @@ from bfr.errors import (
     UnsafeWeightsError,
     WrongArchitectureError,
 )
-from bfr.prior.checkpoints import PRESETS
+from bfr.prior.checkpoints import PRIOR_PRESETS
 from bfr.prior.load import load_prior
 from bfr.prior.schedule import Schedule
 from bfr.prior.unet import UNet, UNetConfig
@@ -110,7 +110,7 @@ def test_presets(tmp_path: Path):
     network = load_prior(plain, preset=new).network
     assert isinstance(network, UNet)
     assert network.config.new_attention_order
-    for preset in PRESETS:
+    for preset in PRIOR_PRESETS:
         assert load_prior(plain, preset=preset).schedule == Schedule()
     cosine = load_prior(plain, schedule=Schedule("cosine", 4000))
     assert cosine.highest_step == 3999

@@ -10,7 +10,7 @@ import torch
 from benchmarks.published import GOLDEN
 from benchmarks.published.priors import published_unet
 from benchmarks.published.rule_weights import fill_by_rule
-from bfr.prior.checkpoints import PRESETS, build_unet, read_config
+from bfr.prior.checkpoints import PRIOR_PRESETS, build_unet, read_config
 from bfr.prior.unet import UNet, UNetConfig, time_embedding
 
 TINY = UNetConfig(
@@ -42,7 +42,7 @@ def faces(count: int = 2, size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("dialect", ["difface", "openai", "plain"])
 def test_matches_the_published_implementation(dialect: str):
     published = published_unet(dialect)
-    preset = replace(PRESETS["guided-diffusion"], **published.facts)
+    preset = replace(PRIOR_PRESETS["guided-diffusion"], **published.facts)
     path, state = GOLDEN / f"unet_{dialect}.safetensors", published.state()
     network = build_unet(read_config(state, preset, path), state, path)
     assert (network(published.x, published.t) - published.output).abs().max() <= 1e-4
@@ -67,7 +67,7 @@ def test_shape_and_faces_alone(dialect: str):
 def test_structure_is_read_back_from_the_names_and_shapes(dialect: str):
     config = DIALECTS[dialect]
     preset = replace(
-        PRESETS["guided-diffusion"],
+        PRIOR_PRESETS["guided-diffusion"],
         head_channels=config.head_channels,
         heads=config.heads,
         decoder_heads=config.decoder_heads,

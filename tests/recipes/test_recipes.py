@@ -196,7 +196,7 @@ def test_inside_says_what_was_mirrored():
 
 def test_prior_does_not_learn_what_was_mirrored(faces):
     network = prior.build_prior()
-    drawn = torch.stack(list(islice(prior.Faces(faces, 0), 2)))
+    drawn = torch.stack(list(islice(prior.PriorFaces(faces, 0), 2)))
     alphas_cumprod = Schedule().alphas_cumprod.float()
     losses = []
     for change in (0.0, 1.0):
