@@ -7,7 +7,18 @@ import math
 import cv2
 import numpy as np
 
-from .occluder_sources import COLUMNS, ROWS, SIDE, Array, Occluder, Sources, soft, somewhere
+from .occluder_sources import (
+    COLUMNS,
+    PIXEL,
+    ROWS,
+    SIDE,
+    UNITS,
+    Array,
+    Occluder,
+    Sources,
+    soft,
+    somewhere,
+)
 
 Limb = tuple[Array, Array, float, float]
 """Its two ends (x, y) and the radii there, in pixels."""
@@ -81,8 +92,8 @@ def _limbs(limbs: list[Limb], sources: Sources, rng: np.random.Generator) -> Occ
         second = np.maximum(second, np.minimum(own, height))
         height = np.maximum(height, own)
     outline = soft(height, rng.uniform(0.4, 1.2))
-    relief = np.maximum(cv2.GaussianBlur(height.clip(-2), (0, 0), 0.8), 0)
-    dy, dx = np.gradient(relief)
+    relief = np.maximum(cv2.GaussianBlur(height.clip(-2), (0, 0), 0.8 * PIXEL), 0)
+    dy, dx = np.gradient(relief, 1 / PIXEL)
     flat = rng.uniform(0.6, 1.6)
     light = rng.normal(size=2)
     lit = (flat - light[0] * dx - light[1] * dy) / np.sqrt(flat**2 + dx**2 + dy**2)
@@ -91,7 +102,7 @@ def _limbs(limbs: list[Limb], sources: Sources, rng: np.random.Generator) -> Occ
     pixels = skin * (1 - shade + shade * np.clip(lit, -1, 1.5))[..., None]
     cleft = np.exp(-np.abs(height - second) / rng.uniform(0.5, 1.5)) * (second > -1)
     pixels = pixels * (1 - rng.uniform(0, 0.45) * cleft)[..., None]
-    grain = cv2.resize(rng.normal(0, 1, (SIDE // 4, SIDE // 4)).astype(np.float32), (SIDE, SIDE))
+    grain = cv2.resize(rng.normal(0, 1, (UNITS // 4, UNITS // 4)).astype(np.float32), (SIDE, SIDE))
     fine = rng.normal(0, 1, (SIDE, SIDE)).astype(np.float32)
     pixels = pixels + (rng.uniform(0, 0.03) * grain + rng.uniform(0, 0.02) * fine)[..., None]
     return Occluder(np.clip(pixels, 0, 1).astype(np.float32), outline)

@@ -25,11 +25,18 @@ from .faces import TRAIN_FOLDERS
 
 log = logging.getLogger(__name__)
 Array = np.ndarray
-ROWS, COLUMNS = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
-"""The y and x of each pixel of an aligned face."""
+UNITS = 128
+"""Things are measured in so many parts of the side of an aligned face."""
+
+PIXEL = SIDE // UNITS
+"""Pixels of such a part."""
+
+ROWS, COLUMNS = ((np.mgrid[0:SIDE, 0:SIDE] + 0.5) / PIXEL - 0.5).astype(np.float32)
+"""The y and x of each pixel of an aligned face, in parts."""
 
 OLD_FOLDER = "real_lq/portraits_tune"
 _MISTAKEN = 4  # times that an old face is there on which something was found
+_ENLARGED = 1.3
 _MORE = 24  # patches of a picture that is no portrait
 _CHEEKS = ((0.36, 0.6), (0.64, 0.6))
 
@@ -96,12 +103,18 @@ def old_faces(data: Path) -> Array:
 
 
 def _patch(image: Tensor, rng: np.random.Generator, below: bool) -> Array:
-    """A part of a picture 1×3×H×W at `SIDE` pixels; of a portrait, what is below the face."""
+    """A part of a picture 1×3×H×W at `SIDE` pixels; of a portrait, what is below the face.
+
+    It is enlarged no more than a face is, and mirrored at its borders instead: a network would
+    soon take what is soft for what is in front.
+    """
     height, width = image.shape[-2:]
     side = max(8, int(min(height, width) * rng.uniform(0.2, 0.35)))
     y = height - side if below else rng.integers(height - side + 1)
     x = rng.integers(width - side + 1)
-    return to_uint8(resize_square(image[..., y : y + side, x : x + side], SIDE))[0]
+    large = min(SIDE, int(_ENLARGED * side))
+    patch = to_uint8(resize_square(image[..., y : y + side, x : x + side], large))[0]
+    return np.pad(patch, ((0, SIDE - large), (0, SIDE - large), (0, 0)), "symmetric")
 
 
 def skins_of(faces: Array) -> Array:
@@ -138,9 +151,9 @@ def _held(name: str) -> bool:
 
 def somewhere(rng: np.random.Generator) -> Array:
     """A point (x, y), mostly on the face."""
-    return np.clip(rng.normal((64, 74), (20, 22)), 0, SIDE)
+    return np.clip(rng.normal((64, 74), (20, 22)), 0, UNITS)
 
 
 def soft(distance: Array, width: float) -> Array:
-    """An outline, 1 inside of where the distance is positive, soft over some pixels."""
-    return np.clip(0.5 + distance / (2 * width), 0, 1).astype(np.float32)
+    """An outline, 1 inside of where the distance is positive, soft over ``width`` pixels."""
+    return np.clip(0.5 + PIXEL * distance / (2 * width), 0, 1).astype(np.float32)

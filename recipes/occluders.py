@@ -1,6 +1,6 @@
 """Things that lie in front of faces, drawn afresh each time: hands, objects, text, strands, veils.
 
-Each is a picture of its own with a soft outline, and goes over a clean face at `SIDE` pixels. Hands
+Each is a picture of its own with a soft outline, and goes over a clean face of `SIDE` pixels. Hands
 are rounded limbs in the skin of some face, lit from one side; what other things are covered with is
 cut out of photographs (`recipes.occlusion prepare`), or painted.
 """
@@ -15,11 +15,22 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .hands import draw_fingers, draw_hand
-from .occluder_sources import COLUMNS, ROWS, SIDE, Array, Occluder, Sources, soft, somewhere
+from .occluder_sources import (
+    COLUMNS,
+    PIXEL,
+    ROWS,
+    SIDE,
+    UNITS,
+    Array,
+    Occluder,
+    Sources,
+    soft,
+    somewhere,
+)
 
 _LETTERS = "ABCDEFGHKLMNOPRSTUVWXYZabcdeghkmnopqrstuvwxyz0123456789&?!©@#"
-_FINE = 3  # text and strands are drawn that much larger, and reduced
-_LAYER = (SIDE * _FINE, SIDE * _FINE)
+_FINE = 4  # pixels of a part in which text and strands are drawn, and then reduced
+_LAYER = (UNITS * _FINE, UNITS * _FINE)
 
 
 def draw_occluder(kind: str, sources: Sources, rng: np.random.Generator) -> Occluder:
@@ -45,10 +56,10 @@ def put_on(face: Array, occluder: Occluder, rng: np.random.Generator) -> tuple[A
         )
         pixels = pixels * np.clip(level, 0.5, 1.6) ** rng.uniform(0, 1)
     if rng.random() < 0.5:
-        dx, dy = rng.uniform(-6, 6, 2)
+        dx, dy = PIXEL * rng.uniform(-6, 6, 2)
         shift = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
         moved = cv2.warpAffine(occluder.outline, shift, (SIDE, SIDE))
-        shadow = cv2.GaussianBlur(moved, (0, 0), rng.uniform(1, 5)) * rng.uniform(0.1, 0.6)
+        shadow = cv2.GaussianBlur(moved, (0, 0), PIXEL * rng.uniform(1, 5)) * rng.uniform(0.1, 0.6)
         face = face * (1 - shadow[..., None])
     return np.clip(face + outline * (pixels - face), 0, 1), occluder.outline
 
@@ -180,7 +191,7 @@ KINDS: dict[str, Callable[[Sources, np.random.Generator], Occluder]] = {
     "strands": _strands,
     "cloth": _veil,
 }
-SHARES = (0.17, 0.09, 0.08, 0.15, 0.12, 0.08, 0.13, 0.11, 0.07)
+SHARES = (0.16, 0.06, 0.05, 0.15, 0.14, 0.05, 0.20, 0.15, 0.04)
 """How often each of `KINDS` is drawn: those oftener that are missed most."""
 
 
@@ -188,7 +199,7 @@ def _cover(sources: Sources, rng: np.random.Generator) -> Array:
     """What a thing is covered with, S×S×3: a photograph's part, or one colour."""
     if rng.random() < 0.25:
         colour = rng.uniform(0, 1, 3) if rng.random() < 0.5 else np.full(3, rng.uniform(0, 1))
-        slope = (COLUMNS * rng.normal() + ROWS * rng.normal()) / SIDE
+        slope = (COLUMNS * rng.normal() + ROWS * rng.normal()) / UNITS
         return np.clip(colour + rng.uniform(0, 0.2) * slope[..., None], 0, 1).astype(np.float32)
     patch = sources.patches[rng.integers(len(sources.patches))]
     patch = np.rot90(patch, int(rng.integers(4)))[:: rng.choice([-1, 1])].astype(np.float32) / 255

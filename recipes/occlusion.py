@@ -57,7 +57,8 @@ OLD = 0.2  # share of faces that are old scans
 OWN_HAND = 0.5
 DAMAGED = 0.75
 GREY = 0.15
-AGAIN = 1000  # drawn faces from which old ones are shown again
+KEPT = 400  # drawn faces from which old ones are shown again
+AGAIN = 1  # of those for each new one
 BESIDE = 0.15  # how much an error beside the face counts: there, "in front" means little
 
 
@@ -79,15 +80,23 @@ class Covered(IterableDataset):
                 face = torch.from_numpy(scan).permute(2, 0, 1).float() / 255
                 face = _moved(face, rng)
             else:
-                face = F.avg_pool2d(_moved(face, rng), 2)
+                face = _moved(face, rng)
             new = cover(face, sources, rng)
             yield new
-            if len(drawn) < AGAIN:
-                drawn.append(new)
-            else:  # drawing takes as long as learning: each is shown twice, later and mirrored
-                place = int(rng.integers(AGAIN))
-                yield drawn[place][0].flip(-1), drawn[place][1].flip(-1)
-                drawn[place] = new
+            if len(drawn) == KEPT:
+                drawn.pop(int(rng.integers(KEPT)))
+            drawn.append((new[0].half(), new[1].half()))
+            for _ in range(AGAIN):  # drawing takes longer than learning
+                yield _again(drawn[int(rng.integers(len(drawn)))], rng)
+
+
+def _again(shown: tuple[Tensor, Tensor], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A face and its outline, half of the times mirrored, in another light."""
+    face, outline = (x.float() for x in shown)
+    if rng.random() < 0.5:
+        face, outline = face.flip(-1), outline.flip(-1)
+    light = 0.5 + rng.uniform(0.7, 1.2) * (face - 0.5) + rng.normal(0, 0.06)
+    return light.clamp(0, 1), outline
 
 
 def _moved(face: Tensor, rng: np.random.Generator) -> Tensor:
@@ -169,9 +178,21 @@ def _average_of(run: Path) -> OcclusionNetwork:
     return load_average(run, OcclusionNetwork())
 
 
-def export(run: Path, file: Path) -> None:
-    """Writes the averaged network in half precision."""
-    state = _average_of(run).half().state_dict()
+def export(run: Path, file: Path, halfway: Path | None = None) -> None:
+    """Writes the averaged network in half precision.
+
+    ``halfway`` names the weights that the run started from: the mean of both keeps most of what was
+    learned, and the older weights' certainty on bare faces (Wortsman et al. 2022).
+    """
+    network = _average_of(run)
+    if halfway is not None:
+        older = _weights_of(halfway)
+        mean = {
+            name: value.lerp(older[name], 0.5) if value.is_floating_point() else value
+            for name, value in network.state_dict().items()
+        }
+        network.load_state_dict(mean)
+    state = network.half().state_dict()
     write_weights(file, state, "occlusion", architecture="OcclusionNetwork", size=SIDE)
 
 
@@ -185,7 +206,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands.add_speed(one)
     one = commands.add("evaluate", "data", "things", "run?")
     one.add_argument("--grid", type=Path)
-    commands.add("export", "run", "file")
+    one = commands.add("export", "run", "file")
+    one.add_argument("--halfway", type=Path, help="the weights that the run started from")
     args = commands.parse(arguments)
     if args.command == "prepare":
         prepare(args.data, args.faces, args.things, args.more)
@@ -196,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         evaluate(args.data, args.things, occlusion, args.grid)
         evaluate_real(args.data, occlusion, args.grid)
     else:
-        export(args.run, args.file)
+        export(args.run, args.file, args.halfway)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from .occluder_sources import COLUMNS, ROWS, SIDE, Array, soft
+from .occluder_sources import COLUMNS, PIXEL, ROWS, SIDE, Array, soft
 
-_MIDDLE, _NOSE, _MOUTH, _CHIN = 64.0, 80.0, 93.0, 113.0  # of the template, in pixels
+_MIDDLE, _NOSE, _MOUTH, _CHIN = 64.0, 80.0, 93.0, 113.0  # of the template, in parts
 
 
 def grow(face: Array, rng: np.random.Generator) -> Array:
@@ -48,9 +48,11 @@ def _beard(face: Array, rng: np.random.Generator) -> Array:
 def _hair(face: Array, distance: Array, rng: np.random.Generator) -> Array:
     """Short hair where the distance is positive, in strands and with a ragged edge."""
     strands = rng.normal(0, 1, (SIDE, SIDE)).astype(np.float32)
-    strands = cv2.GaussianBlur(strands, (0, 0), rng.uniform(0.4, 0.8), sigmaY=rng.uniform(1, 3))
+    strands = cv2.GaussianBlur(
+        strands, (0, 0), PIXEL * rng.uniform(0.4, 0.8), sigmaY=PIXEL * rng.uniform(1, 3)
+    )
     strands /= strands.std() + 1e-6
-    over = soft(distance + rng.uniform(0, 1.5) * strands, rng.uniform(0.5, 2.5))
+    over = soft(distance + rng.uniform(0, 1.5) * strands, PIXEL * rng.uniform(0.5, 2.5))
     level = rng.uniform(0.6, 0.95) if rng.random() < 0.2 else rng.uniform(0.02, 0.4)
     colour = level * np.array([1.0, (green := rng.uniform(0.75, 1)), green * rng.uniform(0.6, 1)])
     pixels = colour * (1 + rng.uniform(0.05, 0.35) * strands)[..., None]
@@ -64,7 +66,7 @@ def _shade(face: Array, rng: np.random.Generator) -> Array:
     x, y = COLUMNS - _MIDDLE, ROWS - 70
     across = x * math.sin(turn) - y * math.cos(turn)
     depth = x * math.cos(turn) + y * math.sin(turn) + bend * across**2 - rng.uniform(-12, 36)
-    side = soft(depth, rng.uniform(2.5, 20))[..., None]
+    side = soft(depth, PIXEL * rng.uniform(2.5, 20))[..., None]
     if rng.random() < 0.15:  # light that burns out
         return np.clip(face + side * rng.uniform(0.1, 0.5), 0, 1).astype(np.float32)
     return (face * (1 - side * rng.uniform(0.3, 0.85))).astype(np.float32)

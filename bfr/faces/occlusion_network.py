@@ -1,4 +1,4 @@
-"""The network that marks what lies in front of a face, for 128 px faces."""
+"""The network that marks what lies in front of a face, for 256 px faces."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import torch
 
 from ..image.mask_network import MaskNetwork
 
-SIDE = 128
+SIDE = 256
 """Side in pixels of the aligned faces that the network sees."""
 
 
 class OcclusionNetwork(MaskNetwork):
-    """Aligned faces, B×3×128×128 RGB in [0, 1], to logits B×1×128×128 of what lies in front."""
+    """Aligned faces, B×3×256×256 RGB in [0, 1], to logits B×1×256×256 of what lies in front."""
 
     def __init__(self) -> None:
-        super().__init__((32, 64, 96, 128), sees_whole=True, upsampling="bilinear")
+        super().__init__(
+            (32, 64, 96, 128), sees_whole=True, upsampling="bilinear", fold=4, detail=16
+        )
 
 
 def empty_network() -> OcclusionNetwork:
