@@ -40,6 +40,7 @@ from benchmarks.sabotage_fresh import FRESH
 from benchmarks.sabotage_last import LAST
 from benchmarks.sabotage_unseen import NEW
 from bfr.damage.degrade import degrade_faces
+from bfr.errors import LossError
 from bfr.faces.align import align_faces
 from bfr.faces.detect import detect_faces
 from bfr.faces.identity import Identity, load_identity
@@ -121,9 +122,13 @@ def trained(name: str, case: Case, faces: Faces, args: argparse.Namespace) -> Te
         images = (x[_HELD:] for x in (faces.lq, faces.guess, case.targets(faces)))
         data = TrainingSet(write_pairs(args.out / "pairs", *images), settings)
         learner = make_learner(base, settings, load_distance("pyramid"), torch.device("cpu"))
-        for batches in data.batches(range(settings.steps), range(settings.micro_batches)):
-            learner.learn(enumerate(batches), Share(), lambda: None)
-        restored = restore_faces(faces.lq[: args.judged], learner.scored)
+        try:
+            for batches in data.batches(range(settings.steps), range(settings.micro_batches)):
+                learner.learn(enumerate(batches), Share(), lambda: None)
+            restored = restore_faces(faces.lq[: args.judged], learner.scored)
+        except LossError as error:  # a run that ends so gives the base back
+            print(f"  {name}: {error}", flush=True)
+            restored = faces.guess[: args.judged]
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(file) as path:
             save_file({"restored": (255 * restored).round().byte()}, path)
