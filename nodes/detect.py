@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from ..bfr.faces.detect import detect_faces
 from ..bfr.faces.drawn import add_drawn_faces, painted_boxes
 from ..bfr.faces.identity import LIMIT
 from ..bfr.faces.numbering import number_faces
-from ..bfr.faces.overlay import draw_faces
+from ..bfr.faces.overlay import draw_faces, lay_out_faces
 from ..bfr.faces.person import distances_to
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.faces.select import SORTS, parse_numbers, select_faces
@@ -22,6 +24,7 @@ from .chain import embed_photographs
 from .chain_inputs import person_inputs
 from .convert import from_bounding_boxes, mask_to_core, to_bounding_boxes, to_comfy, to_core
 from .progress import progress
+from .sheet import show
 
 AS_NUMBERED = "as numbered"
 
@@ -221,7 +224,8 @@ class SelectFaces(io.ComfyNode):
                     display_name="image",
                     optional=True,
                     tooltip="The photographs that the faces were detected in, to compare them with "
-                    "the person.",
+                    "the person, and to show the first here: click its faces to take them out or "
+                    "in.",
                 ),
                 person_limit,
                 schemas.Detector.Input(
@@ -286,4 +290,17 @@ class SelectFaces(io.ComfyNode):
             max_distance=person_limit,
             limit=limit or None,
         )
-        return io.NodeOutput(selected, selected.count)
+        return io.NodeOutput(selected, selected.count, ui=_first_image(faces, image))
+
+
+def _first_image(faces: FaceSet, image: Tensor | None) -> dict[str, Any] | None:
+    """The first image with its faces, for web/faces.js to choose by clicks."""
+    fits = image is not None and (len(image), *image.shape[1:3]) == (
+        len(faces.faces),
+        *faces.image_size,
+    )
+    if not fits or not faces.faces[0]:
+        return None
+    first = FaceSet(faces.faces[:1], faces.image_size)
+    sheet = lay_out_faces(to_core(image[:1])[0], first)
+    return show(sheet, [{"number": number} for number in range(1, first.count + 1)])

@@ -5,6 +5,7 @@ import { t } from "./words.js";
 const STYLE = `
 .bfr-sheet { display: flex; flex-direction: column; gap: 4px; height: 100%; min-height: 40px;
   overflow: hidden; color: var(--input-text, #ddd); font: 12px/1.3 sans-serif; }
+.bfr-sheet[hidden] { display: none; }
 .bfr-sheet.full { min-height: 340px; }
 .bfr-sheet [role="status"] { flex: none; white-space: pre-line; }
 .bfr-sheet.full [role="status"] { height: 3.9em; overflow: hidden; }
@@ -23,7 +24,7 @@ const STYLE = `
 /**
  * @param {object} node
  * @param {object} looks
- * @param {string} looks.empty What stands there before the first run.
+ * @param {string} looks.empty What stands there before the first run; "" takes no room till then.
  * @param {string} looks.label What the cells are, for screen readers.
  * @param {(cell: object) => string} looks.describe A cell in words.
  * @param {(sheet: object) => string} looks.summary The whole sheet in words.
@@ -50,7 +51,7 @@ export function addSheet(node, { empty, label, describe, summary, press, mark, k
     serialize: false,
     hideOnZoom: false,
     selectOn: [],
-    getMinHeight: () => (sheet ? 360 : 60),
+    getMinHeight: () => (sheet ? 360 : empty ? 60 : 0),
   });
   widget.serialize = false;
 
@@ -119,12 +120,13 @@ export function addSheet(node, { empty, label, describe, summary, press, mark, k
   }
 
   function refresh() {
+    status.textContent = sheet ? summary(sheet) : empty;
+    root.hidden = !status.textContent;
     sheet?.cells.forEach((cell, index) => {
       mark?.(cell, buttons[index]);
       buttons[index].title = describe(cell);
       buttons[index].setAttribute("aria-label", describe(cell));
     });
-    status.textContent = sheet ? summary(sheet) : empty;
   }
 
   keepShown(node, root, "bfr_sheet", show);

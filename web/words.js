@@ -10,6 +10,11 @@ const CHINESE = {
   "Run to see the contact sheet here, and click the pairs to leave out.":
     "运行后在此显示联系表，点击要排除的样本。",
   "Training pairs": "训练样本",
+  Faces: "人脸",
+  "Face {number}": "人脸 {number}",
+  " left out": " 已去除",
+  "{count} of {all} left out.": "已去除 {count} / {all}。",
+  "One face must stay.": "至少须保留一张人脸。",
   " rejected": " 已排除",
   "{count} of {all} rejected.": "已排除 {count} / {all}。",
   "Page {page} of {pages}.": "第 {page} 页，共 {pages} 页。",

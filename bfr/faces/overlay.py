@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..errors import InputError
+from ..image.sheets import Sheet
 from ..image.tensors import check_images, from_uint8, to_uint8
 from ..records import Face, FaceSet
+
+SHEET_SIDE = 1280
+"""The longer side in pixels of what `lay_out_faces` shows, at most."""
 
 _COLOURS = ("#ffd21f", "#4fe0ff", "#7dff6a", "#ff8af3", "#ff9d4d", "#b9a5ff")
 
@@ -42,6 +47,34 @@ def draw_faces(images: Tensor, faces: FaceSet) -> Tensor:
         for image, found in zip(images, faces.faces, strict=True)
     ]
     return torch.stack(drawn)
+
+
+def lay_out_faces(image: Tensor, faces: FaceSet) -> Sheet:
+    """The picture of `draw_faces`, small enough to be shown, with a cell for each face.
+
+    Args:
+        image: 1×3×H×W float32 RGB in [0, 1].
+        faces: the faces of this image; those that reach outside it have what is inside as a cell.
+
+    Raises:
+        InputError: see `draw_faces`.
+    """
+    drawn = draw_faces(image, faces).cpu()
+    height, width = image.shape[-2:]
+    scale = min(1.0, SHEET_SIDE / max(height, width))
+    if scale < 1:
+        size = [max(1, round(side * scale)) for side in (height, width)]
+        drawn = F.interpolate(drawn, size, mode="area")
+
+    def inside(edge: float, side: int) -> int:
+        return round(min(max(edge + 0.5, 0), side) * scale)
+
+    boxes = (face.box for face in faces.faces[0])
+    cells = tuple(
+        (inside(x0, width), inside(y0, height), inside(x1, width), inside(y1, height))
+        for x0, y0, x1, y1 in boxes
+    )
+    return Sheet(drawn, cells)
 
 
 def _drawn(image: Tensor, faces: tuple[Face, ...]) -> Tensor:

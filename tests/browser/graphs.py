@@ -41,7 +41,8 @@ def make(editor: Any, nodes: list[list[Any]], links: list[list[Any]]) -> list[An
 
 
 def run(editor: Any) -> None:
-    assert editor.evaluate(_RUN) is None
+    error = editor.evaluate(_RUN)
+    assert error is None, error
     editor.wait_for_timeout(500)
 
 
