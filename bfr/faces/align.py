@@ -12,6 +12,7 @@ from ..image.crops import cut_crops
 from ..image.geometry import face_template, fit_similarity
 from ..image.tensors import check_images, size_in_words
 from ..records import Alignment, FaceSet
+from ..runtime.side_by_side import one_thread
 from .landmarks import landmarks_of
 
 
@@ -53,4 +54,6 @@ def align_faces(images: Tensor, faces: FaceSet, size: int = 512) -> tuple[Tensor
         image_count=image_count,
         faces=cut,
     )
-    return cut_crops(images, alignment.image_to_crop, alignment.image_index, size), alignment
+    with one_thread(images.device):
+        crops = cut_crops(images, alignment.image_to_crop, alignment.image_index, size)
+    return crops, alignment

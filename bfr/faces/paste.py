@@ -36,6 +36,7 @@ from ..image.crops import cut_crops
 from ..image.geometry import compose, resize_matrix
 from ..image.tensors import check_images, size_in_words
 from ..records import Alignment
+from ..runtime.side_by_side import one_thread
 from .blend import PastedFace, blend
 from .occlusion import Occlusion, find_in_front
 from .parsing import Parser, parse_faces
@@ -116,20 +117,21 @@ def paste_faces(
         masks = masks * (1 - in_front.to(images))
     pasted = images if in_place else images.clone()
     weights = _zeros(images[:, :1])
-    for image in range(len(images)):
-        blend(
-            pasted[image],
-            weights[image],
-            [
-                PastedFace(place, *(part[i : i + 1] for part in (crops, before, masks)))
-                for i, place in enumerate(places)
-                if alignment.image_index[i] == image and not place.empty
-            ],
-            colour=colour,
-            strength=strength,
-            grain=grain,
-            generator=torch.Generator().manual_seed(seed + image),
-        )
+    with one_thread(images.device):
+        for image in range(len(images)):
+            blend(
+                pasted[image],
+                weights[image],
+                [
+                    PastedFace(place, *(part[i : i + 1] for part in (crops, before, masks)))
+                    for i, place in enumerate(places)
+                    if alignment.image_index[i] == image and not place.empty
+                ],
+                colour=colour,
+                strength=strength,
+                grain=grain,
+                generator=torch.Generator().manual_seed(seed + image),
+            )
     return pasted, weights
 
 
@@ -142,10 +144,11 @@ def _zeros(like: Tensor) -> Tensor:
 
 def _cut(images: Tensor, image_to_crop: Tensor, image_index: Sequence[int], like: Tensor) -> Tensor:
     """The crops of the photographs, N×3×S×S; as ``like`` where there are none."""
-    cut = [
-        cut_crops(images, matrix[None], (image,), like.shape[-1])
-        for matrix, image in zip(image_to_crop, image_index, strict=True)
-    ]
+    with one_thread(images.device):
+        cut = [
+            cut_crops(images, matrix[None], (image,), like.shape[-1])
+            for matrix, image in zip(image_to_crop, image_index, strict=True)
+        ]
     return torch.cat(cut) if cut else like
 
 

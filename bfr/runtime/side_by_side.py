@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -37,6 +38,26 @@ def share_cores(count: int, device: torch.device) -> int:
     at_once = max(1, min(count, cores, room))
     torch.set_num_threads(max(1, cores // at_once))
     return at_once
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Keeps torch to one thread of a processor, for work of many small operators.
+
+    Aligning and pasting gain 1.2 to 1.3 times by a second thread if its core is idle, and take
+    twice as long if it is not: the threads wait for one another at each operator.
+
+    Args:
+        device: where the work is; an accelerator is left alone.
+    """
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if device.type == "cpu":
+            torch.set_num_threads(before)
 
 
 def idle_cores() -> int:

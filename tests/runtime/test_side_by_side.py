@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bfr.runtime import side_by_side
-from bfr.runtime.side_by_side import in_order, share_cores
+from bfr.runtime.side_by_side import in_order, one_thread, share_cores
 
 OPENMP = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*"))
 
@@ -87,3 +87,12 @@ def test_photographs_share_the_idle_cores_and_the_memory(monkeypatch, threads):
     monkeypatch.setattr(side_by_side, "free_bytes", lambda device: 0)
     assert share_cores(10, cpu) == 1
     assert share_cores(10, torch.device("meta")) == 1
+
+
+@pytest.mark.parametrize(("device", "inside"), [("cpu", 1), ("meta", 3)])
+def test_one_thread_and_then_as_many_as_before(threads, device: str, inside: int):
+    torch.set_num_threads(3)
+    with pytest.raises(InterruptedError), one_thread(torch.device(device)):
+        assert torch.get_num_threads() == inside
+        raise InterruptedError
+    assert torch.get_num_threads() == 3
