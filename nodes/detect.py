@@ -295,11 +295,9 @@ class SelectFaces(io.ComfyNode):
 
 def _first_image(faces: FaceSet, image: Tensor | None) -> dict[str, Any] | None:
     """The first image with its faces, for web/faces.js to choose by clicks."""
-    fits = image is not None and (len(image), *image.shape[1:3]) == (
-        len(faces.faces),
-        *faces.image_size,
-    )
-    if not fits or not faces.faces[0]:
+    if image is None or not faces.faces or not faces.faces[0]:
+        return None
+    if (len(image), *image.shape[1:3]) != (len(faces.faces), *faces.image_size):
         return None
     first = FaceSet(faces.faces[:1], faces.image_size)
     sheet = lay_out_faces(to_core(image[:1])[0], first)
