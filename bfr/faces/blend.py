@@ -74,7 +74,7 @@ def blend(
     for i, (face, region, wanted) in enumerate(zip(faces, around, grains, strict=True)):
         x0, y0, x1, y1 = face.place.box
         layers = _layers(face, colour, photo)
-        if photo.numel() > LARGE:
+        if region.numel() > LARGE:  # not for each small face: memory given back is asked for again
             give_back()
         shares = None if wanted is None else _room(weights, face.place, faces[:i])
         for band in bands(range(y0, y1), x1 - x0):
