@@ -98,8 +98,8 @@ class Regression(Objective):
 
     def _fooled(self, restored: Tensor) -> Tensor:
         assert self.discriminator is not None
-        self._seen = self.discriminator(restored)
-        return _bce(self._seen, 1.0)
+        seen = self._seen = self.discriminator(restored)
+        return _bce(seen, 1.0)
 
     def _errors(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
         terms = {}

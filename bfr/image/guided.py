@@ -66,6 +66,7 @@ def _solved(matrix: list[Tensor], vector: Tensor) -> Tensor:
         (xz * yz - xy * zz, xx * zz - xz * xz, xy * xz - xx * yz),
         (xy * yz - xz * yy, xy * xz - xx * yz, xx * yy - xy * xy),
     )
-    determinant = sum(a * b for a, b in zip((xx, xy, xz), inverse[0], strict=True))
-    rows = [sum(a * vector[:, k] for k, a in enumerate(row)) for row in inverse]
+    x, y, z = vector.unbind(1)
+    determinant = xx * inverse[0][0] + xy * inverse[0][1] + xz * inverse[0][2]
+    rows = [a * x + b * y + c * z for a, b, c in inverse]
     return torch.stack([row / determinant for row in rows], 1)

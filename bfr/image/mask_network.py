@@ -81,8 +81,8 @@ class _Detail(nn.Module):
         self.features = nn.Conv2d(features, channels, 1)
         self.joined = _conv(channels, channels)
         self.leave = nn.Conv2d(channels, 2**2, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, pictures: Tensor, features: Tensor) -> Tensor:
         coarse = self.features(features)

@@ -32,19 +32,19 @@ class Sizes(nn.Module):
         return faces
 
 
-def restorer(architecture: str) -> Restorer:
+def restorer(architecture: str, network: nn.Module) -> Restorer:
     return Restorer(
-        Sizes(), size=256, architecture=architecture, call=lambda network, faces, _: network(faces)
+        network, size=256, architecture=architecture, call=lambda network, faces, _: network(faces)
     )
 
 
 @pytest.mark.parametrize(("side", "size"), [(300, 256), (64, 256), (40, 160), (32, 128), (5, 64)])
 def test_a_small_face_is_enlarged_no_more_than_the_restorer_knows(side: int, size: int):
-    assert fitting_sizes([face(side)], restorer("NAFNet")) == [size]
+    assert fitting_sizes([face(side)], restorer("NAFNet", nn.Identity())) == [size]
 
 
 def test_a_network_of_one_size_keeps_it():
-    assert fitting_sizes([face(30)], restorer("GFPGAN")) == [256]
+    assert fitting_sizes([face(30)], restorer("GFPGAN", nn.Identity())) == [256]
     assert fitting_sizes([face(30)], Restorer(nn.Identity())) == [None]
 
 
@@ -52,11 +52,12 @@ def test_only_the_small_face_of_a_photograph_changes():
     """The others come out to the last bit as without it, and each at its own place."""
     crops, faces = torch.rand(3, 3, 256, 256), [face(200), face(40), face(90)]
     done: list[tuple[int, int]] = []
-    made = restorer("NAFNet")
+    sizes = Sizes()
+    made = restorer("NAFNet", sizes)
     people = restore_crops(
         crops, faces, made, RestoreSettings(), None, lambda *at: done.append(at[:2]), fit=True
     )
-    assert sorted(made.network.seen) == [160, 256, 256]
+    assert sorted(sizes.seen) == [160, 256, 256]
     for index in (0, 2):
         assert torch.equal(people.crops[index], crops[index])
     assert not torch.equal(people.crops[1], crops[1])
@@ -65,6 +66,7 @@ def test_only_the_small_face_of_a_photograph_changes():
 
 
 def test_a_clip_keeps_one_size():
-    made = restorer("NAFNet")
+    sizes = Sizes()
+    made = restorer("NAFNet", sizes)
     restore_crops(torch.rand(1, 3, 256, 256), [face(40)], made, RestoreSettings(), None, None)
-    assert made.network.seen == [256]
+    assert sizes.seen == [256]
