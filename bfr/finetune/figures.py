@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..faces.identity import distance_of
 from ..image.tensors import luma
-from .look import SIZE, Look, blurred
+from .look import Look, blurred
 from .motion import apart, flow, moved, reshaped, resized
 from .places import shade, sharpened, tinge
 from .shared import alike, shared_each, slope
@@ -118,12 +118,13 @@ def _levelled(before: Tensor, after: Tensor) -> Tensor:
 
 def _lines(change: Tensor) -> Tensor:
     """The amplitude of waves across or down all faces, beyond those of other lengths."""
-    window = torch.hann_window(SIZE, periodic=False).to(change)
+    side = change.shape[-1]
+    window = torch.hann_window(side, periodic=False).to(change)
     found = []
     for axis in (2, 3):
         profile = change.mean((1, axis))
         profile = (profile - profile.mean(1, keepdim=True)) * window
-        waves = torch.view_as_real(torch.fft.rfft(profile) / (SIZE / 4)).movedim(-1, 1)
+        waves = torch.view_as_real(torch.fft.rfft(profile) / (side / 4)).movedim(-1, 1)
         # Of each length by itself, without what faces differ by.
         strength = shared_each(waves[:, :, None], _SPREAD_WAVE)[0]
         mean = waves.mean(0).norm(dim=0)
