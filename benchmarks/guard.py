@@ -111,7 +111,7 @@ def _rounded(images: Tensor) -> Tensor:
 
 
 def trained(name: str, case: Case, faces: Faces, args: argparse.Namespace) -> Tensor:
-    """What a restorer makes of the faces that was tuned to the case's targets; kept in OUT."""
+    """Restores the faces with a restorer tuned to the case's targets; kept in OUT."""
     file = args.out / "trained" / f"{name}.safetensors"
     if not file.exists():
         base = load_restorer()
@@ -137,7 +137,7 @@ def trained(name: str, case: Case, faces: Faces, args: argparse.Namespace) -> Te
 
 @cache
 def before(data: Path, out: Path, damage: str, count: int, judged: int) -> tuple[Look, Tensor]:
-    """What the guard sees of the base's faces, and who is in the damaged ones."""
+    """Looks at the base's faces as the guard does, and at who is in the damaged ones."""
     faces = make_faces(data, out, damage, count)
     with torch.no_grad():
         return look(faces.guess[:judged], identity()), identity().embed(faces.lq[:judged])
@@ -150,7 +150,7 @@ def identity() -> Identity:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the guard says, and what it should say."""
+    """A verdict of the guard, and the right one."""
 
     found: Verdict
     should: bool
@@ -158,7 +158,7 @@ class Outcome:
 
 
 def outcome(name: str, case: Case, args: argparse.Namespace) -> Outcome | None:
-    """Of one case; None if it cannot be simulated.
+    """Judges one case; None if it cannot be simulated.
 
     What is really trained with good targets may yet be no better: it counts as good only where it
     is closer to the clean faces than the base (`pyramid_distance`).

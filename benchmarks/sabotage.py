@@ -226,7 +226,7 @@ def averaged(x: Tensor) -> Tensor:
 
 
 def faded(x: Tensor) -> Tensor:
-    """As after years in the sun, the same for all: no black and little contrast."""
+    """Fades all alike, as years in the sun do: no black and little contrast."""
     return 0.22 + 0.62 * x
 
 

@@ -1,4 +1,4 @@
-"""What the cases of `benchmarks.guard` are drawn with: aligned faces, warps, soft spots."""
+"""Tools to draw the cases of `benchmarks.guard`: aligned faces, warps, soft spots."""
 
 from __future__ import annotations
 

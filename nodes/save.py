@@ -22,7 +22,7 @@ KEPT = "upscale_models"  # where our loader looks, and the core's Load Upscale M
 
 
 def why_not(tuned: Finetuned, run: Path) -> str:
-    """Why a restorer may not be saved as a tuned one; empty if it may."""
+    """The reason why a restorer may not be saved as a tuned one; empty if it may."""
     if tuned.interrupted:
         return f"the run {run.name} was interrupted. Queue it again to finish it."
     if not tuned.about:

@@ -1,4 +1,4 @@
-"""What things in front of faces are made of: parts of photographs, skins and fonts."""
+"""Materials of things in front of faces: parts of photographs, skins and fonts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _CHEEKS = ((0.36, 0.6), (0.64, 0.6))
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What occluders are made of: patches N×S×S×3 uint8, skins M×3 in [0, 1], fonts."""
+    """Materials of occluders: patches N×S×S×3 uint8, skins M×3 in [0, 1], fonts."""
 
     patches: Array
     skins: Array
@@ -127,7 +127,7 @@ def skins_of(faces: Array) -> Array:
 
 
 def load_sources(things: Path, held: bool, skins: Array | None = None) -> Sources:
-    """What things are made of.
+    """Reads the materials of things.
 
     Args:
         things: the folder that `prepare` wrote.

@@ -196,7 +196,7 @@ SHARES = (0.16, 0.06, 0.05, 0.15, 0.14, 0.05, 0.20, 0.15, 0.04)
 
 
 def _cover(sources: Sources, rng: np.random.Generator) -> Array:
-    """What a thing is covered with, S×S×3: a photograph's part, or one colour."""
+    """A cover for a thing, S×S×3: a photograph's part, or one colour."""
     if rng.random() < 0.25:
         colour = rng.uniform(0, 1, 3) if rng.random() < 0.5 else np.full(3, rng.uniform(0, 1))
         slope = (COLUMNS * rng.normal() + ROWS * rng.normal()) / UNITS

@@ -168,7 +168,7 @@ def train(faces: Path, things: Path, run: Path, args: argparse.Namespace) -> Non
 
 
 def _weights_of(start: Path) -> Mapping[str, Tensor]:
-    """Of a run folder or a finished file."""
+    """The weights of a run folder or a finished file."""
     if start.is_dir():
         return _average_of(start).state_dict()
     return {name: value.float() for name, value in load_file(start).items()}

@@ -1,4 +1,4 @@
-"""What belongs to a face and is easily taken for something in front of it: hair and shadows.
+"""Hair and shadows, which belong to a face and are easily taken for something in front of it.
 
 Moustaches, beards and a dark side are drawn on aligned faces of `SIDE` pixels, where the FFHQ
 template has the nose and the mouth. They stay part of the face: nothing is added to its outline.

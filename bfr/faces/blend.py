@@ -95,7 +95,7 @@ def blend(
 
 
 def _room(weights: Tensor, place: Place, pasted: Sequence[PastedFace]) -> Tensor:
-    """Where a face's shares go, h×w of its `Place.around`: what is pasted there, if all is its."""
+    """A place for a face's shares, h×w of its `Place.around`: the weights there, if all are its."""
     x0, y0, x1, y1 = place.around
     boxes = [other.place.box for other in pasted]
     alone = all(a >= x1 or c <= x0 or b >= y1 or d <= y0 for a, b, c, d in boxes)

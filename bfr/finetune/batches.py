@@ -175,7 +175,7 @@ class TrainingSet:
 
     @property
     def _side(self) -> int:
-        """Of patches, in pixels."""
+        """The side of patches in pixels."""
         return self.settings.patch or self.size
 
     def _window(self, what: str, n: int) -> tuple[int, int, bool]:

@@ -92,7 +92,7 @@ def compare(base: Look, tuned: Look, given: Tensor | None = None) -> Figures:
 
 
 def _repaired(before: Tensor, slope: float) -> float:
-    """By what share a changed contrast brings faded faces, N×16×16 L, nearer to clean ones.
+    """The share by which a changed contrast brings faded faces, N×16×16 L, nearer to clean ones.
 
     At most twice what `FADED` is above theirs: clean ones have more than that.
     """
@@ -102,13 +102,13 @@ def _repaired(before: Tensor, slope: float) -> float:
 
 
 def _mended(before: Tensor, after: Tensor) -> float:
-    """How far faces that were none became some: 1 for a NIQE that falls by `FAILED`."""
+    """The extent to which failed faces became faces: 1 for a NIQE that falls by `FAILED`."""
     beyond = [float((niqe.nanmean() - FAILED).clamp(min=0)) for niqe in (before, after)]
     return max(beyond[0] - beyond[1], 0.0) / FAILED
 
 
 def _levelled(before: Tensor, after: Tensor) -> Tensor:
-    """By what share N people, of that L, differ less in it: a slope over them, beyond its error."""
+    """The share by which N people differ less in L: a slope over them, beyond its error."""
     people, change = before - before.mean(), (after - before) - (after - before).mean()
     power = people.square().sum() + _SPREAD_PEOPLE**2
     fall = -(people * change).sum() / power
@@ -141,7 +141,7 @@ def _specks(before: Tensor, after: Tensor, contrast: Tensor) -> Tensor:
 
 
 def _echo(before: Tensor, after: Tensor) -> Tensor:
-    """How much more the faces repeat themselves at some distance."""
+    """The most by which the faces repeat themselves more at some distance."""
     more, middle = after - before.clamp(min=0), len(after) // 2
     near = slice(middle - _NEAR, middle + _NEAR + 1)
     more[near, near] = 0

@@ -93,7 +93,7 @@ _LONE = 0.03  # the gain that a single face must show
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a restorer is better than its base.
+    """A judgement of whether a restorer is better than its base.
 
     Attributes:
         better: whether it may take its place.
@@ -123,7 +123,7 @@ class Verdict:
 
 
 def judge(figures: Mapping[str, Sequence[float]], base: Mapping[str, Sequence[float]]) -> Verdict:
-    """Whether a restorer with these figures beats the base with those.
+    """Decides whether a restorer with these figures beats the base with those.
 
     Args:
         figures: of `compare`, for the tuned restorer.

@@ -1,4 +1,4 @@
-"""What the guard sees of restored faces, taken by themselves."""
+"""Measurements of restored faces by themselves, for the guard."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COARSE, _ALONG = 0.15, (0.4, 0.08)  # cycles a pixel; edges lie along the axes
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """What the guard sees of N restored faces.
+    """Measurements of N restored faces.
 
     Attributes:
         niqe: N values.
@@ -101,7 +101,7 @@ def _power(grey: Tensor) -> Tensor:
 
 
 def _standing(power: Tensor) -> Tensor:
-    """How far each frequency stands out: the log of the mean power above its surroundings'.
+    """The log of each frequency's mean power above that of its surroundings.
 
     What repeats at the same place on all faces stands out; what belongs to a face does not. Low
     frequencies are left out.

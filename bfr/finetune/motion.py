@@ -1,4 +1,4 @@
-"""How features move between two restorations of the same faces."""
+"""Motion of features between two restorations of the same faces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = 0.3  # times the average weight: with less, a place shows no motion
 
 
 def flow(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """How far features moved: N×2×H×W optical flow in px, and the N×1×H×W weight that it has.
+    """Optical flow of features: N×2×H×W in px, and the N×1×H×W weight that it has.
 
     One step of Lucas and Kanade (1981) under Gaussian windows, on blurred luma of N×1×S×S whose
     slow changes of lightness are taken out, and the contrast of the whole.
@@ -50,7 +50,7 @@ def moved(flow: Tensor, weight: Tensor) -> Tensor:
 
 
 def reshaped(flow: Tensor, weight: Tensor) -> Tensor:
-    """How far that eighth of the faces moves, in px, which moves most and alike in all."""
+    """The motion in px of that eighth of the faces which moves most and alike in all."""
     side = flow.shape[-1] // 8
     weights = F.avg_pool2d(weight, side)
     cells = F.avg_pool2d(flow * weight, side) / weights.clamp(min=1e-12)
@@ -58,7 +58,7 @@ def reshaped(flow: Tensor, weight: Tensor) -> Tensor:
 
 
 def resized(flow: Tensor, weight: Tensor) -> Tensor:
-    """By what share a feature grows or shrinks in all faces alike, where one does most.
+    """The share by which a feature grows or shrinks in all faces alike, where one does most.
 
     Around each place, the slope of the flow away from it, by weighted least squares.
     """
@@ -80,7 +80,7 @@ def resized(flow: Tensor, weight: Tensor) -> Tensor:
 
 
 def apart(before: Tensor, after: Tensor) -> Tensor:
-    """How far, in px, red and blue move away from green in all N×3×S×S faces alike.
+    """The distance in px that red and blue move from green in all N×3×S×S faces alike.
 
     A channel that moves changes by its displacement times the gradient, which is about the luma's.
     """

@@ -1,4 +1,4 @@
-"""What changes at one place of all faces: light, colour and sharpness."""
+"""Changes at one place of all faces: light, colour and sharpness."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BARE = 1 / 255  # of detail that nothing is seen of
 
 
 def shade(before: Tensor, after: Tensor, contrast: Tensor) -> Tensor:
-    """By how much L changes where it does most, the contrast of the whole aside.
+    """The change of L where it is greatest, the contrast of the whole aside.
 
     Args:
         before, after: N×3×S×S RGB in [0, 1].
@@ -34,7 +34,7 @@ def shade(before: Tensor, after: Tensor, contrast: Tensor) -> Tensor:
 
 
 def tinge(before: Tensor, after: Tensor) -> Tensor:
-    """By how much a and b of N×3×S×S faces change where they do most."""
+    """The change of a and b of N×3×S×S faces where it is greatest."""
     large, *small = (
         (_lab(after, side) - _lab(before, side))[:, 1:] for side in (_SIDES[0], *_SMALL)
     )
@@ -43,7 +43,7 @@ def tinge(before: Tensor, after: Tensor) -> Tensor:
 
 
 def sharpened(before: Tensor, after: Tensor) -> Tensor:
-    """By what power of e the fine detail of N×1×S×S luma grows more than elsewhere on the face."""
+    """The power of e by which fine detail of N×1×S×S luma grows more than elsewhere on the face."""
     old, new = (
         (F.avg_pool2d((x - blurred(x, _FINE)).square(), _SIDES[0]).sqrt() + _BARE).log()
         for x in (before, after)

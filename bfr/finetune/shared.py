@@ -1,4 +1,4 @@
-"""What changes in all faces alike: a repair moves each face its own way, a fault moves all."""
+"""Changes that all faces share: a repair moves each face its own way, a fault moves all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CHANCES = 3.0  # squared standard errors by which some place of all stands out b
 
 
 def alike(values: Tensor, spread: float) -> Tensor:
-    """By how much vectors move further alike than they differ, where they do most.
+    """The amount by which vectors move further alike than they differ, where they do most.
 
     Args:
         values: N×C×H×W, a vector for each of N faces and place.
