@@ -49,6 +49,16 @@ class Face:
         """The box's longer side in pixels."""
         return max(self.width, self.height)
 
+    def mapped(self, scale: float, corner: tuple[float, float] = (0.0, 0.0)) -> Face:
+        """The face where it is if its image is resized by ``scale`` and then laid at ``corner``."""
+
+        def place(x: float, y: float) -> tuple[float, float]:
+            return (x + 0.5) * scale - 0.5 + corner[0], (y + 0.5) * scale - 0.5 + corner[1]
+
+        x0, y0, x1, y1 = self.box
+        points = tuple(place(*point) for point in self.landmarks)
+        return Face((*place(x0, y0), *place(x1, y1)), self.score, points)
+
 
 @dataclass(frozen=True, slots=True)
 class FaceSet:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -148,7 +149,7 @@ def _look_into(image: Tensor, box: Box, detector: Detector) -> Face | None:
     size = [max(1, round(length * scale)) for length in part.shape[-2:]]
     part = F.interpolate(part, size, mode="bilinear", antialias=True, align_corners=False)
     seen = detect_faces(part.clamp(0, 1), detector, score=_HINT, search_sizes=(max(size),))
-    faces = [_in_image(face, scale, (x0, y0)) for face in seen.faces[0]]
+    faces = [replace(face.mapped(1 / scale, (x0, y0)), score=1.0) for face in seen.faces[0]]
     least, most = (factor * side for factor in _ALIKE)
     fitting = [
         face
@@ -157,18 +158,6 @@ def _look_into(image: Tensor, box: Box, detector: Detector) -> Face | None:
         and least <= face.size <= most
     ]
     return max(fitting, key=lambda face: _overlap(box, [face]), default=None)
-
-
-def _in_image(face: Face, scale: float, corner: tuple[int, int]) -> Face:
-    """A face of an enlarged part, where it is in the image; pixel centres are whole numbers."""
-
-    def back(x: float, y: float) -> tuple[float, float]:
-        return (x + 0.5) / scale - 0.5 + corner[0], (y + 0.5) / scale - 0.5 + corner[1]
-
-    x0, y0, x1, y1 = face.box
-    return Face(
-        (*back(x0, y0), *back(x1, y1)), 1.0, tuple(back(*point) for point in face.landmarks)
-    )
 
 
 def _upright(box: Box) -> Face:

@@ -35,13 +35,7 @@ def draw_faces(images: Tensor, faces: FaceSet) -> Tensor:
     Raises:
         InputError: images that are not valid, or faces of other images.
     """
-    check_images(images)
-    size = (images.shape[2], images.shape[3])
-    if len(faces.faces) != len(images) or faces.image_size != size:
-        raise InputError(
-            f"faces must belong to these {len(images)} images of {size} (height, width), got those "
-            f"of {len(faces.faces)} images of {faces.image_size}. Detect the faces on these images."
-        )
+    _check_fit(images, faces)
     drawn = [
         _drawn(image, found) if found else image
         for image, found in zip(images, faces.faces, strict=True)
@@ -59,22 +53,33 @@ def lay_out_faces(image: Tensor, faces: FaceSet) -> Sheet:
     Raises:
         InputError: see `draw_faces`.
     """
-    drawn = draw_faces(image, faces).cpu()
+    _check_fit(image, faces)
     height, width = image.shape[-2:]
     scale = min(1.0, SHEET_SIDE / max(height, width))
-    if scale < 1:
-        size = [max(1, round(side * scale)) for side in (height, width)]
-        drawn = F.interpolate(drawn, size, mode="area")
+    if scale < 1:  # before anything is drawn: a photograph may be a hundred times as large
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        image = F.interpolate(image, size, mode="area")
+        found = tuple(face.mapped(scale) for face in faces.faces[0])
+        faces, (height, width) = FaceSet((found,), size), size
 
     def inside(edge: float, side: int) -> int:
-        return round(min(max(edge + 0.5, 0), side) * scale)
+        return round(min(max(edge + 0.5, 0), side))
 
-    boxes = (face.box for face in faces.faces[0])
     cells = tuple(
         (inside(x0, width), inside(y0, height), inside(x1, width), inside(y1, height))
-        for x0, y0, x1, y1 in boxes
+        for x0, y0, x1, y1 in (face.box for face in faces.faces[0])
     )
-    return Sheet(drawn, cells)
+    return Sheet(draw_faces(image, faces).cpu(), cells)
+
+
+def _check_fit(images: Tensor, faces: FaceSet) -> None:
+    check_images(images)
+    size = (images.shape[2], images.shape[3])
+    if len(faces.faces) != len(images) or faces.image_size != size:
+        raise InputError(
+            f"faces must belong to these {len(images)} images of {size} (height, width), got those "
+            f"of {len(faces.faces)} images of {faces.image_size}. Detect the faces on these images."
+        )
 
 
 def _drawn(image: Tensor, faces: tuple[Face, ...]) -> Tensor:
