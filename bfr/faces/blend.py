@@ -79,9 +79,10 @@ def blend(
         shares = None if wanted is None else _room(weights, face.place, faces[:i])
         for band in bands(range(y0, y1), x1 - x0):
             now = photo[:, band.start : band.stop, x0:x1]
-            share = strength * _share(i, faces, band)
+            grid = face.place.grid(face.place.box, _within(face.place.box, band), photo.device)
+            share = strength * _share(i, faces, band, grid)
             before = _as_it_came(now, face.place.box, band, kept[i])
-            new = torch.addcmul(now, share, _change(before, layers, face.place, band)).clamp_(0, 1)
+            new = torch.addcmul(now, share, _change(before, layers, grid)).clamp_(0, 1)
             now.copy_(torch.where(share > 0, new, now))
             weights[:, band.start : band.stop, x0:x1] += share
             if shares is not None:
@@ -123,7 +124,7 @@ def _amount(face: PastedFace, grain: float, shown: Tensor) -> Amount:
 
     def in_rows(rows: range) -> Tensor:
         size = len(rows), box[2] - box[0]
-        grid = place.grid(amounts.shape[-1], box, rows, shown.device)
+        grid = place.grid(box, rows, shown.device)
         cells = sampling_grid(to_cells, size, cell_size, shown.device, rows.start)
         limits = sample(shown, cells, "bilinear", "border")
         return sample(amounts, grid, "bilinear", "border").mul_(limits)
@@ -164,10 +165,13 @@ def _within(box: Box, band: range) -> range:
     return range(max(box[1], band.start) - box[1], min(box[3], band.stop) - box[1])
 
 
-def _share(i: int, faces: Sequence[PastedFace], band: range) -> Tensor:
-    """h×w: how much of each pixel in its box and the band face ``i`` has, beside its neighbours."""
+def _share(i: int, faces: Sequence[PastedFace], band: range, grid: Tensor) -> Tensor:
+    """h×w: how much of each pixel in its box and the band face ``i`` has, beside its neighbours.
+
+    The grid is that of these pixels.
+    """
     place = faces[i].place
-    share = _mask_in(faces[i], place.box, band)
+    share = _mask_at(faces[i], grid)
     first = max(place.box[1], band.start)
     mine, total = share**_SHARPNESS, None
     for j, other in enumerate(faces):
@@ -177,32 +181,32 @@ def _share(i: int, faces: Sequence[PastedFace], band: range) -> Tensor:
         total = mine.clone() if total is None else total
         down, x0 = shared[1] - first, place.box[0]
         region = slice(down + rows.start, down + rows.stop), slice(shared[0] - x0, shared[2] - x0)
-        total[region] += _mask_in(other, shared, band) ** _SHARPNESS
+        there = _mask_at(other, other.place.grid(shared, rows, grid.device))
+        total[region] += there**_SHARPNESS
     return share if total is None else share * torch.where(mine > 0, mine / total, mine)
 
 
-def _mask_in(face: PastedFace, box: Box, band: range) -> Tensor:
-    """Its mask in a box of the photograph, as far as that lies in the band, h×w."""
-    mask = face.mask
-    grid = face.place.grid(mask.shape[-1], box, _within(box, band), mask.device)
-    return sample(mask, grid, "bilinear", "zeros")[0, 0]
+def _mask_at(face: PastedFace, grid: Tensor) -> Tensor:
+    """Its mask at the pixels of a grid, h×w."""
+    return sample(face.mask, grid, "bilinear", "zeros")[0, 0]
 
 
-def _layers(face: PastedFace, colour: str, photo: Tensor) -> Tensor:
-    """1×7×S'×S': what the restorer changed, what was there, and the share of detail it gave up.
+def _layers(face: PastedFace, colour: str, photo: Tensor) -> tuple[Tensor, Tensor]:
+    """What the restorer changed and what was there, 1×6×S'×S', and the share of detail it gave up.
 
-    S' is the crop's side, or that which it has in the photograph if that is less.
+    S' is the crop's side, or that which it has in the photograph if that is less; the share varies
+    slowly and is smaller, 1×1×s×s.
     """
     given, size, shrink = face.before.to(photo), face.before.shape[-1], face.place.shrink
     restored = match_colour(face.restored.to(photo), given, colour, face.mask)
     side = min(size, max(1, round(size * shrink)))
     before, restored = resize_square(given, side), resize_square(restored, side)
     lost = lost_share(before, restored, finer=2 * max(1.0, shrink))
-    return torch.cat([restored - before, before, lost], 1)
+    return torch.cat([restored - before, before], 1), lost
 
 
-def _change(photo: Tensor, layers: Tensor, place: Place, band: range) -> Tensor:
-    """``pasted − photo`` of the formula, 3×h×w, in a band of a face's box."""
-    grid = place.grid(layers.shape[-1], place.box, _within(place.box, band), photo.device)
-    change, before, lost = sample(layers, grid, "bicubic", "border")[0].split((3, 3, 1))
-    return change.addcmul_(lost.clamp_(0, 1), photo - before, value=-1)
+def _change(photo: Tensor, layers: tuple[Tensor, Tensor], grid: Tensor) -> Tensor:
+    """``pasted − photo`` of the formula, 3×h×w, at the pixels of a grid."""
+    change, before = sample(layers[0], grid, "bicubic", "border")[0].chunk(2)
+    lost = sample(layers[1], grid, "bilinear", "border")[0]
+    return change.addcmul_(lost, photo - before, value=-1)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..image.geometry import compose, invert, resize_matrix, scale_of, transform_points
+from ..image.geometry import compose, invert, scale_of, transform_points
 from ..image.warp import sampling_grid
 
 Box = tuple[int, int, int, int]
@@ -58,20 +58,17 @@ class Place:
         x0, y0, x1, y1 = self.box
         return pixels[y0 - top : y1 - top, x0 - left : x1 - left]
 
-    def grid(self, side: int, box: Box, rows: range, device: torch.device) -> Tensor:
-        """The positions of the pixels in some rows of a box, in this crop resized to a side.
+    def grid(self, box: Box, rows: range, device: torch.device) -> Tensor:
+        """The positions of the pixels in some rows of a box, in this crop at any size.
 
         Args:
-            side: of the resized crop.
             box: of the photograph.
             rows: counted from the box's first one.
             device: of the result, see `sampling_grid`.
         """
         to_image = torch.tensor([[1, 0, box[0]], [0, 1, box[1]]], dtype=torch.float64)
-        to_side = resize_matrix((self._size, self._size), (side, side))
-        matrix = compose(compose(to_image, self._image_to_crop), to_side)
-        size = (len(rows), box[2] - box[0])
-        return sampling_grid(matrix, size, (side, side), device, rows.start)
+        matrix, size = compose(to_image, self._image_to_crop), (len(rows), box[2] - box[0])
+        return sampling_grid(matrix, size, (self._size, self._size), device, rows.start)
 
 
 def _bounds(points: Tensor, size: tuple[int, int]) -> Box:

@@ -44,7 +44,7 @@ def cut_crops(
         window, crop_to_window = _window(images[i : i + 1], matrix, size)
         in_size = (window.shape[2], window.shape[3])
         grid = sampling_grid(crop_to_window, (size, size), in_size, images.device)
-        torch.clamp(sample(window, grid, "bicubic", "border")[0], 0, 1, out=crop)
+        torch.clamp(sample(window, grid, "bicubic", "zeros")[0], 0, 1, out=crop)
     return crops
 
 

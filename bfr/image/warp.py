@@ -27,20 +27,21 @@ def sampling_grid(
         first: the row of the result that the grid begins with.
 
     Returns:
-        1×height×width×2 float32 for `torch.nn.functional.grid_sample` with ``align_corners``.
+        1×height×width×2 float32, from -1 to 1 between the input's outer edges: it serves the input
+        at any size.
     """
     height, width = out_size
     rows = torch.arange(first, first + height, dtype=torch.float64)
     columns = torch.arange(width, dtype=torch.float64)
     grid = torch.empty(1, height, width, 2, device=device)
     for axis, length in ((0, in_size[1]), (1, in_size[0])):
-        along, down, shift = (2 / max(length - 1, 1) * out_to_in[axis]).tolist()
+        along, down, shift = (2 / length * out_to_in[axis]).tolist()
         across = (along * columns).float().to(device)
-        below = (down * rows + shift - 1).float().to(device)
+        below = (down * rows + shift + 1 / length - 1).float().to(device)
         torch.add(across[None], below[:, None], out=grid[0, ..., axis])
     return grid
 
 
 def sample(pixels: Tensor, grid: Tensor, mode: str, padding: str) -> Tensor:
     """N×C×h×w pixels of N×C×H×W ``pixels``, read at a grid of `sampling_grid`."""
-    return F.grid_sample(pixels, grid.to(pixels.dtype), mode, padding, align_corners=True)
+    return F.grid_sample(pixels, grid.to(pixels.dtype), mode, padding, align_corners=False)
