@@ -9,22 +9,26 @@ The network is the U-Net of the published priors, four pixels square folded into
 that 256 px cost what 128 px would with half the fold. It predicts the clean face: with so few
 channels for so many pixels that is easier than to predict the noise (Li and He 2025, "Back to
 Basics"). Only noise levels that sampling visits are trained. The loss is the squared error of
-the clean face weighed by 1 / σ², as of a velocity, but never more than `MOST_WEIGHT`.
+the clean face weighed by 1 / σ², as of a velocity, but never more than `MOST_WEIGHT`. Where
+sampling from a guess begins (`LOW`), the person is compared, too: the mean of all faces that may
+lie behind the noise, which errors alone ask for, is a little of somebody else.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from bfr.faces.identity import Identity, identity_loss, load_identity
 from bfr.faces.retinaface import load_detector
+from bfr.files.weights import read_state_dict
 from bfr.prior.constraint import Constraint
 from bfr.prior.load import load_prior, save_prior
 from bfr.prior.prior import Prior, predict
@@ -38,6 +42,7 @@ from .aligned import SIZE, draw_faces, held_out_faces
 from .frame import (
     Commands,
     load_average,
+    load_batches,
     pick_device,
     record_checksums,
     resume,
@@ -60,6 +65,11 @@ SHIFT = 25  # training steps; without it, sampled faces keep a grain, and edges 
 MOST_WEIGHT = 25.0
 SHOW_EVERY = 500
 LEVELS = (5, 20, 50, 100, 200, 360, 500, 599)  # training steps whose noise is measured and shown
+LOW = 200  # training steps; guesses are noised to no more by default
+LOW_SHARE = 0.6  # of the faces of a batch
+IDENTITY_WEIGHT = 0.15  # its gradient is about half as long as that of the errors
+HIDDEN = (1.0, 3.0)
+"""Widths in pixels of the blur behind which the person is compared, as in `restorer_losses`."""
 GREY = 0.25  # share of the faces shown in black and white, or tinted like an old print
 
 
@@ -101,20 +111,36 @@ class PriorFaces(IterableDataset):
             yield torch.cat([face * 2 - 1, inside])
 
 
-def denoising_loss(network: nn.Module, faces: Tensor, alphas_cumprod: Tensor) -> Tensor:
-    """Weighed squared error of the predicted clean faces at random noise levels.
+def draw_steps(count: int) -> Tensor:
+    """Training steps B for a batch: the first ones below `LOW`, the others of all levels."""
+    low = round(LOW_SHARE * count)
+    return torch.cat([torch.randint(LOW, (low,)), torch.randint(HIGHEST_STEP, (count - low,))])
+
+
+def denoising_loss(
+    network: Callable[[Tensor, Tensor], Tensor],
+    faces: Tensor,
+    alphas_cumprod: Tensor,
+    identity: Identity,
+) -> Tensor:
+    """Weighed squared error of the predicted clean faces at random noise levels, and the person's.
 
     Args:
         network: predicts the clean face from the noisy one and its step.
         faces: B×4×S×S of `PriorFaces`.
         alphas_cumprod: ᾱ of each step, float32.
+        identity: compares the people of the faces with little noise.
     """
     faces, inside = faces.split((3, 1), 1)
-    t = torch.randint(HIGHEST_STEP, (len(faces),), device=faces.device)
+    t = draw_steps(len(faces)).to(faces.device)
     signal = alphas_cumprod[t][:, None, None, None]
     noisy = signal.sqrt() * faces + (1 - signal).sqrt() * torch.randn_like(faces)
+    predicted = network(noisy, t).float()
     weight = (1 / (1 - signal)).clamp(max=MOST_WEIGHT) * inside
-    return (weight * (network(noisy, t) - faces).square()).mean()
+    errors = (weight * (predicted - faces).square()).mean()
+    low, blur = t < LOW, float(torch.empty(()).uniform_(*HIDDEN)) / SIZE
+    shown, clean = (each[low] / 2 + 0.5 for each in (predicted, faces))
+    return errors + IDENTITY_WEIGHT * identity_loss(shown.clamp(0, 1), clean, identity, blur)
 
 
 def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
@@ -123,14 +149,21 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     network, average = build_prior().to(device), build_prior().to(device)
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.99), weight_decay=0)
     parts = {"network": network, "average": average, "optimizer": optimizer}
-    step, spent = resume(run, parts)
+    start = None if args.start is None else lambda: weights_of(args.start)
+    step, spent = resume(run, parts, start)
     torch.manual_seed(step)
-    loader = DataLoader(PriorFaces(faces, step), args.batch)
+    loader = load_batches(PriorFaces(faces, step), args.batch, args.workers)
     alphas_cumprod = Schedule().alphas_cumprod.float().to(device)
+    forward = torch.compile(network, dynamic=False) if args.compile else network
+    identity = load_identity()
+    identity.network.to(device)
+
+    def predict_clean(noisy: Tensor, steps: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.bfloat16):
+            return forward(noisy, steps)
 
     def loss_of(batch: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            return denoising_loss(network, batch.to(device), alphas_cumprod)
+        return denoising_loss(predict_clean, batch.to(device), alphas_cumprod, identity)
 
     shown = next(iter(DataLoader(PriorFaces(faces, 0), 8)))[:, :3].to(device)
 
@@ -142,6 +175,13 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}
     rates = {"lr": args.lr, "warm_up": 200, "decay": 0.997, "clip": 1.0, "every": 100}
     train_for(run, parts, loader, loss_of, **limits, **rates, on_save=draw)
+
+
+def weights_of(start: Path) -> dict[str, Tensor]:
+    """The weights to go on from: a run's average, or a weights file."""
+    if start.is_dir():
+        return load_average(start, build_prior()).state_dict()
+    return {name: tensor.float() for name, tensor in read_state_dict(start)[0].items()}
 
 
 @torch.no_grad()
@@ -195,7 +235,10 @@ def export(run: Path, file: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     commands = Commands(__doc__)
-    commands.add_training("train", "faces", "run", minutes=90, batch=8, lr=6e-4)
+    training = commands.add_training("train", "faces", "run", minutes=90, batch=8, lr=6e-4)
+    training.add_argument("--start", type=Path, help="a run or weights file to go on from")
+    training.add_argument("--compile", action="store_true", help="faster after some minutes")
+    commands.add_speed(training)
     commands.add("evaluate", "data", "run?").add_argument("--grid", type=Path)
     commands.add("export", "run", "file")
     args = commands.parse(arguments)

@@ -16,7 +16,7 @@ from bfr.faces.align import align_faces
 from bfr.faces.identity import load_identity
 from bfr.faces.retinaface import build_detector, load_detector
 from bfr.image.geometry import face_template
-from bfr.prior.load import load_prior
+from bfr.prior.load import EMBEDDED_PRIOR, load_prior
 from bfr.prior.prior import predict
 from bfr.prior.schedule import Schedule, respace
 from bfr.records import Face, FaceSet
@@ -194,7 +194,8 @@ def test_inside_says_what_was_mirrored():
     assert inside(alignment)[0, 0].mean(1).tolist() == [0.0] * 20 + [1.0] * 44
 
 
-def test_prior_does_not_learn_what_was_mirrored(faces):
+def test_prior_does_not_learn_what_was_mirrored(faces, monkeypatch):
+    monkeypatch.setattr(prior, "IDENTITY_WEIGHT", 0.0)  # changed pixels may change the person
     network = prior.build_prior()
     drawn = torch.stack(list(islice(prior.PriorFaces(faces, 0), 2)))
     alphas_cumprod = Schedule().alphas_cumprod.float()
@@ -203,8 +204,30 @@ def test_prior_does_not_learn_what_was_mirrored(faces):
         torch.manual_seed(0)
         changed = drawn.clone()
         changed[:, :3, :128] += change
-        losses.append(prior.denoising_loss(network, changed, alphas_cumprod).item())
+        loss = prior.denoising_loss(network, changed, alphas_cumprod, load_identity())
+        losses.append(loss.item())
     assert losses[0] == losses[1] > 0  # an untrained network gives zeros everywhere
+
+
+def test_prior_is_asked_for_the_person(faces, monkeypatch):
+    """Clean faces cost nothing; others cost more where the person counts."""
+    drawn = torch.stack(list(islice(prior.PriorFaces(faces, 0), 3)))
+    alphas_cumprod, identity = Schedule().alphas_cumprod.float(), load_identity()
+    clean, other = drawn[:, :3], drawn[:, :3].roll(64, -1)
+    monkeypatch.setattr(prior, "draw_steps", lambda count: torch.full((count,), prior.LOW - 1))
+    right = prior.denoising_loss(lambda noisy, t: clean, drawn, alphas_cumprod, identity)
+    assert right.item() == pytest.approx(0, abs=1e-6)
+    wrong = prior.denoising_loss(lambda noisy, t: other, drawn, alphas_cumprod, identity)
+    monkeypatch.setattr(prior, "LOW", 0)  # no person is compared
+    errors = prior.denoising_loss(lambda noisy, t: other, drawn, alphas_cumprod, identity)
+    assert wrong.item() > errors.item() > 0
+
+
+def test_prior_goes_on_from_weights(tmp_path, faces):
+    prior.train(faces, tmp_path / "run", options(batch=1, lr=0.0, start=EMBEDDED_PRIOR))
+    learned = prior.weights_of(tmp_path / "run")
+    given = prior.weights_of(EMBEDDED_PRIOR)
+    assert all(torch.equal(learned[name], given[name]) for name in given)
 
 
 def test_prior_recipe(tmp_path, faces):
