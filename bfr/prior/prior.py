@@ -32,7 +32,7 @@ class Prior:
             are not exactly clean faces plus noise, which is all the network has seen;
             overstating the noise makes it remove the difference too (Li et al. 2024,
             "Alleviating Exposure Bias in Diffusion Models through Sampling with Shifted Time
-            Steps").
+            Steps"). Under the soft hold it is the most that is added (`prior.calls`).
         clip: whether predicted faces are clipped to [-1, 1].
         name: for reports.
         sha256: of the weights file, in hexadecimal; empty for a prior made in code.
@@ -98,7 +98,9 @@ class Predicted:
     share: Tensor | float
 
 
-def predict(prior: Prior, x: Tensor, steps: Respaced, index: int) -> Predicted:
+def predict(
+    prior: Prior, x: Tensor, steps: Respaced, index: int, shifts: Tensor | None = None
+) -> Predicted:
     """Predicts the clean faces behind noisy ones in one network call (Ho et al. 2020, eq. 15).
 
     Args:
@@ -106,6 +108,7 @@ def predict(prior: Prior, x: Tensor, steps: Respaced, index: int) -> Predicted:
         x: B×3×S×S float32 noisy faces.
         steps: that sampling visits.
         index: of the step in ``steps`` whose noise ``x`` has.
+        shifts: B training steps to add for each face; None for the prior's own shift.
 
     Raises:
         InputError: if the step has more noise than the prior was trained on.
@@ -119,8 +122,8 @@ def predict(prior: Prior, x: Tensor, steps: Respaced, index: int) -> Predicted:
             f"{prior.name} has learned, got {step}. Start at a lower step."
         )
     dtype = next((p.dtype for p in prior.network.parameters()), x.dtype)
-    shifted = min(step + prior.shift, prior.highest_step)
-    t = torch.full((len(x),), shifted, device=x.device)
+    t = torch.full((len(x),), step, device=x.device)
+    t = (t + (prior.shift if shifts is None else shifts)).clamp(max=prior.highest_step)
     output = prior.network(x.to(dtype), t).float()
     if output.shape != (shape := (len(x), prior.channels, *x.shape[2:])):
         raise WrongArchitectureError(

@@ -12,14 +12,14 @@ from ..errors import InputError
 from ..image.lowpass import lowpass
 from ..image.tensors import check_images, resize_square
 from ..records import OnStep, counted
-from ..runtime.memory import Parts
+from .calls import measured_shifts, predictor
 from .constraint import Constraint, constrain
 from .masks import checked_masks, repainting
 from .noise import Noise, seeded_noise
-from .prior import Predicted, Prior, predict
-from .samplers import Predict, ddim, ddpm, multistep
+from .prior import Predicted, Prior
+from .samplers import ddim, ddpm, multistep
 from .schedule import Respaced, noised
-from .settings import SampleSettings, check_prior, check_seed, describe
+from .settings import SampleSettings, check_prior, check_seed, describe, told_by_face
 from .soft import fill, hold_softly
 
 OnSample = Callable[[Tensor, int, Tensor], None]
@@ -171,7 +171,10 @@ def _sample(
     steps = every.at(torch.tensor(reached[1:]) - 1)
     noisy = settings.sampler == "ddpm" or (settings.sampler == "ddim" and settings.eta > 0)
     initial = noise("initial", 0)
-    predicted = _predictor(prior, steps, settings.batch_size)
+    shifts = None
+    if told_by_face(prior, settings):
+        shifts = measured_shifts(prior, guesses, settings.batch_size)
+    predicted = predictor(prior, steps, settings.batch_size, shifts)
 
     def held(x: Tensor, index: int) -> Predicted:
         free = predicted(x, index)
@@ -206,19 +209,6 @@ def _sample(
     return multistep(x, steps, held, after, settings.sampler, changed)
 
 
-def _predictor(prior: Prior, steps: Respaced, size: int) -> Predict:
-    """Calls the network for as many faces at once as fit into memory."""
-    parts = Parts(size, "sample", "half precision or a smaller prior")
-
-    def run(x: Tensor, index: int) -> Predicted:
-        work = parts.of(len(x), lambda part: predict(prior, x[part], steps, index))
-        clean, shares = zip(*((one.clean, one.share) for _, one in work), strict=True)
-        share = torch.cat(shares) if isinstance(shares[0], Tensor) else shares[0]
-        return Predicted(torch.cat(clean), share)
-
-    return run
-
-
 def _progress(on_step: OnStep, low: Tensor, before: int, total: int) -> OnSample:
     """Counts the calls of one batch and shows its first face; ``low`` is φ of the guesses."""
     done = before
@@ -238,4 +228,6 @@ def _report(count: int, own: int, prior: Prior, settings: SampleSettings) -> str
     if own != prior.size:
         size = f"resized from {own} px to the prior's {prior.size} px and back"
     calls = f"{settings.sampler}, {settings.calls_a_face} network calls per face"
+    if told_by_face(prior, settings):
+        calls += " and one to see how noisy it is"
     return f"{counted(count, 'face')} {size}; {calls}; {describe(settings)}; prior {prior.name}."

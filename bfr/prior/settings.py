@@ -117,6 +117,11 @@ def learned_steps(prior: Prior, steps: Respaced) -> int:
     return int((steps.timesteps <= prior.highest_step).sum())
 
 
+def told_by_face(prior: Prior, settings: SampleSettings) -> bool:
+    """True if the network is told of each guess's own noise: by the soft hold, where it has to be."""
+    return prior.shift > 0 and isinstance(settings.constraint, SoftHold)
+
+
 def fingerprint(prior: Prior, settings: SampleSettings) -> dict[str, Any]:
     """All that a target depends on except its guess and seed, as JSON values.
 
@@ -136,6 +141,8 @@ def fingerprint(prior: Prior, settings: SampleSettings) -> dict[str, Any]:
         "dtype": str(next(network.parameters()).dtype).removeprefix("torch."),
     }
     sampling = asdict(settings) | {"calls": settings.calls_a_face}
+    if told_by_face(prior, settings):
+        sampling["shift"] = "by the guess's noise"
     unused = ("seed", "batch_size", "described") + (() if settings.sampler == "ddim" else ("eta",))
     return {"prior": facts, **{k: v for k, v in sampling.items() if k not in unused}}
 
