@@ -21,7 +21,7 @@ from .soft import SoftHold
 # The ends of the slider "freedom", for faces of 512 pixels: "exactly this face" and "a new face
 # like it". Up to the default the smallest factor is best in all metrics; beyond it a larger one
 # adds variety.
-_ERROR = (0.06, 4.0)
+_ERROR = (0.03, 4.0)
 _START = (60, 150)
 _FACTOR = (2, 16)
 _PAPER_START = (45, 95)

@@ -19,7 +19,14 @@ from .noise import Noise, seeded_noise
 from .prior import Predicted, Prior
 from .samplers import ddim, ddpm, multistep
 from .schedule import Respaced, noised
-from .settings import SampleSettings, check_prior, check_seed, describe, told_by_face
+from .settings import (
+    SampleSettings,
+    check_prior,
+    check_seed,
+    describe,
+    sampling_calls,
+    told_by_face,
+)
 from .soft import fill, hold_softly
 
 OnSample = Callable[[Tensor, int, Tensor], None]
@@ -99,7 +106,7 @@ def sample_targets(
     if masks is not None:
         masks = checked_masks(masks, guesses, settings)
         settings = repainting(settings, prior, every)
-    factor, calls = settings.constraint.factor, settings.calls_a_face
+    factor, calls = settings.constraint.factor, sampling_calls(prior, settings)
     device = next(prior.network.parameters()).device
     targets = torch.empty_like(guesses, dtype=torch.float32)
     reference = torch.empty_like(targets)
@@ -167,7 +174,8 @@ def _sample(
     mask: Tensor | None = None,
 ) -> Tensor:
     """`sample` with the steps that `check_prior` returned, and B×1×S×S masks."""
-    constraint, reached = settings.constraint, settings.reached
+    constraint = settings.constraint
+    reached = replace(settings, calls=sampling_calls(prior, settings)).reached
     steps = every.at(torch.tensor(reached[1:]) - 1)
     noisy = settings.sampler == "ddpm" or (settings.sampler == "ddim" and settings.eta > 0)
     initial = noise("initial", 0)
@@ -229,5 +237,5 @@ def _report(count: int, own: int, prior: Prior, settings: SampleSettings) -> str
         size = f"resized from {own} px to the prior's {prior.size} px and back"
     calls = f"{settings.sampler}, {settings.calls_a_face} network calls per face"
     if told_by_face(prior, settings):
-        calls += " and one to see how noisy it is"
+        calls += ", the first to see how noisy it is"
     return f"{counted(count, 'face')} {size}; {calls}; {describe(settings)}; prior {prior.name}."

@@ -24,6 +24,7 @@ class SampleSettings:
         steps: into how many the prior's noise is divided; start and stop count in them.
         sampler: one of `SAMPLERS`.
         calls: network calls per face, from 2 to start, spaced by `spread`; None for one per step.
+            Where the network is `told_by_face`, the first of them looks at the guess.
         eta: of "ddim": 0 adds no noise, 1 as much as ancestral sampling.
         seed: of the first face; face i has ``seed + i``.
         batch_size: faces that go through the network at once.
@@ -118,8 +119,17 @@ def learned_steps(prior: Prior, steps: Respaced) -> int:
 
 
 def told_by_face(prior: Prior, settings: SampleSettings) -> bool:
-    """True if the network is told of each guess's own noise: by the soft hold, where it has to be."""
+    """True if the network is told of each guess's own noise: by the soft hold, where it has to be.
+
+    The first of the calls then looks at the guess.
+    """
     return prior.shift > 0 and isinstance(settings.constraint, SoftHold)
+
+
+def sampling_calls(prior: Prior, settings: SampleSettings) -> int:
+    """Network calls per face that sample, at least two."""
+    looks = settings.calls is not None and told_by_face(prior, settings)
+    return max(settings.calls_a_face - looks, 2)
 
 
 def fingerprint(prior: Prior, settings: SampleSettings) -> dict[str, Any]:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from bfr.faces.align import align_faces
-from bfr.prior.calls import LEAST, measured_shifts, noise_in
+from bfr.prior.calls import LEAST, MEASURED_AT, measured_shifts, noise_in
 from bfr.prior.constraint import Constraint
 from bfr.prior.guidance import Guidance
 from bfr.prior.load import load_prior
 from bfr.prior.sample import sample_targets
 from bfr.prior.settings import SampleSettings, fingerprint
 from tests.portraits import astronaut, only
-from tests.priors import ideal_prior
+from tests.priors import Ideal, ideal_prior
 
 SHIFT = 25
 
@@ -55,16 +55,16 @@ def test_what_the_prior_would_leave_as_it_is_counts_as_least():
 def test_the_soft_hold_looks_once_and_the_papers_does_not():
     guess = torch.full((1, 3, 32, 32), 0.65)
     paper = SampleSettings(Constraint(4, start=60, stop=30), calls=5)
-    for shift, settings, calls in (
-        (SHIFT, Guidance(calls=5), 6),
-        (0, Guidance(calls=5), 5),
-        (SHIFT, None, 5),
-    ):
+    for shift, guidance in ((SHIFT, Guidance(calls=5)), (0, Guidance(calls=5)), (SHIFT, None)):
         prior = ideal_prior(0.3, shift=shift)
-        given = settings.settings(prior) if settings else paper
-        report = sample_targets(guess, prior, given).report
-        assert len(prior.network.timesteps) == calls
-        assert ("see how noisy" in report) == (calls == 6)
+        settings = paper if guidance is None else guidance.settings(prior)
+        report = sample_targets(guess, prior, settings).report
+        assert isinstance(prior.network, Ideal)
+        told = prior.network.timesteps
+        looks = bool(shift and guidance)
+        assert len(told) == 5
+        assert (told[0] == MEASURED_AT) == looks
+        assert ("see how noisy" in report) == looks
 
 
 def test_a_folder_of_pairs_tells_how_the_network_was_told():
