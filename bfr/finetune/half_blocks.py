@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from ..restore.norms import fuse_norms, put_before
 
 _PUBLISHED = "NAFBlock"  # spandrel's class, which is the published code
+_ENLARGEMENT = [nn.Conv2d, nn.PixelShuffle]
 
 
 class _Gate(torch.autograd.Function):
@@ -56,16 +57,30 @@ class _HalfBlock(nn.Module):
     dropout2: nn.Module
 
     def forward(self, inp: Tensor) -> Tensor:
-        kind = inp.device.type
-        half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
         drops = not all(isinstance(x, nn.Identity) for x in (self.dropout1, self.dropout2))
-        if drops or not half:
+        if drops or not _half(inp):
             return super().forward(inp)
         inp = inp.bfloat16()
         x = _gate(self.conv2(_after_norm(self.conv1, self.norm1, inp)))
         y = inp + _scaled(self.conv3, self.beta, x * self.sca(x))
         x = _gate(_after_norm(self.conv4, self.norm2, y))
         return y + _scaled(self.conv5, self.gamma, x)
+
+
+class _HalfEnlargement(nn.Sequential):
+    """Before the published sequence of a 1×1 convolution without bias and a pixel shuffle.
+
+    The convolution's results come in the order in which the shuffle moves whole runs of memory.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        convolution, shuffle = self
+        if not _half(x) or not x.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(x)
+        side = shuffle.upscale_factor
+        weight = convolution.weight.unflatten(0, (-1, side**2)).transpose(0, 1).flatten(0, 1)
+        tall = F.conv2d(x, weight).permute(0, 2, 3, 1).unflatten(3, (side, side, -1))
+        return tall.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
 
 
 def quicken(network: nn.Module) -> int:
@@ -95,7 +110,16 @@ def keep_half(network: nn.Module) -> int:
     Returns:
         The number of blocks that do.
     """
+    for module in network.modules():
+        if type(module) is nn.Sequential and [type(part) for part in module] == _ENLARGEMENT:
+            module.__class__ = _HalfEnlargement
     return put_before(network, _PUBLISHED, _HalfBlock)
+
+
+def _half(x: Tensor) -> bool:
+    """True under autocast to bfloat16."""
+    kind = x.device.type
+    return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
 
 
 def _gate(x: Tensor) -> Tensor:

@@ -326,12 +326,12 @@ def make_learner(
 @torch.no_grad()
 def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Moves an average of weights towards a network's: ``a ← decay·a + (1 - decay)·n``."""
-    for mean, value in zip(
-        average.state_dict().values(), network.state_dict().values(), strict=True
-    ):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - decay)
-        else:
+    means, values = (list(each.state_dict().values()) for each in (average, network))
+    pairs = list(zip(means, values, strict=True))
+    floating = [pair for pair in pairs if pair[0].is_floating_point()]
+    torch._foreach_lerp_(*map(list, zip(*floating, strict=True)), 1 - decay)
+    for mean, value in pairs:
+        if not mean.is_floating_point():
             mean.copy_(value)
 
 
