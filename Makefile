@@ -58,6 +58,7 @@ coverage: $(READY) ## the same as test, with a report of the lines that no test 
 test-gpu: $(READY) ## run the tests and benchmarks that need an accelerator; without one they are skipped
 	$(BIN)/python -m pytest -rs -m gpu $(ARGS)
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+		$(BIN)/python -m benchmarks.accelerator && \
 		$(BIN)/python -m benchmarks.finetuning --quick --device cuda --precisions bfloat16 float16; \
 	else echo "The benchmarks are skipped: there is no GPU that torch can use."; fi
 

@@ -1,8 +1,9 @@
 """Photographs per second on a Ray cluster with one and with two workers, in one run.
 
-Each worker is a node of its own with one core, one torch thread, and the embedded networks. The
-same with plain processes says how much of the second core the machine really has. Run it on a
-quiet machine: ``python -m benchmarks.cluster [PHOTOGRAPHS]``.
+Each worker is a node of its own with one core, one torch thread, and the embedded networks, and
+competes with other programs like any process (Ray's default niceness is 15). The same with plain
+processes says how much of the second core the machine really has. Run it on a quiet machine:
+``python -m benchmarks.cluster [PHOTOGRAPHS]``.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from bfr.files.sources import Source
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "grace_hopper.jpg"
 SIZE = (1200, 1600)  # of the photographs: 2 megapixels with one face
+HEAD: dict[str, Any] = {"num_cpus": 0, "_system_config": {"worker_niceness": 0}}
 NODE: dict[str, Any] = {"num_cpus": 1, "memory": 3 * 2**30, "object_store_memory": 100 * 2**20}
 
 
@@ -112,7 +114,7 @@ def main(count: int) -> None:
         words = ["restore", name, "-o", f"{name}/out", "--device", "cpu"]
         plain = [plain_rate(count, jobs, words) for count in (1, 2)]
         tell("plain process(es)", plain)
-        nodes = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
+        nodes = Cluster(initialize_head=True, head_node_args={**NODE, **HEAD})
         rates = []
         for _ in range(2):
             nodes.add_node(**NODE)

@@ -29,8 +29,11 @@ def in_own_process(
     repeats: int = 3,
     busy: bool = False,
     whole: bool = False,
+    device: str = "cpu",
 ) -> tuple[float, float]:
     """The best of some times in seconds, and the peak memory above the start in MiB.
+
+    On an accelerator the wall's time, and the memory of its tensors.
 
     Args:
         make: prepares the case.
@@ -39,6 +42,7 @@ def in_own_process(
         repeats: how often the case is timed.
         busy: let another process keep a core busy meanwhile, and take the wall's time.
         whole: give all memory of the process at its peak, in MB.
+        device: where the case works.
 
     Raises:
         RuntimeError: if the process died; its own message stands on the error output.
@@ -47,9 +51,9 @@ def in_own_process(
     if os.name == "posix":
         context.set_forkserver_preload(["benchmarks.preloaded"])  # once, not for each case
     receive, send = context.Pipe(duplex=False)
-    clock = time.perf_counter if busy else clock_for(threads)
+    clock = time.perf_counter if busy or device != "cpu" else clock_for(threads)
     process = context.Process(
-        target=_measure, args=(make, args, threads, repeats, clock, whole, send)
+        target=_measure, args=(make, args, threads, repeats, clock, whole, device, send)
     )
     other = context.Process(target=_spin, daemon=True)
     if busy:
@@ -78,6 +82,7 @@ def _measure(
     repeats: int,
     clock: Callable[[], float],
     whole: bool,
+    device: str,
     out: Connection,
 ) -> None:
     torch.set_num_threads(threads)
@@ -86,6 +91,11 @@ def _measure(
     for _ in range(repeats):
         began = clock()
         run()
+        if device != "cpu":
+            torch.cuda.synchronize(device)
         times.append(clock() - began)
+    if device != "cpu":
+        out.send((min(times), torch.cuda.max_memory_allocated(device) / 2**20))
+        return
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     out.send((min(times), peak * 1.024e-3 if whole else (peak - start) / 1024))

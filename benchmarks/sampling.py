@@ -54,8 +54,9 @@ def faces(count: int, size: int, way: tuple[str, bool] = PLAIN) -> torch.Tensor:
     return noise.to(getattr(torch, way[0])).contiguous(memory_format=order)
 
 
-def call_case(way: tuple[str, bool], size: int) -> Callable[[], object]:
-    network, x, t = build(way), faces(1, size, way), torch.tensor([400])
+def call_case(way: tuple[str, bool], size: int, device: str = "cpu") -> Callable[[], object]:
+    network, x = build(way).to(device), faces(1, size, way).to(device)
+    t = torch.tensor([400], device=device)
     return lambda: network(x, t)
 
 

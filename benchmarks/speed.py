@@ -16,7 +16,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,14 +109,18 @@ def facexlib(photo: torch.Tensor, faces: FaceSet) -> None:
     helper.paste_faces_to_input_image()
 
 
-def paste_case(run: Callable[[torch.Tensor, FaceSet], None], case: Case) -> Callable[[], None]:
-    photo = photograph(case.megapixels)
+def paste_case(
+    run: Callable[[torch.Tensor, FaceSet], None], case: Case, device: str = "cpu"
+) -> Callable[[], None]:
+    photo = photograph(case.megapixels).to(device)
     faces = placed_faces(case.faces, photo.shape[-2], photo.shape[-1], case.size)
     return lambda: run(photo, faces)
 
 
-def restore_case(batch_size: int, faces: int, precision: str = "auto") -> Callable[[], None]:
-    restorer, crops = load_restorer(precision=precision), torch.rand(faces, 3, 256, 256)
+def restore_case(
+    batch_size: int, faces: int, precision: str = "auto", device: str = "cpu"
+) -> Callable[[], None]:
+    restorer, crops = load_restorer(precision=precision).to(device), torch.rand(faces, 3, 256, 256)
 
     def run() -> None:
         restore_faces(crops, restorer, batch_size=batch_size)
@@ -124,8 +128,8 @@ def restore_case(batch_size: int, faces: int, precision: str = "auto") -> Callab
     return run
 
 
-def detect_case(megapixels: float) -> Callable[[], None]:
-    detector, photo = load_detector(), photograph(megapixels)
+def detect_case(megapixels: float, device: str = "cpu") -> Callable[[], None]:
+    detector, photo = load_detector().to(device), photograph(megapixels)
 
     def run() -> None:
         detect_faces(photo, detector, try_rotations=False)
@@ -213,21 +217,26 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args()
+    found = show(row for threads in args.threads for row in rows(threads, args.quick, args.ours))
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1))
+
+
+def show(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Prints each row as it is measured, and returns them."""
     titles = f"{'seconds':>9}{'MB':>7}"
     print(f"{'':48}{'threads':>8}{titles}{'anchor':>12}{titles}{'ratio':>7}")
     found, began = [], time.monotonic()
-    for threads in args.threads:
-        for row in rows(threads, args.quick, args.ours):
-            found.append(row)
-            (seconds, memory), (other, others) = row["ours"], row["other"]
-            print(
-                f"{row['work']:48}{threads:8}{seconds:9.3f}{memory:7.0f}{row['anchor']:>12}"
-                f"{other:9.3f}{others:7.0f}{other / seconds:7.1f}",
-                flush=True,
-            )
+    for row in rows:
+        found.append(row)
+        (seconds, memory), (other, others) = row["ours"], row["other"]
+        print(
+            f"{row['work']:48}{row['threads']:8}{seconds:9.3f}{memory:7.0f}{row['anchor']:>12}"
+            f"{other:9.3f}{others:7.0f}{other / seconds:7.1f}",
+            flush=True,
+        )
     print(f"in {time.monotonic() - began:.0f} s")
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1))
+    return found
 
 
 if __name__ == "__main__":

@@ -33,6 +33,10 @@ _ROOT = Path(__file__).resolve().parents[2]
 _SHIPPED = ("bfr", "weights")  # of the root, to every node
 _MEMORY = 2 * 2**30  # bytes that a large photograph takes while it is worked on
 _PATIENCE = 10.0  # seconds until a cluster must answer
+_LOCAL_CONFIG = {
+    "task_oom_retries": RETRIES,
+    "worker_niceness": 0,  # Ray's 15 would leave the workers what other programs do not want
+}
 _AHEAD = 4  # items given to Ray for each that can be worked on at once
 
 
@@ -66,7 +70,7 @@ def cluster(address: str) -> Iterator[None]:
     left_out = ["__pycache__", *others]
     own: dict[str, Any] = {}
     if address == LOCAL:
-        own = {"include_dashboard": False, "_system_config": {"task_oom_retries": RETRIES}}
+        own = {"include_dashboard": False, "_system_config": _LOCAL_CONFIG}
     try:
         with _same_signals():
             ray.init(

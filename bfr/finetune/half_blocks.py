@@ -77,6 +77,7 @@ class _HalfEnlargement(nn.Sequential):
         convolution, shuffle = self
         if not _half(x) or not x.is_contiguous(memory_format=torch.channels_last):
             return super().forward(x)
+        assert isinstance(convolution, nn.Conv2d) and isinstance(shuffle, nn.PixelShuffle)
         side = shuffle.upscale_factor
         weight = convolution.weight.unflatten(0, (-1, side**2)).transpose(0, 1).flatten(0, 1)
         tall = F.conv2d(x, weight).permute(0, 2, 3, 1).unflatten(3, (side, side, -1))
@@ -112,7 +113,8 @@ def keep_half(network: nn.Module) -> int:
     """
     for module in network.modules():
         if type(module) is nn.Sequential and [type(part) for part in module] == _ENLARGEMENT:
-            module.__class__ = _HalfEnlargement
+            if module[0].bias is None:
+                module.__class__ = _HalfEnlargement
     return put_before(network, _PUBLISHED, _HalfBlock)
 
 

@@ -329,7 +329,7 @@ def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
     means, values = (list(each.state_dict().values()) for each in (average, network))
     pairs = list(zip(means, values, strict=True))
     floating = [pair for pair in pairs if pair[0].is_floating_point()]
-    torch._foreach_lerp_(*map(list, zip(*floating, strict=True)), 1 - decay)
+    torch._foreach_lerp_([mean for mean, _ in floating], [new for _, new in floating], 1 - decay)
     for mean, value in pairs:
         if not mean.is_floating_point():
             mean.copy_(value)
