@@ -112,9 +112,9 @@ def keep_half(network: nn.Module) -> int:
         The number of blocks that do.
     """
     for module in network.modules():
-        if type(module) is nn.Sequential and [type(part) for part in module] == _ENLARGEMENT:
-            if module[0].bias is None:
-                module.__class__ = _HalfEnlargement
+        parts = list(module.children()) if type(module) is nn.Sequential else []
+        if [type(part) for part in parts] == _ENLARGEMENT and parts[0].bias is None:
+            module.__class__ = _HalfEnlargement
     return put_before(network, _PUBLISHED, _HalfBlock)
 
 
