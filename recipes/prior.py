@@ -12,6 +12,8 @@ Basics"). Only noise levels that sampling visits are trained. The loss is the sq
 the clean face weighed by 1 / σ², as of a velocity, but never more than `MOST_WEIGHT`. Where
 sampling from a guess begins (`LOW`), the person is compared, too: the mean of all faces that may
 lie behind the noise, which errors alone ask for, is a little of somebody else.
+
+It is one module: training, evaluating and exporting share the network, its levels and its loss.
 """
 
 from __future__ import annotations
