@@ -19,7 +19,8 @@ from bfr.faces.retinaface import load_detector
 from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
 from bfr.files.whole import atomic_path
-from bfr.image.tensors import resize_square, to_uint8
+from bfr.image.resize import resize_square
+from bfr.image.tensors import to_uint8
 
 from .faces import TRAIN_FOLDERS
 

@@ -22,7 +22,7 @@ from bfr.faces.occlusion_network import SIDE
 from bfr.faces.retinaface import load_detector
 from bfr.faces.shapes import mask_shape
 from bfr.files.photos import read_photo
-from bfr.image.tensors import resize_square
+from bfr.image.resize import resize_square
 
 from .aligned import held_out_faces
 from .grids import worst_first, write_versions

@@ -15,7 +15,8 @@ from torch import Tensor
 from bfr.damage.degrade import degrade_faces
 from bfr.faces.retinaface import load_detector
 from bfr.files.photos import read_photo
-from bfr.image.tensors import resize_square, to_uint8
+from bfr.image.resize import resize_square
+from bfr.image.tensors import to_uint8
 from bfr.restore.load import load_restorer
 from bfr.restore.photo import restore_photo
 from bfr.restore.settings import RestoreSettings

@@ -15,7 +15,8 @@ from PIL import Image
 from bfr.faces.align import align_faces
 from bfr.faces.detect import detect_faces
 from bfr.faces.paste import paste_faces
-from bfr.image.tensors import resize_square, to_uint8
+from bfr.image.resize import resize_square
+from bfr.image.tensors import to_uint8
 from bfr.prior.sample import sample_targets
 from bfr.restore.restorer import restore_faces
 from samples.pictures import SIZE, detector, photo, prior, repainting, restorer

@@ -23,7 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..image.tensors import luma, resize_square
+from ..image.resize import resize_square
+from ..image.tensors import luma
 
 TONES = 8
 """Steps of lightness at which the noise's strength is known."""

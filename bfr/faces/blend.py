@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..image.colour import match_colour
-from ..image.tensors import resize_square
+from ..image.resize import resize_square
 from ..image.warp import sample, sampling_grid
 from ..runtime.memory import LARGE, give_back
 from .around import around_face

@@ -22,7 +22,8 @@ from ..files.handles import NetworkHandle, load_into
 from ..files.manifest import EMBEDDED_DIR
 from ..files.onnx import OnnxModule
 from ..image.guided import guided
-from ..image.tensors import check_images, resize_square
+from ..image.resize import resize_square
+from ..image.tensors import check_images
 from .occlusion_network import SIDE, OcclusionNetwork, empty_network
 from .shapes import mask_shape
 

@@ -19,7 +19,7 @@ from ..damage.learned import LearnedDamage, draw_pair
 from ..errors import ImageError, InputError
 from ..files.formats import IMAGE_SUFFIXES
 from ..files.photos import read_photo
-from ..image.tensors import resize_square
+from ..image.resize import resize_square
 from ..pairs.folder import PairSet, read_image
 from ..pairs.lines import check_image_file
 from ..pairs.pair import Pair

@@ -12,7 +12,8 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from ..faces.identity import Identity
-from ..image.tensors import luma, resize_square
+from ..image.resize import resize_square
+from ..image.tensors import luma
 from ..quality.niqe import niqe
 from ..quality.texture import colour_grain, grain_by_light, sharpness
 

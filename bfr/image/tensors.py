@@ -7,7 +7,6 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..errors import InputError
 
@@ -48,22 +47,6 @@ def luma(images: Tensor) -> Tensor:
     from kornia.color import rgb_to_grayscale
 
     return rgb_to_grayscale(images)
-
-
-def resize_square(images: Tensor, size: int) -> Tensor:
-    """Resizes square images, bicubic and antialiased; the only square resize in the package.
-
-    Args:
-        images: B×C×S×S, floating point.
-        size: side in pixels of the result.
-
-    Returns:
-        B×C×size×size, which may leave the range of the input a little; the input itself if it
-        has that size.
-    """
-    if images.shape[-2:] == (size, size):
-        return images
-    return F.interpolate(images, (size, size), mode="bicubic", antialias=True)
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

@@ -19,7 +19,7 @@ from ..files.photos import read_photo
 from ..files.sources import Source, find_sources
 from ..image.crops import cut_crops
 from ..image.geometry import compose, resize_matrix
-from ..image.tensors import resize_square
+from ..image.resize import resize_square
 from ..records import OnStep
 from ..restore.restorer import Restorer, restore_faces
 from .folder import read_image

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..faces.identity import LIMIT, Identity, load_identity
 from ..faces.retinaface import Detector
-from ..image.tensors import resize_square
+from ..image.resize import resize_square
 from ..quality.face_batch import FaceBatch, Tools
 from ..quality.metrics import METRICS
 from ..records import OnStep

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..image.lowpass import lowpass
-from ..image.tensors import check_images, resize_square
+from ..image.resize import resize_square
+from ..image.tensors import check_images
 from ..records import OnStep, counted
 from .calls import measured_shifts, predictor
 from .constraint import Constraint, constrain

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..faces.identity import Identity
 from ..faces.retinaface import Detector
+from ..image.resize import resize_square
 from ..image.sheets import Sheet, lay_out
-from ..image.tensors import resize_square
 from ..quality.face_batch import FaceBatch, Tools
 from ..quality.metrics import METRICS, caption
 from .prior import Prior

@@ -17,7 +17,8 @@ from ..choices import AUTO
 from ..errors import InputError, WeightsError, WrongArchitectureError
 from ..files.handles import NetworkHandle
 from ..image.lowpass import lowpass
-from ..image.tensors import check_images, resize_square, size_in_words
+from ..image.resize import resize_square
+from ..image.tensors import check_images, size_in_words
 from ..records import OnStep
 from ..runtime.memory import Parts, at_once
 from ..runtime.precision import chosen_precision, computing

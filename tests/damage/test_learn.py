@@ -14,7 +14,8 @@ from bfr.damage.learn import learn_damage
 from bfr.damage.learned import LearnedDamage, draw_pair
 from bfr.errors import InputError
 from bfr.files.photos import read_photo
-from bfr.image.tensors import luma, resize_square
+from bfr.image.resize import resize_square
+from bfr.image.tensors import luma
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 128

@@ -31,7 +31,7 @@ from bfr.faces.identity import (
 from bfr.faces.retinaface import EMBEDDED_DETECTOR, load_detector
 from bfr.files.photos import read_photo
 from bfr.image.geometry import face_template
-from bfr.image.tensors import resize_square
+from bfr.image.resize import resize_square
 from tests.onnx_files import arcface_file
 from tests.portraits import astronaut, only
 

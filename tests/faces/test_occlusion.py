@@ -25,7 +25,7 @@ from bfr.faces.occlusion import (
 )
 from bfr.faces.paste import paste_faces
 from bfr.faces.retinaface import EMBEDDED_DETECTOR
-from bfr.image.tensors import resize_square
+from bfr.image.resize import resize_square
 from bfr.records import Alignment
 from tests.onnx_files import mask_file, restorer_file
 from tests.portraits import astronaut, only

@@ -1,12 +1,13 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from bfr.errors import InputError
+from bfr.image.resize import resize_square
 from bfr.image.tensors import (
     check_images,
     from_uint8,
     luma,
-    resize_square,
     size_in_words,
     to_uint8,
 )
@@ -69,3 +70,14 @@ def test_a_square_of_the_wanted_size_comes_back_itself_and_a_flat_one_stays_flat
 
 def test_a_size_is_said_width_first():
     assert size_in_words(480, 640) == "640×480 pixels"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(64, 64), (97, 41), (41, 97), (130, 129), (3, 40), (9, 1)]
+)
+def test_resizing_is_pytorchs_in_double_precision(old: int, new: int):
+    image = noise(2, 3, old, old)
+    wanted = F.interpolate(image.double(), (new, new), mode="bicubic", antialias=True)
+    assert (resize_square(image, new) - wanted).abs().max() < 1e-6
+    with_gradient = resize_square(image.clone().requires_grad_(), new)
+    assert with_gradient.requires_grad and torch.allclose(with_gradient, wanted.float(), atol=1e-4)
