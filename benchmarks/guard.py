@@ -13,8 +13,8 @@ What was trained is kept in OUT; the verdicts are made anew each time.
 
 The guard's limits were chosen with the cases of the half "tuning" and with clean targets of the
 sample photographs; those of the half "report" and then the cases "new" were looked at afterwards,
-and some limits moved then. "fresh" and "last" were written and committed before any verdict on
-them was seen; their modules say what the guard made of them then.
+and some limits moved then. "fresh", "last" and "sly" were written and committed before any
+verdict on them was seen; their modules say what the guard made of them then.
 
 The exit code is 1 if a verdict is wrong.
 """
@@ -38,6 +38,7 @@ from benchmarks.pair_folders import write_pairs
 from benchmarks.sabotage import FADED, LEARNED, REPORT, SCANS, SIZE, TUNING, Case, Faces, faded
 from benchmarks.sabotage_fresh import FRESH
 from benchmarks.sabotage_last import LAST
+from benchmarks.sabotage_sly import SLY
 from benchmarks.sabotage_unseen import NEW
 from bfr.damage.degrade import degrade_faces
 from bfr.errors import LossError
@@ -68,7 +69,7 @@ _FASTER = {"ema": 0.95, "held_back": 0.0, "precision": "bfloat16"}  # it must fo
 PHOTOS = ("train/congress", "train/headshots")
 
 
-HALVES = {"tuning": TUNING, "report": REPORT, "new": NEW, "fresh": FRESH, "last": LAST}
+HALVES = {"tuning": TUNING, "report": REPORT, "new": NEW, "fresh": FRESH, "last": LAST, "sly": SLY}
 
 
 def make_faces(data: Path, out: Path, damage: str, count: int) -> Faces:
