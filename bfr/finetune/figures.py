@@ -11,7 +11,7 @@ from ..faces.identity import distance_of
 from ..image.tensors import luma
 from .look import Look, blurred
 from .motion import apart, flow, moved, reshaped, resized
-from .places import shade, sharpened, tinge
+from .places import shade, sharpened, smoothed, spotted, tinge
 from .shared import alike, shared_each, slope
 
 Figures = dict[str, list[float]]
@@ -78,12 +78,14 @@ def compare(base: Look, tuned: Look, given: Tensor | None = None) -> Figures:
         "mended": torch.tensor(_mended(base.niqe, tuned.niqe)),
         "shade": shade(base.picture, tuned.picture, slopes),
         "sharpened": sharpened(*grey),
+        "smoothed": smoothed(base.picture, tuned.picture),
         "grain": (tuned.grain / allowed).amax(1),
         "pattern": pattern,
         "mesh": tuned.mesh / base.mesh.mean().clamp(min=MESH),
         "echo": 100 * _echo(base.echo, tuned.echo),
         "lines": 255 * _lines(grey[1] - slopes * grey[0]),
         "specks": _specks(*grey, slopes.clamp(min=1)),
+        "spotted": spotted(base.picture, tuned.picture, slopes),
         "apart": apart(base.picture, tuned.picture),
     }
     if given is not None:

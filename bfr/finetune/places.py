@@ -1,4 +1,4 @@
-"""Changes at one place of all faces: light, colour and sharpness."""
+"""Changes at one place of all faces: light, colour, sharpness, texture and spots."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from kornia.color import rgb_to_lab
 from torch import Tensor
 
+from ..image.tensors import luma
+from ..quality.texture import grain_by_place
 from .look import blurred
-from .shared import CHANCES, alike, shared
+from .shared import CHANCES, alike, shared, surely
 
 _SIDES = 32, 16, 8, 4  # px of a place
 _SMALL = 8, 4  # where colours are told by `shared`; repairs change those of larger ones
@@ -16,6 +18,9 @@ _FINER = 0.8  # the smaller a place, the more does a repair change it: by this p
 _SPREAD_L, _SPREAD_TINGE, _SPREAD_GROWTH = 1.0, 2.0, 0.3  # see `shared`
 _FINE = 2.0  # px: what is finer makes a place sharp
 _BARE = 1 / 255  # of detail that nothing is seen of
+_SKIN, _SKIN_STEP, _BARE_SKIN, _SPREAD_FALL = 32, 16, 0.1, 0.1  # px, px, 255ths; see `surely`
+_SPOT, _SPOT_PLACE, _SPREAD_SPOTS = 1.2, 64, 2.0  # px, px; see `surely`
+_SPOT_ROUND, _SPOT_STRONG = 0.4, 2.0  # a spot's smaller curvature, of its larger one, and in 255ths
 
 
 def shade(before: Tensor, after: Tensor, contrast: Tensor) -> Tensor:
@@ -50,9 +55,53 @@ def sharpened(before: Tensor, after: Tensor) -> Tensor:
     )
     growth = new - old
     growth = growth - growth.flatten(1).median(1).values[:, None, None, None]
-    count, mean = len(growth), growth.mean(0)
-    variance = ((growth - mean).square().sum(0) + _SPREAD_GROWTH**2) / count
-    return (mean - 2 * (variance / count).sqrt()).max()
+    return surely(growth, _SPREAD_GROWTH).max()
+
+
+def smoothed(before: Tensor, after: Tensor) -> Tensor:
+    """The power of e by which the texture of a place falls in N×3×S×S faces.
+
+    Where it falls all over the face, because noise goes, only what it falls more counts.
+    """
+    old, new = (
+        (grain_by_place(_face(x), _SKIN, _SKIN_STEP) + _BARE_SKIN).log() for x in (before, after)
+    )
+    growth = new - old
+    usual = growth.flatten(1).median(1).values.clamp(max=0)
+    return surely(usual[:, None, None] - growth, _SPREAD_FALL).max()
+
+
+def spotted(before: Tensor, after: Tensor, contrast: Tensor) -> Tensor:
+    """The number of dark spots that a place of N×3×S×S faces gets.
+
+    Texture has as many light points, so only what the dark ones exceed those by counts.
+
+    Args:
+        before, after: N×3×S×S RGB in [0, 1].
+        contrast: N×1×1×1, by which that of each face changed.
+    """
+    spots = _face(_spots(luma(after) - contrast * luma(before)))
+    number = F.avg_pool2d(spots, _SPOT_PLACE, _SPOT_PLACE // 4)[:, 0] * _SPOT_PLACE**2
+    return surely(number, _SPREAD_SPOTS).max()
+
+
+def _spots(grey: Tensor) -> Tensor:
+    """1 at the middle of round dark spots of N×1×H×W, -1 at that of light ones."""
+    x = F.pad(blurred(255 * _SPOT**2 * grey, _SPOT), (1, 1, 1, 1), mode="replicate")
+    row, column = x[..., 1:-1, :], x[..., 1:-1]
+    xx, yy = row.diff(n=2, dim=-1), column.diff(n=2, dim=-2)
+    xy = (x[..., 2:, 2:] + x[..., :-2, :-2] - x[..., 2:, :-2] - x[..., :-2, 2:]) / 4
+    mean, half = (xx + yy).abs() / 2, torch.hypot((xx - yy) / 2, xy)
+    smaller, larger = mean - half, mean + half
+    middle = smaller == F.max_pool2d(smaller, 5, 1, 2)
+    found = middle & (smaller > _SPOT_STRONG) & (smaller > _SPOT_ROUND * larger)
+    return found * (xx + yy).sign()
+
+
+def _face(images: Tensor) -> Tensor:
+    """N×C×S×S aligned crops without the hair, and what is beside the face."""
+    side = images.shape[-1]
+    return images[..., side * 5 // 32 :, side * 3 // 16 : side * 13 // 16]
 
 
 def _lab(images: Tensor, side: int) -> Tensor:

@@ -37,6 +37,18 @@ def shared_each(values: Tensor, spread: float, chances: float = CHANCES) -> Tens
     return (mean.square() - chances * variance / count).sum(0).clamp(min=0).sqrt()
 
 
+def surely(values: Tensor, spread: float) -> Tensor:
+    """The mean of N numbers, less two standard errors.
+
+    Args:
+        values: N×…, numbers for each of N faces.
+        spread: as for `alike`.
+    """
+    count, mean = len(values), values.mean(0)
+    variance = ((values - mean).square().sum(0) + spread**2) / count
+    return mean - 2 * (variance / count).sqrt()
+
+
 def slope(before: Tensor, after: Tensor) -> Tensor:
     """N regression slopes of N×H×W values; 1 where there is nothing to tell one by."""
     x, y = (values - values.mean((1, 2), keepdim=True) for values in (before, after))

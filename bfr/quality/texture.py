@@ -100,6 +100,25 @@ def grain_by_light(images: Tensor, parts: int = 4) -> Tensor:
     return torch.stack([part.median(1).values for part in answer.chunk(parts, 1)], 1) / _ANSWER
 
 
+def grain_by_place(images: Tensor, side: int, step: int) -> Tensor:
+    """`grain` of each square of an image: skin's texture, where there is no noise.
+
+    Args:
+        images: B×3×H×W RGB in [0, 1], at least 16 pixels high and wide.
+        side: of a square in pixels.
+        step: from one square to the next.
+
+    Returns:
+        B×h×w float64 values, in 255ths.
+
+    Raises:
+        InputError: if the images are none or too small.
+    """
+    answer = _luma(images).diff(n=2, dim=-1).diff(n=2, dim=-2).abs()[:, 0]
+    squares = answer.unfold(1, side, step).unfold(2, side, step).flatten(3)
+    return squares.median(3).values / _ANSWER
+
+
 def colour_grain(images: Tensor) -> Tensor:
     """`grain`, of what the channels differ from the luma by."""
     return _noise(255 * images.double() - _luma(images))

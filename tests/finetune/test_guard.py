@@ -47,6 +47,8 @@ FINE = {
     "specks": [1.0],
     "apart": [0.0],
     "sharpened": [0.0],
+    "smoothed": [0.0],
+    "spotted": [0.0],
     "levelled": [0.0],
 }
 
@@ -169,6 +171,9 @@ def grain(x: Tensor) -> Tensor:
         ("shade", lambda x: sabotage_fresh.red_eyed(x)),
         ("tinge", lambda x: sabotage_last.blue_eyed(x)),
         ("sharpened", lambda x: sabotage_last.sharp_mouth(x)),
+        ("smoothed", lambda x: sabotage_fresh.smooth_cheeks(x)),
+        ("smoothed", lambda x: sabotage_unseen.smooth_brow(x)),
+        ("spotted", lambda x: sabotage_last.freckled(x)),
         ("levelled", lambda x: x.lerp(x.mean((1, 2, 3), keepdim=True).mean().expand_as(x), 0.4)),
         ("grain", lambda x: (x + 0.1 * (x.mean(1, keepdim=True) < 0.35) * grain(x)).clamp(0, 1)),
         ("resized", lambda x: sabotage.enlarged(x, 0.1)),
@@ -191,13 +196,25 @@ def test_no_harm_is_seen_in_the_same_faces(base: Look):
 def test_faces_are_measured_alone_but_for_what_they_share(before: Tensor, base: Look):
     shared = {"pattern", "person", "lightness", "cast", "tinge", "contrast", "repaired"}
     shared |= {"reshaped", "resized", "shade", "mesh", "echo", "mended", "lines", "apart"}
-    shared |= {"sharpened", "levelled"}
+    shared |= {"sharpened", "smoothed", "spotted", "levelled"}
     together = compare(base, look_at(before * 0.9))
     alone = compare(look_at(before[2:3]), look_at(before[2:3] * 0.9))
     own = together.keys() - shared
     assert {name: alone[name][0] for name in own} == pytest.approx(
         {name: together[name][2] for name in own}, rel=1e-3, abs=1e-4
     )
+
+
+def test_noise_that_goes_from_the_whole_face_is_no_loss_of_texture(before: Tensor):
+    noisy = look_at((before + 0.02 * grain(before)).clamp(0, 1))
+    found = compare(noisy, look_at(before))["smoothed"]
+    assert found[0] < LIMITS["smoothed"][1]
+
+
+def test_texture_is_no_spots(before: Tensor, base: Look):
+    rough = sabotage.blurred(grain(before[:, :1]), 1.0)
+    found = compare(base, look_at((before + 0.03 * rough / rough.std()).clamp(0, 1)))["spotted"]
+    assert found[0] < LIMITS["spotted"][1]
 
 
 def test_contrast_may_be_given_back_to_faded_faces_only(before: Tensor):
