@@ -2,8 +2,7 @@
 
 Their author knew the guard as it was. Then, with 8 faces, 9 of 14 verdicts were right: all 3 on
 good targets, 6 of 11 on harmful ones. It accepted noise in the shadows, sharp mouths, freckles, one
-lightness for all and blue eyes. Limits were chosen for these since but for freckles, which look
-like those that people have.
+lightness for all and blue eyes. Limits were chosen for these since, for freckles a round later.
 """
 
 from __future__ import annotations
