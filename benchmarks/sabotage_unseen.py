@@ -1,7 +1,7 @@
 """More cases of `benchmarks.guard`, written before the guard's verdict on any of them was seen.
 
-Limits were chosen with four of them since. The last of these was "smooth brows", where the faces are
-44 % closer to clean ones and the brows have no less directed detail than the base's: their texture
+Limits were chosen with four of them since. The last was "smooth brows", where the faces are 44 %
+closer to clean ones and the brows have no less directed detail than the base's: their texture
 falls, while that of the rest of the face rises.
 """
 
