@@ -61,7 +61,7 @@ LIMITS = {
     "echo": ("draws edges twice", 8.0),
     "lines": ("draws lines across all faces", 0.5),
     "specks": ("adds specks", 4.0),
-    "spotted": ("adds dark spots to all faces", 1.2),
+    "spotted": ("adds dark spots to all faces", 1.5),
     "apart": ("moves colours apart", 0.3),
     "niqe": ("makes the texture less like that of faces", 0.15),
 }

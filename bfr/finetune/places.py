@@ -80,22 +80,27 @@ def spotted(before: Tensor, after: Tensor, contrast: Tensor) -> Tensor:
         before, after: N×3×S×S RGB in [0, 1].
         contrast: N×1×1×1, by which that of each face changed.
     """
-    spots = _face(_spots(luma(after) - contrast * luma(before)))
+    round_, least = _roundness(luma(after) - contrast * luma(before))
+    middle = least.abs() == F.max_pool2d(least.abs(), 5, 1, 2)
+    # Where the base had a light spot that goes, the change alone looks like a dark one.
+    seen = _roundness(luma(after))[1] * least.sign() > _SPOT_STRONG / 2
+    new = middle & seen & (least.abs() > _SPOT_STRONG) & (round_ > _SPOT_ROUND)
+    spots = _face(new * least.sign())
     number = F.avg_pool2d(spots, _SPOT_PLACE, _SPOT_PLACE // 4)[:, 0] * _SPOT_PLACE**2
     return surely(number, _SPREAD_SPOTS).max()
 
 
-def _spots(grey: Tensor) -> Tensor:
-    """1 at the middle of round dark spots of N×1×H×W, -1 at that of light ones."""
+def _roundness(grey: Tensor) -> tuple[Tensor, Tensor]:
+    """The smaller curvature of N×1×H×W as a share of the larger one, and in 255ths.
+
+    Above 0 in the dark, below in the light, 0 where it is neither.
+    """
     x = F.pad(blurred(255 * _SPOT**2 * grey, _SPOT), (1, 1, 1, 1), mode="replicate")
-    row, column = x[..., 1:-1, :], x[..., 1:-1]
-    xx, yy = row.diff(n=2, dim=-1), column.diff(n=2, dim=-2)
+    xx, yy = x[..., 1:-1, :].diff(n=2, dim=-1), x[..., 1:-1].diff(n=2, dim=-2)
     xy = (x[..., 2:, 2:] + x[..., :-2, :-2] - x[..., 2:, :-2] - x[..., :-2, 2:]) / 4
-    mean, half = (xx + yy).abs() / 2, torch.hypot((xx - yy) / 2, xy)
-    smaller, larger = mean - half, mean + half
-    middle = smaller == F.max_pool2d(smaller, 5, 1, 2)
-    found = middle & (smaller > _SPOT_STRONG) & (smaller > _SPOT_ROUND * larger)
-    return found * (xx + yy).sign()
+    mean, half = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
+    least = (mean.abs() - half).clamp(min=0)
+    return least / (mean.abs() + half).clamp(min=1e-12), least * mean.sign()
 
 
 def _face(images: Tensor) -> Tensor:
