@@ -162,7 +162,7 @@ def outcome(name: str, case: Case, args: argparse.Namespace) -> Outcome | None:
     """Judges one case; None if it cannot be simulated.
 
     What is really trained with good targets may yet be no better: it counts as good only where it
-    is closer to the clean faces than the base (`pyramid_distance`).
+    is closer to the clean faces than the base (`pyramid_distance`), in faces that it did not see.
     """
     faces = make_faces(args.data, args.out, case.damage, args.faces)
     if args.train:
@@ -171,10 +171,10 @@ def outcome(name: str, case: Case, args: argparse.Namespace) -> Outcome | None:
         return None
     else:
         restored = faces.guess.lerp(case.targets(faces), args.learned).clamp(0, 1)
-    closer = None
+    closer, unseen = None, _HELD if args.train else args.judged
     if case.damage != SCANS:
         far, near = (
-            float(pyramid_distance(x[: args.judged], faces.clean[: args.judged]).mean())
+            float(pyramid_distance(x[:unseen], faces.clean[:unseen]).mean())
             for x in (faces.guess, restored)
         )
         closer = 1 - near / far

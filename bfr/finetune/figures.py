@@ -72,6 +72,7 @@ def compare(base: Look, tuned: Look, given: Tensor | None = None) -> Figures:
         "lightness": shift[:, 0].mean().abs(),
         "cast": alike(shift[:, 1:].mean((2, 3), keepdim=True), _SPREAD_CAST),
         "tinge": tinge(base.picture, tuned.picture),
+        "relit": _apart(shift[:, 0].mean((1, 2))),
         "levelled": 100 * _levelled(*(light.mean((1, 2)) for light in lightness)),
         "contrast": (slopes.mean() - 1 - repaired).abs(),
         "repaired": torch.tensor(repaired),
@@ -107,6 +108,11 @@ def _mended(before: Tensor, after: Tensor) -> float:
     """The extent to which failed faces became faces: 1 for a NIQE that falls by `FAILED`."""
     beyond = [float((niqe.nanmean() - FAILED).clamp(min=0)) for niqe in (before, after)]
     return max(beyond[0] - beyond[1], 0.0) / FAILED
+
+
+def _apart(values: Tensor) -> Tensor:
+    """N distances of numbers from their mean."""
+    return (values - values.mean()).abs()
 
 
 def _levelled(before: Tensor, after: Tensor) -> Tensor:

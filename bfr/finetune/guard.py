@@ -27,7 +27,7 @@ restorers that were really tuned, one of which drew a mesh. Then came specks, li
 and small shades, for what was accepted of the cases "fresh"; places that are sharpened or tinged,
 grain of the shadows and people made equally light, for what was of the cases "last"; and places
 that lose their texture and dark spots, for the three that still passed: smooth brows, smooth cheeks
-and freckles.
+and freckles; and people made lighter and darker, for one of the cases "sly".
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ LIMITS = {
     "lightness": ("makes all faces lighter or darker", 0.6),
     "cast": ("gives all faces a colour cast", 0.6),
     "tinge": ("colours a place of all faces", 1.5),
+    "relit": ("makes some people lighter and others darker", 1.5),
     "levelled": ("makes people equally light", 6.0),
     "contrast": ("changes the contrast of all faces", 0.035),
     "shade": ("makes a place of all faces lighter or darker", 0.7),
@@ -61,17 +62,18 @@ LIMITS = {
     "echo": ("draws edges twice", 8.0),
     "lines": ("draws lines across all faces", 0.5),
     "specks": ("adds specks", 4.0),
-    "spotted": ("adds dark spots to all faces", 1.5),
+    "spotted": ("adds dark spots to all faces", 1.2),
     "apart": ("moves colours apart", 0.3),
     "niqe": ("makes the texture less like that of faces", 0.15),
 }
 """Harms in words, and the most that their mean over the faces may be: percent of the amplitude of
 detail of 2 to 4 px; px; px; percent; `identity_distance`; how much of it the base has less of; ΔE;
 the L by which the faces move on average; the ab by which they, or one place of them, move further
-alike than they differ, more for places smaller than 32 px; percent of how people differ in L; the
-share of the base's contrast; L of 32 px, more for smaller places; the power of e, twice; the share
-of what grain may be (`GRAIN`); nepers of power; the share of what a mesh may be (`MESH`); percent
-of an edge; 255ths; times the detail around; spots in a place; px; NIQE.
+alike than they differ, more for places smaller than 32 px; the L by which each moves otherwise than
+the mean; percent of how people differ in L; the share of the base's contrast; L of 32 px, more for
+smaller places; the power of e, twice; the share of what grain may be (`GRAIN`); nepers of power; the
+share of what a mesh may be (`MESH`); percent of an edge; 255ths; times the detail around; spots in a
+place; px; NIQE.
 
 "reshaped", "resized", "lightness", "cast", "tinge", "levelled", "contrast", "shade", "sharpened",
 "smoothed", "pattern", "echo", "lines", "spotted" and "apart" look at what all faces share: a repair

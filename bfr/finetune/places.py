@@ -87,7 +87,7 @@ def spotted(before: Tensor, after: Tensor, contrast: Tensor) -> Tensor:
     new = middle & seen & (least.abs() > _SPOT_STRONG) & (round_ > _SPOT_ROUND)
     spots = _face(new * least.sign())
     number = F.avg_pool2d(spots, _SPOT_PLACE, _SPOT_PLACE // 4)[:, 0] * _SPOT_PLACE**2
-    return surely(number, _SPREAD_SPOTS).max()
+    return surely(number, _SPREAD_SPOTS, errors=3.0).max()
 
 
 def _roundness(grey: Tensor) -> tuple[Tensor, Tensor]:

@@ -37,16 +37,17 @@ def shared_each(values: Tensor, spread: float, chances: float = CHANCES) -> Tens
     return (mean.square() - chances * variance / count).sum(0).clamp(min=0).sqrt()
 
 
-def surely(values: Tensor, spread: float) -> Tensor:
-    """The mean of N numbers, less two standard errors.
+def surely(values: Tensor, spread: float, errors: float = 2.0) -> Tensor:
+    """The mean of N numbers, less some standard errors.
 
     Args:
         values: N×…, numbers for each of N faces.
         spread: as for `alike`.
+        errors: how many: the more places there are, the more.
     """
     count, mean = len(values), values.mean(0)
     variance = ((values - mean).square().sum(0) + spread**2) / count
-    return mean - 2 * (variance / count).sqrt()
+    return mean - errors * (variance / count).sqrt()
 
 
 def slope(before: Tensor, after: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import sabotage, sabotage_fresh, sabotage_last, sabotage_unseen
+from benchmarks import sabotage, sabotage_fresh, sabotage_last, sabotage_sly, sabotage_unseen
 from bfr.faces.identity import load_identity
 from bfr.finetune.figures import compare
 from bfr.finetune.guard import LIMITS, Verdict, judge
@@ -48,6 +48,7 @@ FINE = {
     "apart": [0.0],
     "sharpened": [0.0],
     "smoothed": [0.0],
+    "relit": [0.0],
     "spotted": [0.0],
     "levelled": [0.0],
 }
@@ -171,6 +172,7 @@ def grain(x: Tensor) -> Tensor:
         ("shade", lambda x: sabotage_fresh.red_eyed(x)),
         ("tinge", lambda x: sabotage_last.blue_eyed(x)),
         ("sharpened", lambda x: sabotage_last.sharp_mouth(x)),
+        ("relit", lambda x: sabotage_sly.exposed(x)),
         ("smoothed", lambda x: sabotage_fresh.smooth_cheeks(x)),
         ("smoothed", lambda x: sabotage_unseen.smooth_brow(x)),
         ("spotted", lambda x: sabotage_last.freckled(x)),
@@ -196,7 +198,7 @@ def test_no_harm_is_seen_in_the_same_faces(base: Look):
 def test_faces_are_measured_alone_but_for_what_they_share(before: Tensor, base: Look):
     shared = {"pattern", "person", "lightness", "cast", "tinge", "contrast", "repaired"}
     shared |= {"reshaped", "resized", "shade", "mesh", "echo", "mended", "lines", "apart"}
-    shared |= {"sharpened", "smoothed", "spotted", "levelled"}
+    shared |= {"sharpened", "smoothed", "spotted", "levelled", "relit"}
     together = compare(base, look_at(before * 0.9))
     alone = compare(look_at(before[2:3]), look_at(before[2:3] * 0.9))
     own = together.keys() - shared
