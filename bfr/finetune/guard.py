@@ -71,9 +71,9 @@ detail of 2 to 4 px; px; px; percent; `identity_distance`; how much of it the ba
 the L by which the faces move on average; the ab by which they, or one place of them, move further
 alike than they differ, more for places smaller than 32 px; the L by which each moves otherwise than
 the mean; percent of how people differ in L; the share of the base's contrast; L of 32 px, more for
-smaller places; the power of e, twice; the share of what grain may be (`GRAIN`); nepers of power; the
-share of what a mesh may be (`MESH`); percent of an edge; 255ths; times the detail around; spots in a
-place; px; NIQE.
+smaller places; the power of e, twice; the share of what grain may be (`GRAIN`); nepers of power;
+the share of what a mesh may be (`MESH`); percent of an edge; 255ths; times the detail around; spots
+in a place; px; NIQE.
 
 "reshaped", "resized", "lightness", "cast", "tinge", "levelled", "contrast", "shade", "sharpened",
 "smoothed", "pattern", "echo", "lines", "spotted" and "apart" look at what all faces share: a repair
