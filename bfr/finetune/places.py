@@ -86,7 +86,8 @@ def spotted(before: Tensor, after: Tensor, contrast: Tensor) -> Tensor:
     seen = _roundness(luma(after))[1] * least.sign() > _SPOT_STRONG / 2
     new = middle & seen & (least.abs() > _SPOT_STRONG) & (round_ > _SPOT_ROUND)
     spots = _face(new * least.sign())
-    number = F.avg_pool2d(spots, _SPOT_PLACE, _SPOT_PLACE // 4)[:, 0] * _SPOT_PLACE**2
+    place = min(_SPOT_PLACE, *spots.shape[2:])
+    number = F.avg_pool2d(spots, place, place // 4)[:, 0] * place**2
     return surely(number, _SPREAD_SPOTS, errors=3.0).max()
 
 

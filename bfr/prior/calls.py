@@ -3,7 +3,8 @@
 A guess noised to a step is not a clean face plus that step's noise: the guess has noise and errors
 of its own, and sampling leaves a little grain. Told too little of it, the network keeps it; told
 too much, it smooths away what people are known by. Priors that need to be told (`Prior.shift`) see
-each guess once before sampling, and what they would take from it says how much to tell.
+each guess once before sampling, and what they would take from it says how much to tell. The soft
+hold lets go of noisy guesses earlier, too.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from .samplers import Predict
 from .schedule import Respaced, respace
 
 MEASURED_AT = 25  # the training step of which the network is told while it looks at a guess
-GAIN = 3.6  # noise to tell of, over what the network would take from the guess
-LEAST = 0.04  # noise to tell of for a clean guess, in [-1, 1]: sampling leaves grain
+GAIN = 3.0  # noise to tell of, over what the network would take from the guess
+LEAST = 0.02  # noise to tell of for the cleanest guess, in [-1, 1]: sampling leaves a little grain
 
 
 def predictor(prior: Prior, steps: Respaced, size: int, shifts: Tensor | None = None) -> Predict:
@@ -47,25 +48,34 @@ def predictor(prior: Prior, steps: Respaced, size: int, shifts: Tensor | None = 
     return run
 
 
-def measured_shifts(prior: Prior, guesses: Tensor, size: int) -> Tensor:
-    """The training steps to add for each guess, by its own noise; at most the prior's shift.
+def measured_noise(prior: Prior, guesses: Tensor, size: int) -> Tensor:
+    """The noise that guesses have by themselves, as the prior sees it, at least `LEAST`.
 
     It takes one network call per face.
 
     Args:
-        prior: with a shift above 0.
+        prior: that needs to be told.
         guesses: B×3×S×S float32 in [-1, 1], on the network's device.
         size: the most faces at once.
 
     Returns:
-        B int64, on the device of ``guesses``.
+        B float32, a deviation in [-1, 1], on the device of ``guesses``.
     """
     every = respace(prior.schedule, prior.schedule.steps)
     look = predictor(replace(prior, shift=0), every, size)
     taken = guesses - look(guesses, min(MEASURED_AT, prior.highest_step)).clean
-    sigmas = every.sigmas.float().to(guesses.device)
-    shifts = torch.searchsorted(sigmas, (GAIN * noise_in(taken)).clamp(min=LEAST))
-    return shifts.clamp(max=prior.shift)
+    return (GAIN * noise_in(taken)).clamp(min=LEAST)
+
+
+def shifts_for(prior: Prior, noise: Tensor) -> Tensor:
+    """The training steps to add for each guess, B int64: the steps until there is as much noise.
+
+    Args:
+        prior: its shift is the most that is added.
+        noise: B of `measured_noise`.
+    """
+    every = respace(prior.schedule, prior.schedule.steps)
+    return torch.searchsorted(every.sigmas.to(noise), noise).clamp(max=prior.shift)
 
 
 def noise_in(difference: Tensor) -> Tensor:

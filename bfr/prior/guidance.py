@@ -43,7 +43,7 @@ class Guidance:
         stop: of the paper's hold, the last constrained step. 0 follows freedom if ``start`` is 0
             too, and else holds to the end.
         factor: the low-pass factor; 0 follows freedom.
-        error: of the soft hold, σₙ, how wrong the guess may be; 0 follows freedom.
+        error: of the soft hold, σₙ, how wrong a clean guess may be; 0 follows freedom.
         strength: 1 holds fully, 0 not at all.
         sampler, eta, steps, seed, batch_size: see `SampleSettings`.
         calls: network calls per face, at most one per step from start; 0 for one per step. As

@@ -13,7 +13,7 @@ from ..image.lowpass import lowpass
 from ..image.resize import resize_square
 from ..image.tensors import check_images
 from ..records import OnStep, counted
-from .calls import measured_shifts, predictor
+from .calls import measured_noise, predictor, shifts_for
 from .constraint import Constraint, constrain
 from .masks import checked_masks, repainting
 from .noise import Noise, seeded_noise
@@ -180,9 +180,10 @@ def _sample(
     steps = every.at(torch.tensor(reached[1:]) - 1)
     noisy = settings.sampler == "ddpm" or (settings.sampler == "ddim" and settings.eta > 0)
     initial = noise("initial", 0)
-    shifts = None
+    own = shifts = None
     if told_by_face(prior, settings):
-        shifts = measured_shifts(prior, guesses, settings.batch_size)
+        own = measured_noise(prior, guesses, settings.batch_size)
+        shifts = shifts_for(prior, own)
     predicted = predictor(prior, steps, settings.batch_size, shifts)
 
     def held(x: Tensor, index: int) -> Predicted:
@@ -190,7 +191,8 @@ def _sample(
         if isinstance(constraint, Constraint):
             return free
         alpha_bar = float(steps.alphas_cumprod[index])
-        return replace(free, clean=hold_softly(free.clean, guesses, alpha_bar, constraint, mask))
+        clean = hold_softly(free.clean, guesses, alpha_bar, constraint, mask, own)
+        return replace(free, clean=clean)
 
     def replaced_at(step: int) -> bool:
         return isinstance(constraint, Constraint) and constraint.holds_at(step)

@@ -9,6 +9,8 @@ only a range of frequencies is corrected is from Wang et al. ("Zero-Shot Image R
 Denoising Diffusion Null-Space Model", ICLR 2023, eq. 13). The pull acts inside the predictor, so
 every sampler sees one consistent prediction: there is no second noise and no step at which the
 guess is dropped, and multistep solvers keep a true history.
+
+Where a guess's own noise is known, σ_g, it may be as much more wrong: σₙ · √(1 + (σ_g / 0.05)²).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from ..image.lowpass import lowpass
 from .constraint import PAPER_SIZE, check_hold, suited_factor, suited_step
 from .schedule import Respaced
 
+_USUAL_NOISE = 0.05  # of a guess, in [-1, 1]: at as much, σₙ counts 1.4 times
 _LEAST_KNOWN = 0.25  # share of known pixels below which their mean is no longer trusted
 
 
@@ -36,8 +39,8 @@ class SoftHold:
         factor: N of the low-pass φ; 1 holds all frequencies. Higher keeps less of the guess.
         strength: 1 pulls fully; 0 leaves the prior free.
         start: the step that the guess is noised to, at least 2. Higher forgets more of it.
-        error: σₙ, how wrong the guess may be, in the prior's range [-1, 1]. Higher lets go of
-            the guess earlier; 0 never lets go.
+        error: σₙ, how wrong a clean guess may be, in the prior's range [-1, 1]. Higher lets go
+            of the guess earlier; 0 never lets go.
         detail: the gain on the detail of each prediction: 0 leaves the prior's own, higher
             sharpens, negative softens; in [-1, 1].
 
@@ -83,7 +86,12 @@ class SoftHold:
 
 
 def hold_softly(
-    clean: Tensor, guess: Tensor, alpha_bar: float, hold: SoftHold, mask: Tensor | None = None
+    clean: Tensor,
+    guess: Tensor,
+    alpha_bar: float,
+    hold: SoftHold,
+    mask: Tensor | None = None,
+    noise: Tensor | None = None,
 ) -> Tensor:
     """Pulls predicted clean faces towards their guesses, and adds detail.
 
@@ -93,12 +101,15 @@ def hold_softly(
         alpha_bar: ᾱ of the step that the prediction was made at.
         hold: how firmly; its factor divides S.
         mask: B×1×S×S in [0, 1]; where it is 1 the guess is unknown and nothing is held.
+        noise: B, the deviation of each guess's own noise in [-1, 1]; None for guesses without.
 
     Returns:
         B×3×S×S.
     """
-    variance = (1 - alpha_bar) / alpha_bar
-    weight = hold.strength * variance / (variance + hold.error**2)
+    variance, wrong = (1 - alpha_bar) / alpha_bar, hold.error**2
+    if noise is not None:
+        wrong = wrong * (1 + (noise[:, None, None, None] / _USUAL_NOISE).square())
+    weight = hold.strength * variance / (variance + wrong)
     missing = guess - clean
     if mask is None:
         held = clean + weight * lowpass(missing, hold.factor)
