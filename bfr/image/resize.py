@@ -33,9 +33,10 @@ def resize_square(images: Tensor, size: int) -> Tensor:
         return F.interpolate(images, (size, size), mode="bicubic", antialias=True)
     weights, parts = _weights(images.shape[-1], size)
     tall = images.new_empty(*images.shape[:2], size, images.shape[-1])
-    for rows, taps in parts:
-        torch.matmul(weights[rows, taps], images[:, :, taps], out=tall[:, :, rows])
-    return torch.cat([tall[..., taps] @ weights[rows, taps].mT for rows, taps in parts], -1)
+    with torch.autocast("cpu", enabled=False):
+        for rows, taps in parts:
+            torch.matmul(weights[rows, taps], images[:, :, taps], out=tall[:, :, rows])
+        return torch.cat([tall[..., taps] @ weights[rows, taps].mT for rows, taps in parts], -1)
 
 
 @lru_cache(maxsize=8)
