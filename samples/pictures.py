@@ -28,10 +28,10 @@ from bfr.files.photos import read_photo
 from bfr.image.lowpass import lowpass
 from bfr.image.sheets import sheet
 from bfr.image.tensors import from_uint8, to_uint8
-from bfr.prior.constraint import Constraint
+from bfr.prior.guidance import Guidance
 from bfr.prior.load import load_prior
 from bfr.prior.sample import sample_targets
-from bfr.prior.settings import SampleSettings, for_prior
+from bfr.prior.settings import SampleSettings
 from bfr.records import FaceSet
 from bfr.restore.clip import restore_video
 from bfr.restore.load import load_restorer
@@ -141,17 +141,15 @@ def damages() -> Panels:
 
 
 def repainting() -> SampleSettings:
-    """The settings of sampling in the workflow face_tune_1_guidance."""
-    constraint = Constraint(factor=8, start=60, stop=40)
-    settings = SampleSettings(constraint=constraint, sampler="dpm-solver++", calls=15)
-    return for_prior(settings, prior())
+    """The settings of sampling in the workflow face_tune_1_guidance: the defaults."""
+    return Guidance().settings(prior())
 
 
 def pseudo_target() -> Panels:
     before = face("eileen_collins", "low resolution")
     guess = restore_faces(before, restorer())
     sampled = sample_targets(guess, prior(), repainting())
-    panels = {"damaged": before, "guess": guess, "low-pass reference": sampled.reference}
+    panels = {"damaged": before, "guess": guess}
     return {name: image[0] for name, image in (panels | {"target": sampled.targets}).items()}
 
 
