@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from bfr.files.checksums import file_sha256
 from bfr.files.integrity import CHECKSUMS
 from bfr.files.manifest import EMBEDDED_DIR
-from bfr.files.weights import write_state_dict
+from bfr.files.weights import read_state_dict, write_state_dict
 from bfr.files.whole import atomic_path
 from bfr.finetune.learner import follow
 
@@ -137,6 +137,13 @@ def load_average(run: Path, network: nn.Module) -> Any:
     state = torch.load(run / STATE, weights_only=True, map_location="cpu")
     network.load_state_dict(state["average"])
     return network.eval()
+
+
+def weights_of(start: Path, network: nn.Module) -> dict[str, Tensor]:
+    """The float32 weights of a run's average, by way of an untrained network, or of a file."""
+    if start.is_dir():
+        return load_average(start, network).state_dict()
+    return {name: tensor.float() for name, tensor in read_state_dict(start)[0].items()}
 
 
 def write_weights(file: Path, state: Mapping[str, Tensor], recipe: str, **facts: object) -> None:

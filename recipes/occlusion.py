@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
@@ -42,6 +41,7 @@ from .frame import (
     pick_device,
     resume,
     train_for,
+    weights_of,
     write_weights,
 )
 from .occluder_sources import Sources, load_sources, prepare, skins_of
@@ -150,7 +150,7 @@ def train(faces: Path, things: Path, run: Path, args: argparse.Namespace) -> Non
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, weight_decay=0.01)
     parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
-    start = None if args.start is None else lambda: _weights_of(args.start)
+    start = None if args.start is None else lambda: weights_of(args.start, OcclusionNetwork())
     step, spent = resume(run, parts, start)
     average.eval()
     loader = load_batches(Covered(faces, things, step), args.batch, args.workers)
@@ -167,13 +167,6 @@ def train(faces: Path, things: Path, run: Path, args: argparse.Namespace) -> Non
     train_for(run, parts, loader, loss_of, **limits, **rates)
 
 
-def _weights_of(start: Path) -> Mapping[str, Tensor]:
-    """The weights of a run folder or a finished file."""
-    if start.is_dir():
-        return _average_of(start).state_dict()
-    return {name: value.float() for name, value in load_file(start).items()}
-
-
 def _average_of(run: Path) -> OcclusionNetwork:
     return load_average(run, OcclusionNetwork())
 
@@ -186,7 +179,7 @@ def export(run: Path, file: Path, halfway: Path | None = None) -> None:
     """
     network = _average_of(run)
     if halfway is not None:
-        older = _weights_of(halfway)
+        older = weights_of(halfway, OcclusionNetwork())
         mean = {
             name: value.lerp(older[name], 0.5) if value.is_floating_point() else value
             for name, value in network.state_dict().items()

@@ -12,8 +12,6 @@ Basics"). Only noise levels that sampling visits are trained. The loss is the sq
 the clean face weighed by 1 / σ², as of a velocity, but never more than `MOST_WEIGHT`. Where
 sampling from a guess begins (`LOW`), the person is compared, too: the mean of all faces that may
 lie behind the noise, which errors alone ask for, is a little of somebody else.
-
-It is one module: training, evaluating and exporting share the network, its levels and its loss.
 """
 
 from __future__ import annotations
@@ -28,9 +26,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from bfr.faces.identity import Identity, identity_loss, load_identity
+from bfr.faces.identity import Identity, load_identity
 from bfr.faces.retinaface import load_detector
-from bfr.files.weights import read_state_dict
 from bfr.prior.constraint import Constraint
 from bfr.prior.load import load_prior, save_prior
 from bfr.prior.prior import Prior, predict
@@ -49,9 +46,11 @@ from .frame import (
     record_checksums,
     resume,
     train_for,
+    weights_of,
 )
 from .grids import worst_first, write_versions
 from .groups import by_group
+from .restorer_losses import person_loss
 
 log = logging.getLogger(__name__)
 NETWORK = UNetConfig(
@@ -70,8 +69,6 @@ LEVELS = (5, 20, 50, 100, 200, 360, 500, 599)  # training steps whose noise is m
 LOW = 200  # training steps; guesses are noised to no more by default
 LOW_SHARE = 0.6  # of the faces of a batch
 IDENTITY_WEIGHT = 0.15  # its gradient is about half as long as that of the errors
-HIDDEN = (1.0, 3.0)
-"""Widths in pixels of the blur behind which the person is compared, as in `restorer_losses`."""
 GREY = 0.25  # share of the faces shown in black and white, or tinted like an old print
 
 
@@ -140,9 +137,9 @@ def denoising_loss(
     predicted = network(noisy, t).float()
     weight = (1 / (1 - signal)).clamp(max=MOST_WEIGHT) * inside
     errors = (weight * (predicted - faces).square()).mean()
-    low, blur = t < LOW, float(torch.empty(()).uniform_(*HIDDEN)) / SIZE
+    low = t < LOW
     shown, clean = (each[low] / 2 + 0.5 for each in (predicted, faces))
-    return errors + IDENTITY_WEIGHT * identity_loss(shown.clamp(0, 1), clean, identity, blur)
+    return errors + IDENTITY_WEIGHT * person_loss(shown.clamp(0, 1), clean, identity)
 
 
 def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
@@ -151,7 +148,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     network, average = build_prior().to(device), build_prior().to(device)
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.99), weight_decay=0)
     parts = {"network": network, "average": average, "optimizer": optimizer}
-    start = None if args.start is None else lambda: weights_of(args.start)
+    start = None if args.start is None else lambda: weights_of(args.start, build_prior())
     step, spent = resume(run, parts, start)
     torch.manual_seed(step)
     loader = load_batches(PriorFaces(faces, step), args.batch, args.workers)
@@ -177,13 +174,6 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}
     rates = {"lr": args.lr, "warm_up": 200, "decay": 0.997, "clip": 1.0, "every": 100}
     train_for(run, parts, loader, loss_of, **limits, **rates, on_save=draw)
-
-
-def weights_of(start: Path) -> dict[str, Tensor]:
-    """The weights to go on from: a run's average, or a weights file."""
-    if start.is_dir():
-        return load_average(start, build_prior()).state_dict()
-    return {name: tensor.float() for name, tensor in read_state_dict(start)[0].items()}
 
 
 @torch.no_grad()

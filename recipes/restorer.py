@@ -33,7 +33,6 @@ from torch.utils.data import IterableDataset
 from bfr.damage.degrade import DEGRADATIONS, Degradation, degrade_faces
 from bfr.faces.identity import identity_distance, load_identity
 from bfr.faces.retinaface import load_detector
-from bfr.files.weights import read_state_dict
 from bfr.finetune.discriminator import DetailDiscriminator, balanced
 from bfr.quality.likeness import psnr
 from bfr.quality.niqe import niqe
@@ -49,6 +48,7 @@ from .frame import (
     pick_device,
     resume,
     train_for,
+    weights_of,
     write_weights,
 )
 from .grids import worst_first, write_versions
@@ -104,13 +104,6 @@ class Pairs(IterableDataset):
             yield damaged[window][0], clean[window][0]
 
 
-def load_start(start: Path) -> dict[str, Tensor]:
-    """The weights to go on from: a run's average, or a weights file."""
-    if start.is_dir():
-        return load_average(start, build_restorer()).state_dict()
-    return {name: tensor.float() for name, tensor in read_state_dict(start)[0].items()}
-
-
 def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = False) -> None:
     """Trains until the run's minutes are over, following a cosine over exactly that time.
 
@@ -129,7 +122,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = Fa
         critic = DetailDiscriminator().to(device)
         critic_optimizer = torch.optim.Adam(critic.parameters(), args.critic_lr, (0.0, 0.99))
         parts |= {"critic": critic, "critic_optimizer": critic_optimizer}
-    start = None if args.start is None else lambda: load_start(args.start)
+    start = None if args.start is None else lambda: weights_of(args.start, build_restorer())
     step, spent = resume(run, parts, start)
     loader = load_batches(Pairs(faces, args.patch, step), args.batch, args.workers)
     forward = torch.compile(network, dynamic=False) if args.compile else network

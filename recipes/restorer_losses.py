@@ -45,14 +45,19 @@ def restoration_loss(restored: Tensor, clean: Tensor) -> Tensor:
     return apart.mean() + 0.05 * spectrum.abs().mean()
 
 
+def person_loss(restored: Tensor, clean: Tensor, identity: Identity) -> Tensor:
+    """`identity_loss` behind a blur of a random width."""
+    blur = float(torch.empty(()).uniform_(*HIDDEN))
+    return identity_loss(restored, clean, identity, blur / SIZE)
+
+
 def whole_face_loss(restored: Tensor, clean: Tensor, identity: Identity) -> Tensor:
     """`restoration_loss`, how different they look, and how far the person is from being the same.
 
     To ask for more detail by its local contrast was tried: the network then draws a faint grid on
     smooth skin, which measures better (NIQE) and looks worse.
     """
-    blur = float(torch.empty(()).uniform_(*HIDDEN))
-    likeness = IDENTITY_WEIGHT * identity_loss(restored, clean, identity, blur / SIZE)
+    likeness = IDENTITY_WEIGHT * person_loss(restored, clean, identity)
     looks = 0.2 * pyramid_distance(restored, clean).mean()
     return restoration_loss(restored, clean) + looks + likeness
 

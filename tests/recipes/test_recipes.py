@@ -29,7 +29,7 @@ from recipes.detector_labels import Labels
 from recipes.detector_looks import make_empty_look
 from recipes.detector_samples import load_source, make_canvas, mirrored
 from recipes.faces import TRAIN_FOLDERS, LabelledImage, held_out, landmark_boxes, read_keypoints
-from recipes.frame import load_average
+from recipes.frame import load_average, weights_of
 from recipes.groups import by_group, repeats, skin_lightness
 from recipes.restorer_losses import part_weights, restoration_loss, whole_face_loss
 from tests.portraits import astronaut, only
@@ -225,8 +225,8 @@ def test_prior_is_asked_for_the_person(faces, monkeypatch):
 
 def test_prior_goes_on_from_weights(tmp_path, faces):
     prior.train(faces, tmp_path / "run", options(batch=1, lr=0.0, start=EMBEDDED_PRIOR))
-    learned = prior.weights_of(tmp_path / "run")
-    given = prior.weights_of(EMBEDDED_PRIOR)
+    learned = weights_of(tmp_path / "run", prior.build_prior())
+    given = weights_of(EMBEDDED_PRIOR, prior.build_prior())
     assert all(torch.equal(learned[name], given[name]) for name in given)
 
 
