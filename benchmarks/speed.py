@@ -86,7 +86,7 @@ def placed_faces(count: int, height: int, width: int, size: int) -> FaceSet:
 def ours(photo: torch.Tensor, faces: FaceSet) -> None:
     """Aligns all faces and pastes them back as the command does: each cut once, in place."""
     crops, alignment = align_faces(photo, faces, CROP)
-    paste_faces(photo, crops, alignment, before=crops, in_place=True)
+    paste_faces(photo, crops, alignment, before=crops, in_place=True, masks=False)
 
 
 def facexlib(photo: torch.Tensor, faces: FaceSet) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..image.bands import Rows, bands, rows_of
 from ..image.colour import match_colour
 from ..image.resize import resize_square
 from ..image.warp import sample, sampling_grid
@@ -19,9 +20,10 @@ from ..runtime.memory import LARGE, give_back
 from .around import around_face
 from .detail import lost_share
 from .grain import CELL, Grain, grain_shown, measure_grain
-from .grain_drawing import Amount, bands, grain_in_bands
+from .grain_drawing import Amount, grain_in_bands
 from .place import Box, Place
 
+_KEPT = 1 << 20  # pixels around a face whose shares are kept rather than computed again
 _SHARPNESS = 2  # the higher, the narrower the blend between overlapping faces
 
 
@@ -56,7 +58,7 @@ def blend(
 
     Args:
         photo: 3×H×W float32 RGB in [0, 1]; it is changed.
-        weights: 1×H×W; what of each pixel is replaced is added to it.
+        weights: 1×H×W; what of each pixel is replaced is added to it; 1×0×W for nothing.
         faces: all of this photograph, in the order in which they are pasted.
         colour, strength, grain: of `paste_faces`.
         generator: draws the grain; of the CPU.
@@ -76,7 +78,7 @@ def blend(
         layers = _layers(face, colour, photo)
         if region.numel() > LARGE:  # not for each small face: memory given back is asked for again
             give_back()
-        shares = None if wanted is None else _room(weights, face.place, faces[:i])
+        most = 0.0
         for band in bands(range(y0, y1), x1 - x0):
             now = photo[:, band.start : band.stop, x0:x1]
             grid = face.place.grid(face.place.box, _within(face.place.box, band), photo.device)
@@ -84,23 +86,38 @@ def blend(
             before = _as_it_came(now, face.place.box, band, kept[i])
             new = torch.addcmul(now, share, _change(before, layers, grid)).clamp_(0, 1)
             now.copy_(torch.where(share > 0, new, now))
-            weights[:, band.start : band.stop, x0:x1] += share
-            if shares is not None:
-                face.place.seen_from_around(shares)[band.start - y0 : band.stop - y0] = share
+            if weights.numel():
+                weights[:, band.start : band.stop, x0:x1] += share
+            if wanted is not None:
+                most = max(most, float(share.max()))
         kept[i].clear()
-        if wanted is not None and shares is not None:
+        if wanted is not None:
             measured, shown = wanted
-            amount = _amount(face, grain, shown)
-            drawn = grain_in_bands(region[None], shares[None, None], measured, generator, amount)
-            _add_grain(region, shares, drawn)
+            shares, amount = _shares(i, faces, strength, region), _amount(face, grain, shown)
+            drawn = grain_in_bands(region[None], shares, most, measured, generator, amount)
+            _add_grain(region, drawn)
 
 
-def _room(weights: Tensor, place: Place, pasted: Sequence[PastedFace]) -> Tensor:
-    """A place for a face's shares, h×w of its `Place.around`: the weights there, if all are its."""
-    x0, y0, x1, y1 = place.around
-    boxes = [other.place.box for other in pasted]
-    alone = all(a >= x1 or c <= x0 or b >= y1 or d <= y0 for a, b, c, d in boxes)
-    return _part(weights, place.around)[0] if alone else weights.new_zeros(y1 - y0, x1 - x0)
+def _shares(i: int, faces: Sequence[PastedFace], strength: float, region: Tensor) -> Rows:
+    """The shares of face ``i`` in rows of its `Place.around`, of which ``region`` is the pixels.
+
+    Those of a large face are computed as they are asked for, instead of kept.
+    """
+    place = faces[i].place
+    top, y0, y1 = place.around[1], place.box[1], place.box[3]
+
+    def in_rows(rows: range) -> Tensor:
+        shares = region.new_zeros(1, 1, len(rows), region.shape[2])
+        band = range(max(y0, top + rows.start), min(y1, top + rows.stop))
+        if band:
+            grid = place.grid(place.box, _within(place.box, band), region.device)
+            first, left = band.start - top - rows.start, place.box[0] - place.around[0]
+            there = shares[0, 0, first : first + len(band), left : left + grid.shape[2]]
+            torch.mul(_share(i, faces, band, grid), strength, out=there)
+        return shares
+
+    _, height, width = region.shape
+    return in_rows if height * width > _KEPT else rows_of(in_rows(range(height)))
 
 
 def _grain_of(region: Tensor) -> tuple[Grain, Tensor] | None:
@@ -149,15 +166,16 @@ def _as_it_came(now: Tensor, box: Box, band: range, kept: Sequence[tuple[Box, Te
     return before
 
 
-def _add_grain(region: Tensor, shares: Tensor, drawn: Iterator[Tensor]) -> None:
-    """Adds grain where a face was pasted; each band is written when the next is drawn."""
+def _add_grain(region: Tensor, drawn: Iterator[Tensor]) -> None:
+    """Adds grain where there is some; each band is written when the next is drawn."""
     top, waiting = 0, next(drawn, None)
     while waiting is not None:
         band, waiting = waiting[0], next(drawn, None)
-        rows = slice(top, top + band.shape[1])
-        new = (region[:, rows] + band).clamp_(0, 1)
-        region[:, rows] = torch.where(shares[rows] > 0, new, region[:, rows])
-        top = rows.stop
+        bottom = top + band.shape[1]
+        now = region[:, top:bottom]
+        new = (now + band).clamp_(0, 1)
+        now.copy_(torch.where(band != 0, new, now))
+        top = bottom
 
 
 def _within(box: Box, band: range) -> range:

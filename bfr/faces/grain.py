@@ -19,9 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..image.bands import Rows, bands, rows_of
 from ..image.tensors import luma
 
 _MOST_BLOCKS = 24  # along each axis
+_SIDES = (32, 16, 8)  # of blocks in pixels, the best first
+_BLOCKS_ACROSS = 4  # at least, side by side, where the grain is measured
 _LEAST_BLOCKS = 6  # in all; from fewer, nothing can be told
 _FLAT = 3.0  # times the power of the quarter of flattest blocks: more is an edge or a texture
 _SEEN = (1 / 255) ** 2  # the power of grain that is no more than what files round
@@ -58,25 +61,28 @@ class Grain:
     channels: Tensor
 
 
-def measure_grain(image: Tensor, weight: Tensor | None = None, most: float = 1.0) -> Grain | None:
+def measure_grain(
+    image: Tensor, weight: Tensor | Rows | None = None, most: float = 1.0
+) -> Grain | None:
     """Measures the grain of a part of a photograph.
 
     Args:
         image: 1×3×H×W RGB in [0, 1].
-        weight: 1×1×H×W in [0, most]; blocks count where it is nearly ``most``. None counts all.
+        weight: 1×1×H×W in [0, most]; blocks count where it is nearly ``most``. None for all.
         most: above 0.
 
     Returns:
         The grain; None where too few blocks show any.
     """
-    side = _block_side(image, weight, most)
+    size = (image.shape[-2], image.shape[-1])
+    side = _block_side(size, weight, most)
     if side is None:
         return None
-    blocks = _blocks(image, side)
+    blocks = _blocks(image, size, side)
     light = luma(blocks).mean((1, 2, 3))
     shown = (light > _CLIPPED) & (light < 1 - _CLIPPED)
     if weight is not None:
-        shown &= _blocks(weight, side).mean((1, 2, 3)) > 0.95 * most
+        shown &= _blocks(weight, size, side).mean((1, 2, 3)) > 0.95 * most
     blocks, light = blocks[shown], light[shown]
     if len(blocks) < _LEAST_BLOCKS:
         return None
@@ -120,25 +126,25 @@ def grain_shown(image: Tensor, grain: Grain) -> Tensor:
     return shown.mul_(_DAMPED).clamp_(max=1).sqrt_()
 
 
-def _block_side(image: Tensor, weight: Tensor | None, most: float) -> int | None:
+def _block_side(size: tuple[int, int], weight: Tensor | Rows | None, most: float) -> int | None:
     """The largest side that leaves enough blocks; None where none would fit."""
-    length = float(min(image.shape[-2:]))
-    if weight is not None:  # in strips: a sum of truths takes 8 bytes for each
-        strips = weight.split(CELL * _STRIP, -2)
-        covered = sum(int((strip > most / 2).sum()) for strip in strips)
+    length = float(min(size))
+    if weight is not None:
+        covered = 0
+        for rows in bands(range(size[0]), size[1]):
+            covered += int((rows_of(weight)(rows) > most / 2).sum())
+            if covered >= (_BLOCKS_ACROSS * _SIDES[0]) ** 2:
+                break
         length = min(length, math.sqrt(covered))
-    return next((side for side in (32, 16, 8) if length >= 4 * side), None)
+    return next((side for side in _SIDES if length >= _BLOCKS_ACROSS * side), None)
 
 
-def _blocks(image: Tensor, side: int) -> Tensor:
+def _blocks(image: Tensor | Rows, size: tuple[int, int], side: int) -> Tensor:
     """N×C×side×side overlapping float64 blocks of 1×C×H×W, at most `_MOST_BLOCKS` along an axis."""
-    height, width = image.shape[-2:]
-    down, right = (
-        max(side // 2, math.ceil((length - side) / (_MOST_BLOCKS - 1)))
-        for length in (height, width)
-    )
-    blocks = image[0].unfold(1, side, down).unfold(2, side, right)
-    return blocks.flatten(1, 2).movedim(1, 0).double()
+    down, right = (max(side // 2, math.ceil((n - side) / (_MOST_BLOCKS - 1))) for n in size)
+    tops = range(0, size[0] - side + 1, down)
+    blocks = [rows_of(image)(range(top, top + side))[0].unfold(2, side, right) for top in tops]
+    return torch.cat(blocks, 2).permute(2, 0, 1, 3).double()
 
 
 def _flat(energy: Tensor, light: Tensor) -> Tensor:

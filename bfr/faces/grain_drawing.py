@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..image.bands import Rows, bands, rows_of
 from ..image.tensors import luma
 from .grain import HALO, Grain, measure_grain, resized_spectrum, strength_at
 
-Amount = float | Callable[[range], Tensor]
+Amount = float | Rows
 """How much of the grain that is missing is drawn, from 0 to 1; or that of some rows, 1×1×h×W."""
 
-BAND = 1 << 18  # pixels that are worked on at once
 TILE = 2048  # px: bounds the memory for larger faces
 
 
@@ -38,18 +38,25 @@ def draw_grain(
     Returns:
         1×3×H×W, to be added to ``image``; 0 where ``share`` is.
     """
-    return torch.cat(list(grain_in_bands(image, share, wanted, generator, amount)), 2)
+    most = float(share.max())
+    return torch.cat(
+        list(grain_in_bands(image, rows_of(share), most, wanted, generator, amount)), 2
+    )
 
 
 def grain_in_bands(
-    image: Tensor, share: Tensor, wanted: Grain, generator: torch.Generator, amount: Amount
+    image: Tensor,
+    share: Rows,
+    most: float,
+    wanted: Grain,
+    generator: torch.Generator,
+    amount: Amount,
 ) -> Iterator[Tensor]:
-    """`draw_grain` in bands of rows, from top to bottom.
+    """`draw_grain` in bands of rows, from top to bottom; ``most`` is the largest share.
 
     Each band looks at `HALO` rows of ``image`` above itself, so write one when the next is drawn.
     Faces larger than `TILE` repeat their grain after that many pixels.
     """
-    most = float(share.max())
     height, width = image.shape[-2:]
     noise = None
     if most > 0 and amount != 0:
@@ -66,21 +73,15 @@ def grain_in_bands(
         )
         del half
     columns = torch.arange(width, device=image.device) % TILE
-    for rows in bands(range(height), width):
+    for rows in bands(range(height), width, HALO):
         if noise is None:
             yield image.new_zeros(1, 3, len(rows), width)
             continue
-        covered = share[:, :, rows.start : rows.stop]
+        covered = share(rows)
         reach = (covered * (2 - covered)).sqrt() / math.sqrt(most * (2 - most))
         strength = strength_at(wanted.strength.to(image), _light(image, rows))
         drawn = noise[:, torch.tensor(rows, device=image.device)[:, None] % TILE, columns]
         yield (amount(rows) if callable(amount) else amount) * reach * strength * drawn
-
-
-def bands(rows: range, width: int) -> list[range]:
-    """Rows in parts of at most `BAND` pixels, or as few as can be."""
-    count = max(HALO, BAND // width)
-    return [rows[start : start + count] for start in range(0, len(rows), count)]
 
 
 def _light(image: Tensor, rows: range) -> Tensor:

@@ -59,6 +59,7 @@ def paste_faces(
     seed: int = 0,
     in_place: bool = False,
     in_front: Tensor | Occlusion | None = None,
+    masks: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Blends restored crops into the photographs they were aligned from.
 
@@ -86,10 +87,12 @@ def paste_faces(
         in_place: paste into ``images`` itself, which saves the memory of a copy of large ones.
         in_front: what lies in front of the faces and is not painted over: N×1×S×S in [0, 1], of
             `find_in_front`, or the network that finds it; None for nothing.
+        masks: whether to give the masks, which take a third of the memory of ``images``.
 
     Returns:
         B×3×H'×W' images in [0, 1], bit-identical to the input where the mask is 0, and the
-        B×1×H'×W' masks: the weight, strength included, that the restored face has in a pixel.
+        B×1×H'×W' masks: the weight, strength included, that the restored face has in a pixel;
+        B×1×0×W' where they are not asked for.
 
     Raises:
         InputError: tensors that are not valid, counts or sizes that do not fit each other,
@@ -108,22 +111,22 @@ def paste_faces(
     places = [Place(matrix, size, photo_size, outline) for matrix in image_to_crop]
     if before is None or photo_size != alignment.image_size:  # or cut from another picture
         before = _cut(images, image_to_crop, alignment.image_index, crops)
-    masks = mask_shape(mask, size, feather).to(images).expand(len(crops), 1, size, size)
+    shapes = mask_shape(mask, size, feather).to(images).expand(len(crops), 1, size, size)
     if mask == "parsing" and parser is not None:
-        masks = masks * parse_faces(crops, parser).to(images)
+        shapes = shapes * parse_faces(crops, parser).to(images)
     if isinstance(in_front, Occlusion):
         in_front = find_in_front(before, in_front)
     if in_front is not None:
-        masks = masks * (1 - in_front.to(images))
+        shapes = shapes * (1 - in_front.to(images))
     pasted = images if in_place else images.clone()
-    weights = _zeros(images[:, :1])
+    weights = _zeros(images[:, :1] if masks else images[:, :1, :0])
     with one_thread(images.device):
         for image in range(len(images)):
             blend(
                 pasted[image],
                 weights[image],
                 [
-                    PastedFace(place, *(part[i : i + 1] for part in (crops, before, masks)))
+                    PastedFace(place, *(part[i : i + 1] for part in (crops, before, shapes)))
                     for i, place in enumerate(places)
                     if alignment.image_index[i] == image and not place.empty
                 ],

@@ -52,12 +52,6 @@ class Place:
         box = max(a, e), max(b, f), min(c, g), min(d, h)
         return box if box[0] < box[2] and box[1] < box[3] else None
 
-    def seen_from_around(self, pixels: Tensor) -> Tensor:
-        """The part of H×W pixels of `around` that lies in `box`."""
-        left, top, *_ = self.around
-        x0, y0, x1, y1 = self.box
-        return pixels[y0 - top : y1 - top, x0 - left : x1 - left]
-
     def grid(self, box: Box, rows: range, device: torch.device) -> Tensor:
         """The positions of the pixels in some rows of a box, in this crop at any size.
 

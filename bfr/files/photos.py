@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import FaceRestorationError, ImageError, InputError, MissingPackageError
+from ..image.bands import bands
 from .encode import Extras, extras_of
 from .formats import FORMATS
 from .photos16 import decode_16_bit, stores_planes_of_16_bits
@@ -24,9 +25,6 @@ _log = logging.getLogger(__name__)
 
 BYTES_PER_PIXEL = 36
 """What restoring a photograph with its background takes, as measured; its faces alone take 18."""
-
-STRIP = 1 << 20
-"""Pixels of a photograph that are converted at once."""
 
 MEMORY_VARIABLE = "BFR_MEMORY_GB"
 """The environment variable with the memory in GB that one photograph may take."""
@@ -185,16 +183,14 @@ def _strips(image: Image.Image, grey: bool) -> Iterator[np.ndarray]:
     """h×W×C uint8, grey or RGB, with or without alpha: an image of 8 bits from top to bottom."""
     alpha = image.has_transparency_data
     model = ("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")
-    rows = max(1, STRIP // image.width)
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+    for rows in bands(range(image.height), image.width):
+        strip = image.crop((0, rows.start, image.width, rows.stop))
         array = np.asarray(strip if strip.mode == model else strip.convert(model))
         yield array[..., None] if array.ndim == 2 else array
 
 
 def _rows_of(array: np.ndarray) -> Iterator[np.ndarray]:
-    rows = max(1, STRIP // array.shape[1])
-    return (array[top : top + rows] for top in range(0, len(array), rows))
+    return (array[rows.start : rows.stop] for rows in bands(range(len(array)), array.shape[1]))
 
 
 def _upright_planes(

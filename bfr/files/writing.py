@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, OutputError
+from ..image.bands import bands
 from ..image.tensors import check_images
 from .encode import Extras, encode
 from .formats import FORMATS, IMAGE_SUFFIXES
-from .photos import STRIP, Photo, peak, prepare, profile_fits
+from .photos import Photo, peak, prepare, profile_fits
 from .places import to_path
 from .whole import atomic_path
 
@@ -66,11 +67,11 @@ def levels_of(path: str | Path, photo: Photo) -> Levels:
     depth = photo.depth if image_format in ("PNG", "TIFF") else 8
     alpha = None if image_format in ("JPEG", "BMP") else photo.alpha
     planes = [photo.pixels] if alpha is None else [photo.pixels, alpha]
-    array = _quantise(planes, depth)
     # Grey with alpha at 16 bits is written as colour: neither library here writes it.
-    grey = photo.grey and not (alpha is not None and depth == 16) and _is_grey(array)
+    grey = photo.grey and not (alpha is not None and depth == 16) and _is_grey(planes, depth)
     if grey:
-        array = array[..., [0, *range(3, array.shape[2])]]
+        planes[0] = photo.pixels[:, :1]
+    array = _quantise(planes, depth)
     profile = photo.icc_profile if profile_fits(photo.icc_profile, grey) else None
     return Levels(array, profile, photo.extras)
 
@@ -103,23 +104,34 @@ def _format_of(path: Path) -> str:
 
 
 def _quantise(planes: Sequence[Tensor], depth: int) -> np.ndarray:
-    """1×C×H×W in [0, 1] as H×W×C uint8 or uint16, their channels together, some rows at a time."""
+    """1×C×H×W in [0, 1] as H×W×C uint8 or uint16, their channels together."""
     height, width = planes[0].shape[2:]
     channels = sum(plane.shape[1] for plane in planes)
     array = np.empty((height, width, channels), np.uint8 if depth == 8 else np.uint16)
-    rows = max(1, STRIP // width)
-    for start in range(0, height, rows):
-        strips = [plane[0, :, start : start + rows].detach().float().cpu() for plane in planes]
-        part = torch.cat(strips)
+    for rows, levels in _in_bands(planes, depth):
+        array[rows.start : rows.stop] = levels.permute(1, 2, 0).numpy()
+    return array
+
+
+def _in_bands(planes: Sequence[Tensor], depth: int) -> Iterator[tuple[range, Tensor]]:
+    """The levels of some rows after the others, C×h×W of whole numbers."""
+    height, width = planes[0].shape[2:]
+    for rows in bands(range(height), width):
+        part = torch.cat(
+            [plane[0, :, rows.start : rows.stop].detach().float().cpu() for plane in planes]
+        )
         levels = part.mul(peak(depth)).round_()
         if not (levels.min() >= 0 and levels.max() <= peak(depth)):  # also of NaN
             raise InputError(
                 f"A photo's pixels must be in [0, 1], got {float(part.min()):.3g} to "
                 f"{float(part.max()):.3g}. Clamp them first."
             )
-        array[start : start + rows] = levels.permute(1, 2, 0).numpy()
-    return array
+        yield rows, levels
 
 
-def _is_grey(array: np.ndarray) -> bool:
-    return all(bool((array[..., 0] == array[..., n]).all()) for n in (1, 2))
+def _is_grey(planes: Sequence[Tensor], depth: int) -> bool:
+    """True if three channels come to the same levels."""
+    return all(
+        torch.equal(levels[0], levels[1]) and torch.equal(levels[0], levels[2])
+        for _, levels in _in_bands(planes, depth)
+    )

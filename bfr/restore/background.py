@@ -173,7 +173,7 @@ def restore_background(
             give_back()  # what the network took
         there = slice(index, index + 1), slice(None), slice(top, top + rows.shape[-2])
         mixed = torch.lerp(images[there], rows[None], strength, out=rows[None])
-        cleaned[there] = without_tint(grey[there[0]], mixed, torch.ones_like(mixed[:, :1, :1, :1]))
+        cleaned[there] = without_tint(grey[there[0]], mixed)
     return cleaned
 
 

@@ -202,6 +202,7 @@ def restore_frames(
                 grey=find_grey(image),
                 seed=settings.seed + frame,
                 in_front=occlusion,
+                masks=False,
             )
             pasted.append(result)
             done += 1

@@ -5,33 +5,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..image.bands import bands
 from ..image.tensors import luma
 
-_ROWS = 256  # that are worked on at once: bounds the memory for large photographs
 
-
-def keep_grey(images: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
+def keep_grey(images: Tensor, pasted: Tensor) -> Tensor:
     """Takes the tint that a restorer gave to the faces of images without any colour.
 
     Args:
         images: B×3×H×W in [0, 1], before restoration.
         pasted: the same with restored faces; changed in place.
-        masks: B×1×H×W, or B×1×1×1 for all pixels alike: how much of each was replaced.
 
     Returns:
         ``pasted``, its faces grey wherever the whole image was.
     """
-    return without_tint(find_grey(images), pasted, masks)
+    return without_tint(find_grey(images), pasted)
 
 
-def without_tint(grey: Tensor, pasted: Tensor, masks: Tensor) -> Tensor:
+def without_tint(grey: Tensor, pasted: Tensor) -> Tensor:
     """`keep_grey`, where it is known which images were grey (`find_grey`)."""
-    masks = masks.expand(-1, -1, *pasted.shape[2:])
     for index in grey.flatten().nonzero().flatten().tolist():
-        parts = pasted[index : index + 1].split(_ROWS, 2), masks[index : index + 1].split(_ROWS, 2)
-        for part, mask in zip(*parts, strict=True):
-            if mask.any():
-                part.copy_(torch.where(mask > 0, luma(part).clamp(0, 1), part))
+        for rows in bands(range(pasted.shape[2]), pasted.shape[3]):
+            part = pasted[index, :, rows.start : rows.stop]
+            if not _is_grey(part):
+                tinted = (part[1:] != part[:1]).any(0)
+                part.copy_(torch.where(tinted, luma(part[None])[0].clamp(0, 1), part))
     return pasted
 
 

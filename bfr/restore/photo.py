@@ -37,7 +37,8 @@ class RestoredPhoto:
     Attributes:
         images: B×3×H'×W' float32 RGB in [0, 1], H' and W' being ``factor`` times the input's;
             where ``masks`` is 0, bit-identical to the input, as it is cleaned and enlarged.
-        masks: B×1×H'×W' float32 in [0, 1], how much of each pixel was replaced.
+        masks: B×1×H'×W' float32 in [0, 1], how much of each pixel was replaced; B×1×0×W' where
+            they were not asked for.
         faces: the faces of each image, in pixels of the input; where there are none, only the
             size changed.
         crops: N×3×S×S float32 RGB in [0, 1], the restored aligned faces at full strength.
@@ -75,6 +76,7 @@ def restore_photo(
     occlusion: Occlusion | None = None,
     wanted: Tensor | None = None,
     person: Person | None = None,
+    masks: bool = True,
 ) -> RestoredPhoto:
     """Restores the faces of a batch of photographs.
 
@@ -94,6 +96,7 @@ def restore_photo(
         wanted: B×1×H×W or 1×1×H×W, painted on the faces to restore (`select_faces`); None, or an
             unpainted one, for all.
         person: restore this person's faces alone, by ``identity``; None for everybody's.
+        masks: whether to give the masks, which take a third of the memory of the photographs.
 
     Returns:
         The photographs on the device of ``images``. One without a face comes back as it is or
@@ -114,8 +117,7 @@ def restore_photo(
 
     def stage(start: int, stop: int) -> OnStep:
         """Progress within one stage: the steps from start to stop of each image."""
-        count = len(images)
-        return within(on_step, start * count, stop * count, _STEPS * count)
+        return within(on_step, *(len(images) * steps for steps in (start, stop, _STEPS)))
 
     faces = detect_faces(
         images, detector, score=settings.score, min_size=settings.min_size, on_step=stage(0, 1)
@@ -134,23 +136,23 @@ def restore_photo(
     cleaned = restore_background(images, settings.background, cleaner, stage(6, 7), in_place)
     large = enlarge(cleaned, factor, upscaler, stage(7, 9))
     in_front = None if occlusion is None else find_in_front(crops, occlusion)
-    grey = find_grey(images)
-    pasted, masks = paste_crops(
+    pasted, weights = paste_crops(
         large,
         people.crops,
         alignment,
         settings,
         parser,
         before=crops,
-        grey=grey,
+        grey=find_grey(images),
         seed=settings.seed,
         in_place=in_place or large is not images,
         in_front=in_front,
+        masks=masks,
     )
     stage(9, 10)(1, 1, None)
     covered = (0.0,) * len(crops) if in_front is None else covered_shares(in_front)
     return RestoredPhoto(
-        pasted, masks, faces, people.crops, alignment, factor, left, people, covered, resemblance
+        pasted, weights, faces, people.crops, alignment, factor, left, people, covered, resemblance
     )
 
 

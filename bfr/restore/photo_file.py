@@ -111,6 +111,7 @@ def restore_file(
             cleaner=cleaner,
             occlusion=occlusion,
             person=person,
+            masks=False,
         )
         done = _about(restored, settings, restorer, repaired)
         factor = done.count.factor

@@ -74,7 +74,7 @@ def repair_scratches(
             drawn = draw_grain(repaired[part], hole, wanted, generator, grain)
             new = (repaired[part] + drawn).clamp(0, 1)
             repaired[part] = torch.where(hole > 0, new, repaired[part])
-    return keep_grey(images, repaired, holes.to(images))
+    return keep_grey(images, repaired)
 
 
 def fill(images: Tensor, masks: Tensor) -> Tensor:

@@ -75,6 +75,7 @@ def paste_crops(
     seed: int,
     in_place: bool = False,
     in_front: Tensor | Occlusion | None = None,
+    masks: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Pastes restored faces as the settings say; into a grey photograph, grey ones.
 
@@ -88,7 +89,7 @@ def paste_crops(
         grey: B×1×1×1, which photographs have no colour (`find_grey`).
         seed: draws the grain.
         in_place: whether ``images`` itself may be written to.
-        in_front: see `paste_faces`.
+        in_front, masks: see `paste_faces`.
 
     Returns:
         The images, and B×1×H×W masks in [0, 1] of what was replaced.
@@ -96,7 +97,7 @@ def paste_crops(
     if images[:1].numel() > LARGE:
         give_back()
     mask = chosen_mask(settings, parser)
-    pasted, masks = paste_faces(
+    pasted, weights = paste_faces(
         images,
         restored,
         alignment,
@@ -110,8 +111,9 @@ def paste_crops(
         seed=seed,
         in_place=in_place,
         in_front=in_front,
+        masks=masks,
     )
-    return without_tint(grey, pasted, masks), masks
+    return without_tint(grey, pasted), weights
 
 
 def person_factor(size: int) -> int:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+import bfr.faces.blend
 import bfr.faces.grain_drawing
+import bfr.image.bands
 from bfr.choices import MASKS
 from bfr.errors import InputError
 from bfr.faces.align import align_faces
@@ -267,28 +269,47 @@ def test_neighbours_do_not_paste_over_each_other():
     assert row.diff().abs().max() < 0.15
 
 
+class Watch(TorchFunctionMode):
+    """Lists the functions that make new tensors of at least so many values."""
+
+    def __init__(self, least: int):
+        super().__init__()
+        self.least, self.made = least, list[str]()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor) and out.numel() >= self.least:
+            given = {x.data_ptr() for x in args if isinstance(x, Tensor)}
+            if out.data_ptr() not in given:  # neither a view nor in place
+                self.made.append(str(func))
+        return out
+
+
 def test_faces_do_not_copy_the_photograph():
     """Nine faces make no more tensors of the photograph's size than one does."""
     image = torch.rand(1, 3, 600, 900)
-    made: list[int] = []
-
-    class Watch(TorchFunctionMode):
-        def __torch_function__(self, func, types, args=(), kwargs=None):
-            out = func(*args, **(kwargs or {}))
-            if isinstance(out, Tensor) and out.numel() >= 600 * 900:
-                given = {x.data_ptr() for x in args if isinstance(x, Tensor)}
-                made.extend({out.data_ptr()} - given)  # neither views nor in place
-            return out
-
     counts = []
     for number in (1, 9):
         faces = tuple(face_at(100 + 60 * i, 300, 20) for i in range(number))
-        with Watch():
+        with Watch(600 * 900) as watch:
             crops, alignment = align_faces(image, FaceSet((faces,), (600, 900)), 32)
             paste_faces(image, 1 - crops, alignment)
-        counts.append(len(made))
-        made.clear()
+        counts.append(len(watch.made))
     assert counts[0] == counts[1] > 0
+
+
+def test_a_face_that_fills_the_photograph_makes_nothing_of_its_size(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(bfr.faces.grain_drawing, "TILE", 64)
+    image = noise(torch.full((1, 3, 1600, 1600), 0.5), 0.05)
+    crops, alignment = align_faces(image, only(face_at(800, 800, 400), image), 32)
+    assert paste_faces(image, crops, alignment)[1].count_nonzero() > 1200**2, "it fills it"
+    before = image.clone()
+    with Watch(1600**2) as watch:
+        options = {"in_place": True, "masks": False, "before": crops}
+        paste_faces(image, torch.full_like(crops, 0.5), alignment, grain=1.0, **options)
+    assert not watch.made and not torch.equal(image, before)
 
 
 def test_wrong_input_is_refused():
@@ -348,10 +369,13 @@ def test_pasting_in_place_and_in_bands_is_the_same(
     better = noise(crops, 0.1)
     pasted, masks = paste_faces(images, better, alignment, **options)
     own = images.clone()
-    monkeypatch.setattr(bfr.faces.grain_drawing, "BAND", 300)
+    monkeypatch.setattr(bfr.image.bands, "BAND", 300)
+    monkeypatch.setattr(bfr.faces.blend, "_KEPT", 300)
     again, shares = paste_faces(own, better, alignment, in_place=True, **options)
     assert again is own and torch.equal(again, pasted) and torch.equal(shares, masks)
     assert not torch.equal(own, images)
+    alone, none = paste_faces(images, better, alignment, masks=False, **options)
+    assert torch.equal(alone, pasted) and not none.numel()
 
 
 def test_larger_faces_than_a_tile_get_its_grain_again(monkeypatch: pytest.MonkeyPatch):

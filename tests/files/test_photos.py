@@ -18,8 +18,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, features
 from safetensors.torch import save_file
 
-import bfr.files.photos
-import bfr.files.writing
+import bfr.image.bands
 from bfr.errors import ImageError, InputError, MissingPackageError, OutputError
 from bfr.files.encode import Extras
 from bfr.files.photos import Photo, read_photo
@@ -36,8 +35,7 @@ CMYK = SRGB[:16] + b"CMYK" + SRGB[20:]
 @pytest.fixture(autouse=True)
 def strips(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every picture here is read and written in several parts."""
-    for module in (bfr.files.photos, bfr.files.writing):
-        monkeypatch.setattr(module, "STRIP", 8)
+    monkeypatch.setattr(bfr.image.bands, "BAND", 8)
 
 
 def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
