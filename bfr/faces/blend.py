@@ -85,7 +85,7 @@ def blend(
             share = strength * _share(i, faces, band, grid)
             before = _as_it_came(now, face.place.box, band, kept[i])
             new = torch.addcmul(now, share, _change(before, layers, grid)).clamp_(0, 1)
-            now.copy_(torch.where(share > 0, new, now))
+            torch.where(share > 0, new, now, out=now)
             if weights.numel():
                 weights[:, band.start : band.stop, x0:x1] += share
             if wanted is not None:
@@ -174,7 +174,7 @@ def _add_grain(region: Tensor, drawn: Iterator[Tensor]) -> None:
         bottom = top + band.shape[1]
         now = region[:, top:bottom]
         new = (now + band).clamp_(0, 1)
-        now.copy_(torch.where(band != 0, new, now))
+        torch.where(band != 0, new, now, out=now)
         top = bottom
 
 
