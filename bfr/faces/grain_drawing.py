@@ -80,7 +80,9 @@ def grain_in_bands(
         covered = share(rows)
         reach = (covered * (2 - covered)).sqrt() / math.sqrt(most * (2 - most))
         strength = strength_at(wanted.strength.to(image), _light(image, rows))
-        drawn = noise[:, torch.tensor(rows, device=image.device)[:, None] % TILE, columns]
+        drawn = noise.index_select(1, torch.tensor(rows, device=image.device) % TILE)
+        if width > TILE:
+            drawn = drawn.index_select(2, columns)
         yield (amount(rows) if callable(amount) else amount) * reach * strength * drawn
 
 
