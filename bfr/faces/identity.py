@@ -115,8 +115,8 @@ def load_identity(path: str | Path | None = None) -> Identity:
     network = empty_network()
     recipe = "hold a FaceResNet of recipes/identity.py or be an .onnx file of the ArcFace family"
     load_into(network, path, recipe)
-    network = network.requires_grad_(False).eval()
-    return Identity(network, path.stem, CHIP)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return Identity(network.requires_grad_(False).eval(), path.stem, CHIP)
 
 
 @torch.no_grad()
