@@ -24,7 +24,7 @@ from .photos16 import decode_16_bit, stores_planes_of_16_bits
 _log = logging.getLogger(__name__)
 
 BYTES_PER_PIXEL = 36
-"""What restoring a photograph with its background takes, as measured; its faces alone take 18."""
+"""What restoring a photograph with its background takes, as measured; its faces alone take 16."""
 
 MEMORY_VARIABLE = "BFR_MEMORY_GB"
 """The environment variable with the memory in GB that one photograph may take."""
