@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..faces.identity import distance_of
 from ..image.tensors import luma
+from .drawn import blocks, waves
 from .look import Look, blurred
 from .motion import apart, flow, moved, reshaped, resized
 from .places import shade, sharpened, smoothed, spotted, tinge
@@ -88,6 +89,8 @@ def compare(base: Look, tuned: Look, given: Tensor | None = None) -> Figures:
         "specks": _specks(*grey, slopes.clamp(min=1)),
         "spotted": spotted(base.picture, tuned.picture, slopes),
         "apart": apart(base.picture, tuned.picture),
+        "waves": waves(base.picture, tuned.picture),
+        "blocks": blocks(base.picture, tuned.picture),
     }
     if given is not None:
         found["estranged"] = distance_of(tuned.person, given) - distance_of(base.person, given)

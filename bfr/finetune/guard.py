@@ -27,7 +27,7 @@ restorers that were really tuned, one of which drew a mesh. Then came specks, li
 and small shades, for what was accepted of the cases "fresh"; places that are sharpened or tinged,
 grain of the shadows and people made equally light, for what was of the cases "last"; and places
 that lose their texture and dark spots, for the three that still passed: smooth brows, smooth cheeks
-and freckles; and people made lighter and darker, for one of the cases "sly".
+and freckles; and people made lighter and darker, waves and blocks, for three of the cases "sly".
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ LIMITS = {
     "specks": ("adds specks", 4.0),
     "spotted": ("adds dark spots to all faces", 1.2),
     "apart": ("moves colours apart", 0.3),
+    "waves": ("draws waves", 1.5),
+    "blocks": ("draws blocks", 1.5),
     "niqe": ("makes the texture less like that of faces", 0.15),
 }
 """Harms in words, and the most that their mean over the faces may be: percent of the amplitude of
@@ -73,7 +75,7 @@ alike than they differ, more for places smaller than 32 px; the L by which each 
 the mean; percent of how people differ in L; the share of the base's contrast; L of 32 px, more for
 smaller places; the power of e, twice; the share of what grain may be (`GRAIN`); nepers of power;
 the share of what a mesh may be (`MESH`); percent of an edge; 255ths; times the detail around; spots
-in a place; px; NIQE.
+in a place; px; 255ths, twice; NIQE.
 
 "reshaped", "resized", "lightness", "cast", "tinge", "levelled", "contrast", "shade", "sharpened",
 "smoothed", "pattern", "echo", "lines", "spotted" and "apart" look at what all faces share: a repair

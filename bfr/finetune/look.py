@@ -69,7 +69,7 @@ def look(faces: Tensor, identity: Identity) -> Look:
     faces = faces.float()
     small = resize_square(faces, SIZE).clamp(0, 1)
     grey = luma(small)
-    shape, power = blurred(grey, 2.0), _power(luma(faces))
+    shape, power = blurred(grey, 2.0), power_of(luma(faces))
     return Look(
         niqe=niqe(faces),
         sharpness=sharpness(small),
@@ -81,7 +81,7 @@ def look(faces: Tensor, identity: Identity) -> Look:
         person=identity.embed(faces).cpu(),
         spectrum=_standing(power),
         mesh=_mesh(power),
-        echo=_cepstrum(_power(grey)),
+        echo=_cepstrum(power_of(grey)),
     )
 
 
@@ -91,7 +91,7 @@ def blurred(images: Tensor, deviation: float) -> Tensor:
     return gaussian_blur2d(images, (side, side), (deviation, deviation), "reflect")
 
 
-def _power(grey: Tensor) -> Tensor:
+def power_of(grey: Tensor) -> Tensor:
     """N×S×S power spectra of N×1×S×S in [0, 1], 0 in the middle; each sums to the variance."""
     side = grey.shape[-1]
     window = torch.hann_window(side, periodic=False).to(grey)
@@ -109,7 +109,7 @@ def _standing(power: Tensor) -> Tensor:
     """
     side = power.shape[-1]
     log = power.mean(0).clamp(min=1e-21).log()
-    standing = log - _around(log[None], 9)[0]
+    standing = log - around(log[None], 9)[0]
     low = slice(round((0.5 - _LOW) * side), round((0.5 + _LOW) * side))
     standing[low, low] = 0
     return standing
@@ -124,8 +124,8 @@ def _mesh(power: Tensor) -> Tensor:
     """
     side = power.shape[-1]
     inner, outer = (2 * round(share * side / 2) + 1 for share in (_WINDOW, _AROUND))
-    peak = _around(power, inner)
-    near = (_around(power, outer) * outer**2 - peak * inner**2) / (outer**2 - inner**2)
+    peak = around(power, inner)
+    near = (around(power, outer) * outer**2 - peak * inner**2) / (outer**2 - inner**2)
     frequency = (torch.arange(side).to(power) - side // 2).abs() / side
     larger, smaller = (
         choose(frequency[:, None], frequency) for choose in (torch.maximum, torch.minimum)
@@ -141,7 +141,7 @@ def _cepstrum(power: Tensor) -> Tensor:
     return torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(log)).real)
 
 
-def _around(values: Tensor, side: int) -> Tensor:
+def around(values: Tensor, side: int) -> Tensor:
     """The mean of N×S×S around each place, as on a torus."""
     padded = F.pad(values[:, None], (side // 2,) * 4, mode="circular")
     return F.avg_pool2d(padded, side, 1)[:, 0]

@@ -51,6 +51,8 @@ FINE = {
     "relit": [0.0],
     "spotted": [0.0],
     "levelled": [0.0],
+    "waves": [0.0],
+    "blocks": [0.0],
 }
 
 
@@ -173,6 +175,8 @@ def grain(x: Tensor) -> Tensor:
         ("tinge", lambda x: sabotage_last.blue_eyed(x)),
         ("sharpened", lambda x: sabotage_last.sharp_mouth(x)),
         ("relit", lambda x: sabotage_sly.exposed(x)),
+        ("waves", lambda x: sabotage_sly.moire(x)),
+        ("blocks", lambda x: sabotage_sly.coarse_colours(x)),
         ("smoothed", lambda x: sabotage_fresh.smooth_cheeks(x)),
         ("smoothed", lambda x: sabotage_unseen.smooth_brow(x)),
         ("spotted", lambda x: sabotage_last.freckled(x)),
