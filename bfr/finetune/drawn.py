@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..image.tensors import luma
-from .look import around, power_of
+from .look import around, in_ring, power_of
 
 _LONGEST = 4  # waves across a face: fewer are its own light and shade
 _PEAK, _NEAR, _FAR = 3, 5, 9  # frequencies: a wave's width, and the ring around it
@@ -19,8 +19,7 @@ _EDGE, _BESIDE = 8 / 255, 9  # a larger step is an edge; px beside a line
 def waves(before: Tensor, after: Tensor) -> Tensor:
     """N amplitudes in 255ths of the strongest wave that each of N×3×S×S faces gets."""
     old, new, change = (_power(x) for x in (before, after, after - before))
-    ring = _FAR**2 * around(change, _FAR) - _NEAR**2 * around(change, _NEAR)
-    usual = ring / (_FAR**2 - _NEAR**2)
+    usual = in_ring(change, _NEAR, _FAR)
     standing = _PEAK**2 * (around(change, _PEAK) - _BEYOND * usual).clamp(min=0)
     place = torch.arange(change.shape[-1], device=change.device) - change.shape[-1] // 2
     counts = torch.hypot(place[:, None].float(), place.float()) >= _LONGEST

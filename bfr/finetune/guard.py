@@ -12,7 +12,8 @@ Is it still the same photograph? Honest tuning adds fine detail; it leaves alone
 already shows. So there are limits to how much coarse detail may be amplified (over-sharpening,
 edges drawn in), features may move or grow (another person, a warped one), colours may shift,
 lightness, tint, contrast and sharpness may change on all faces or a place of them alike, texture
-may go from a place, and grain, specks, lines, a pattern that repeats or an edge's echo may appear.
+may go from a place, and grain, specks, lines, waves, blocks, a pattern that repeats or an edge's
+echo may appear.
 
 Two kinds of bases are exceptions. Faded faces may get back the contrast that clean faces have,
 though it is the same for all. And where the base's faces are none, such as those from a newspaper's

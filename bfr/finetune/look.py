@@ -125,7 +125,7 @@ def _mesh(power: Tensor) -> Tensor:
     side = power.shape[-1]
     inner, outer = (2 * round(share * side / 2) + 1 for share in (_WINDOW, _AROUND))
     peak = around(power, inner)
-    near = (around(power, outer) * outer**2 - peak * inner**2) / (outer**2 - inner**2)
+    near = in_ring(power, inner, outer)
     frequency = (torch.arange(side).to(power) - side // 2).abs() / side
     larger, smaller = (
         choose(frequency[:, None], frequency) for choose in (torch.maximum, torch.minimum)
@@ -145,3 +145,9 @@ def around(values: Tensor, side: int) -> Tensor:
     """The mean of N×S×S around each place, as on a torus."""
     padded = F.pad(values[:, None], (side // 2,) * 4, mode="circular")
     return F.avg_pool2d(padded, side, 1)[:, 0]
+
+
+def in_ring(values: Tensor, inner: int, outer: int) -> Tensor:
+    """The mean of N×S×S around each place, without a square of the inner side in the middle."""
+    whole, middle = (around(values, side) * side**2 for side in (outer, inner))
+    return (whole - middle) / (outer**2 - inner**2)
