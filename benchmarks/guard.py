@@ -40,6 +40,7 @@ from benchmarks.sabotage_fresh import FRESH
 from benchmarks.sabotage_last import LAST
 from benchmarks.sabotage_sly import SLY
 from benchmarks.sabotage_unseen import NEW
+from bfr.choices import AUTO
 from bfr.damage.degrade import degrade_faces
 from bfr.errors import LossError
 from bfr.faces.align import align_faces
@@ -52,8 +53,9 @@ from bfr.files.whole import atomic_path
 from bfr.finetune.batches import TrainingSet
 from bfr.finetune.figures import compare
 from bfr.finetune.guard import Verdict, judge
+from bfr.finetune.identity import settled
 from bfr.finetune.learner import make_learner
-from bfr.finetune.look import Look, look
+from bfr.finetune.look import Given, Look, look, look_at_given
 from bfr.finetune.settings import PRESETS, adjusted
 from bfr.finetune.validate import means
 from bfr.prior.guidance import Guidance
@@ -65,7 +67,7 @@ from bfr.restore.restorer import restore_faces
 from bfr.runtime.processes import Share
 
 _HELD = 4  # of the faces that are judged are not trained with
-_FASTER = {"ema": 0.95, "held_back": 0.0, "precision": "bfloat16"}  # it must follow so few steps
+_FASTER = {"ema": 0.95, "held_back": 0.0, "precision": AUTO}  # it must follow so few steps
 PHOTOS = ("train/congress", "train/headshots")
 
 
@@ -119,6 +121,7 @@ def trained(name: str, case: Case, faces: Faces, args: argparse.Namespace) -> Te
         settings = adjusted(PRESETS["quick"], steps=args.train, distance="pyramid", **_FASTER)
         if case.lr is not None:
             settings = adjusted(settings, lr=case.lr, ema=0.999)
+        settings = settled(settings, base, torch.device("cpu"))
         shutil.rmtree(args.out / "pairs", ignore_errors=True)
         images = (x[_HELD:] for x in (faces.lq, faces.guess, case.targets(faces)))
         data = TrainingSet(write_pairs(args.out / "pairs", *images), settings)
@@ -137,11 +140,10 @@ def trained(name: str, case: Case, faces: Faces, args: argparse.Namespace) -> Te
 
 
 @cache
-def before(data: Path, out: Path, damage: str, count: int, judged: int) -> tuple[Look, Tensor]:
-    """Looks at the base's faces as the guard does, and at who is in the damaged ones."""
+def before(data: Path, out: Path, damage: str, count: int, judged: int) -> tuple[Look, Given]:
+    """Looks at the base's faces and at the damaged ones as the guard does."""
     faces = make_faces(data, out, damage, count)
-    with torch.no_grad():
-        return look(faces.guess[:judged], identity()), identity().embed(faces.lq[:judged])
+    return look(faces.guess[:judged], identity()), look_at_given(faces.lq[:judged], identity())
 
 
 @cache

@@ -4,9 +4,9 @@ Their author knew the guard as it was, which then got 20 of 26 verdicts right: a
 targets, 14 of 20 on harmful ones. It accepted no wrinkles at the eyes, moiré, faces out of focus
 below, colours in blocks, people lighter and darker by turns, and younger skin (7 cases were judged
 on 16 faces, 19 on 8). The limit of texture that goes from a place, chosen for other cases, then
-caught those out of focus; one was chosen for people lighter and darker since, and two
-for moiré and for colours in blocks. On 16 faces it now gets 23 right: no wrinkles at the eyes,
-younger skin, and lines that tremble are still accepted.
+caught those out of focus; one was chosen for people lighter and darker since, and three
+for moiré, for colours in blocks, and for lines that tremble. On 16 faces it now gets 24 right: no
+wrinkles at the eyes and younger skin are still accepted.
 """
 
 from __future__ import annotations

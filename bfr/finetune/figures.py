@@ -10,8 +10,8 @@ from torch import Tensor
 from ..faces.identity import distance_of
 from ..image.tensors import luma
 from .drawn import blocks, waves
-from .look import Look, blurred
-from .motion import apart, flow, moved, reshaped, resized
+from .look import Given, Look, blurred
+from .motion import apart, flow, moved, reshaped, resized, trembling
 from .places import shade, sharpened, smoothed, spotted, tinge
 from .shared import alike, shared_each, slope
 
@@ -35,6 +35,7 @@ FAILED = 3.0
 
 _SPREAD_CAST, _SPREAD_WAVE = 1.2, 0.5 / 255  # what one face more adds to that of colours, of waves
 _SPREAD_PEOPLE, _SPREAD_CHANGE = 5.0, 0.5  # and to that of people's L, and of its changes
+_EXCUSED = 1.0  # L: by so much may all faces move towards the light of the damaged ones
 _CHANCE = 6.0  # nepers by which some frequency of a single face stands out by chance
 _NEAR = 5  # px: faces repeat themselves at smaller distances
 _LINES = 3  # waves across a face that lines have at least, and by which they stand out
@@ -43,12 +44,13 @@ _BARE = 0.01  # of detail that nothing is seen of
 
 
 @torch.no_grad()
-def compare(base: Look, tuned: Look, given: Tensor | None = None) -> Figures:
+def compare(base: Look, tuned: Look, given: Given | None = None) -> Figures:
     """The figures of tuned faces, some against those of the same faces by the base.
 
     Args:
         base, tuned: of `look`.
-        given: N×D embeddings of the damaged faces; None leaves out "estranged".
+        given: of `look_at_given`, the damaged faces; None leaves out "estranged", and what they say
+            about "lightness".
     """
     count = len(tuned.niqe)
     strength = [look.coarse.square().mean((1, 2, 3)).sqrt() for look in (base, tuned)]
@@ -68,9 +70,10 @@ def compare(base: Look, tuned: Look, given: Tensor | None = None) -> Figures:
         "moved": moved(*motion),
         "reshaped": reshaped(*motion),
         "resized": 100 * resized(*motion),
+        "trembling": 100 * trembling(base.shape, tuned.shape),
         "person": distance_of(tuned.person, base.person),
-        "colour": shift.norm(dim=1).mean((1, 2)),
-        "lightness": shift[:, 0].mean().abs(),
+        "colour": _recoloured(base.colours, tuned.colours),
+        "lightness": _lightened(lightness[0], lightness[1], given),
         "cast": alike(shift[:, 1:].mean((2, 3), keepdim=True), _SPREAD_CAST),
         "tinge": tinge(base.picture, tuned.picture),
         "relit": _apart(shift[:, 0].mean((1, 2))),
@@ -93,7 +96,8 @@ def compare(base: Look, tuned: Look, given: Tensor | None = None) -> Figures:
         "blocks": blocks(base.picture, tuned.picture),
     }
     if given is not None:
-        found["estranged"] = distance_of(tuned.person, given) - distance_of(base.person, given)
+        far, near = (distance_of(x.person, given.person) for x in (base, tuned))
+        found["estranged"] = near - far
     return {name: values.double().expand(count).tolist() for name, values in found.items()}
 
 
@@ -111,6 +115,35 @@ def _mended(before: Tensor, after: Tensor) -> float:
     """The extent to which failed faces became faces: 1 for a NIQE that falls by `FAILED`."""
     beyond = [float((niqe.nanmean() - FAILED).clamp(min=0)) for niqe in (before, after)]
     return max(beyond[0] - beyond[1], 0.0) / FAILED
+
+
+def _recoloured(before: Tensor, after: Tensor) -> Tensor:
+    """N mean shifts in ΔE of N×3×16×16 colours, without what blotches of noise account for.
+
+    Noise differs from block to block by as much as it moves a block from its colour, so what goes
+    of those differences explains as much power of the shift.
+    """
+    shift = after - before
+    power = shift[:, 1:].square().sum(1).mean((1, 2))
+    gone = (_blotches(before) - _blotches(after)).clamp(min=0)
+    left = (1 - gone / power.clamp(min=1e-9)).clamp(min=0).sqrt()[:, None, None, None]
+    return torch.cat([shift[:, :1], left * shift[:, 1:]], 1).norm(dim=1).mean((1, 2))
+
+
+def _blotches(colours: Tensor) -> Tensor:
+    """N powers of a and b that N×3×H×W blocks, if they were noise, would have."""
+    across, down = (colours[:, 1:].diff(dim=axis).square().sum(1) for axis in (3, 2))
+    return (across.mean((1, 2)) + down.mean((1, 2))) / 4
+
+
+def _lightened(before: Tensor, after: Tensor, given: Given | None) -> Tensor:
+    """The mean shift of N×H×W L, beyond a small one towards the light of the damaged faces."""
+    shift = (after - before).mean()
+    if given is None:
+        return shift.abs()
+    wanted = (given.light.to(before) - before).mean().clamp(-_EXCUSED, _EXCUSED)
+    excused = torch.minimum(shift.abs(), wanted.abs()) * (shift * wanted > 0)
+    return shift.abs() - excused
 
 
 def _apart(values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from kornia.color import rgb_to_lab
+from kornia.color import linear_rgb_to_rgb, rgb_to_lab, rgb_to_linear_rgb
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from ..quality.texture import colour_grain, grain_by_light, sharpness
 SIZE = 256
 """Side in pixels at which faces are compared; larger ones are made smaller."""
 
+_PLACES = 16  # along a side of a face, whose colours are compared
 _LOW = 0.08  # cycles a pixel: below, faces differ little from one another
 _WINDOW, _AROUND = 9 / 256, 33 / 256  # of the spectrum: a peak's width, and that of what is near
 _PEAK = 1.5  # times the power around it: what more a frequency has is a mesh's
@@ -58,6 +59,34 @@ class Look:
     echo: Tensor
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Given:
+    """What N damaged faces show of the truth, as far as that can be told from them.
+
+    Attributes:
+        person: N×D embeddings of `Identity`.
+        light: N×16×16, CIE L of blocks whose light was averaged: noise belongs to light, so the
+            mean of noisy values of files, which follow its root, is too dark.
+    """
+
+    person: Tensor
+    light: Tensor
+
+
+@torch.no_grad()
+@torch.no_grad()
+def look_at_given(faces: Tensor, identity: Identity) -> Given:
+    """Measures damaged faces.
+
+    Args:
+        faces: N×3×S×S RGB in [0, 1], aligned, S at least 16.
+        identity: of `load_identity`.
+    """
+    linear = rgb_to_linear_rgb(faces.float())
+    blocks = linear_rgb_to_rgb(F.adaptive_avg_pool2d(linear, _PLACES))
+    return Given(identity.embed(faces).cpu(), rgb_to_lab(blocks)[:, 0].cpu())
+
+
 @torch.no_grad()
 def look(faces: Tensor, identity: Identity) -> Look:
     """Measures restored faces by themselves.
@@ -77,7 +106,7 @@ def look(faces: Tensor, identity: Identity) -> Look:
         picture=small,
         coarse=shape - blurred(grey, 4.0),
         shape=shape,
-        colours=rgb_to_lab(F.avg_pool2d(small, SIZE // 16)),
+        colours=rgb_to_lab(F.avg_pool2d(small, SIZE // _PLACES)),
         person=identity.embed(faces).cpu(),
         spectrum=_standing(power),
         mesh=_mesh(power),

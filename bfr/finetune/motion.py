@@ -11,6 +11,8 @@ from .look import blurred
 from .shared import shared, slope
 
 _SPREAD_PX, _SPREAD_SCALE, _SPREAD_APART = 0.2, 0.01, 0.05  # see `shared`
+_FINE, _COARSE = 6.0, 24.0  # px: deviations of the windows that motion is told in
+_UNSEEN = (0.1 / 255) ** 2  # the power of a change that is none
 _CELL, _NEAR = 4, 3.0  # px, and cells: how wide a feature is whose size is measured
 _RIM = 0.2  # of the side: hair and clothes, whose size is no matter
 _SHOWN = 0.3  # times the average weight: with less, a place shows no motion
@@ -22,13 +24,24 @@ def flow(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
     One step of Lucas and Kanade (1981) under Gaussian windows, on blurred luma of N×1×S×S whose
     slow changes of lightness are taken out, and the contrast of the whole.
     """
+    return _flow(*_change(before, after), _FINE)
+
+
+def _change(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """How N×1×S×S faces change: N×2×H×W slopes along x and y, and N×1×H×W differences."""
     along_x = (before[..., 1:-1, 2:] - before[..., 1:-1, :-2]) / 2
     along_y = (before[..., 2:, 1:-1] - before[..., :-2, 1:-1]) / 2
     before, after = (x - blurred(x, 8.0) for x in (before, after))
     contrast = slope(before[:, 0], after[:, 0]).clamp(0.5, 2)[:, None, None, None]
     change = (after / contrast - before)[..., 1:-1, 1:-1]
+    return torch.cat([along_x, along_y], 1), change
+
+
+def _flow(slopes: Tensor, change: Tensor, window: float) -> tuple[Tensor, Tensor]:
+    """The flow that explains a change best under windows of that deviation, and its weight."""
+    along_x, along_y = slopes.split(1, 1)
     xx, yy, xy, xt, yt = (
-        blurred(product, 6.0)
+        blurred(product, window)
         for product in (
             along_x.square(),
             along_y.square(),
@@ -42,6 +55,23 @@ def flow(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
     determinant = xx * yy - xy.square()
     found = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], 1) / determinant
     return found, weight.clamp(min=1e-12)
+
+
+def trembling(before: Tensor, after: Tensor) -> Tensor:
+    """N shares of a change of N×1×S×S faces that motion to and fro within a feature explains.
+
+    A repair is no motion: to flow in small windows it fits by chance only, as noise would.
+    """
+    slopes, change = _change(before, after)
+    slow = _unexplained(slopes, change, _COARSE)
+    left = _unexplained(slopes, slow, _FINE)
+    whole, rest = (x.square().mean((1, 2, 3)) for x in (slow, left))
+    return (whole - rest) / whole.clamp(min=_UNSEEN)
+
+
+def _unexplained(slopes: Tensor, change: Tensor, window: float) -> Tensor:
+    """What flow in windows of that deviation leaves of a change."""
+    return change + (slopes * _flow(slopes, change, window)[0]).sum(1, keepdim=True)
 
 
 def moved(flow: Tensor, weight: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from ..records import OnStep, counted
 from ..restore.restorer import Restorer, restore_faces
 from .figures import Figures, compare
 from .guard import average
-from .look import Look, look
+from .look import Look, look, look_at_given
 
 SHOWN = 4
 """Faces in a strip."""
@@ -135,9 +135,7 @@ def measure(
     found: Figures = {}
     for batch, before, given in zip(restored, base, panel.inputs, strict=True):
         alike = consistency_psnr(batch, given, likeness_factor(given.shape[-1]))
-        with torch.no_grad():
-            person = identity.embed(given).cpu()
-        figures = compare(before, look(batch, identity), person)
+        figures = compare(before, look(batch, identity), look_at_given(given, identity))
         for name, values in {**figures, "likeness": alike.clamp(max=_EXACT).tolist()}.items():
             found[name] = found.get(name, []) + values
     parts = zip(restored[0].split(_AT_ONCE), panel.target.split(_AT_ONCE), strict=True)

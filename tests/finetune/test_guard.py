@@ -16,7 +16,7 @@ from benchmarks import sabotage, sabotage_fresh, sabotage_last, sabotage_sly, sa
 from bfr.faces.identity import load_identity
 from bfr.finetune.figures import compare
 from bfr.finetune.guard import LIMITS, Verdict, judge
-from bfr.finetune.look import SIZE, Look, look
+from bfr.finetune.look import SIZE, Look, look, look_at_given
 from tests.finetune_sets import faces
 
 N = 12
@@ -31,6 +31,7 @@ FINE = {
     "moved": [0.0],
     "reshaped": [0.0],
     "resized": [0.0],
+    "trembling": [15.0],
     "shade": [0.0],
     "person": [0.0],
     "colour": [0.0],
@@ -177,6 +178,7 @@ def grain(x: Tensor) -> Tensor:
         ("relit", lambda x: sabotage_sly.exposed(x)),
         ("waves", lambda x: sabotage_sly.moire(x)),
         ("blocks", lambda x: sabotage_sly.coarse_colours(x)),
+        ("trembling", lambda x: sabotage_sly.wobbly(x)),
         ("smoothed", lambda x: sabotage_fresh.smooth_cheeks(x)),
         ("smoothed", lambda x: sabotage_unseen.smooth_brow(x)),
         ("spotted", lambda x: sabotage_last.freckled(x)),
@@ -215,6 +217,26 @@ def test_noise_that_goes_from_the_whole_face_is_no_loss_of_texture(before: Tenso
     noisy = look_at((before + 0.02 * grain(before)).clamp(0, 1))
     found = compare(noisy, look_at(before))["smoothed"]
     assert found[0] < LIMITS["smoothed"][1]
+
+
+def test_blotches_of_colour_that_go_are_no_shift_of_colours(before: Tensor):
+    random = torch.Generator().manual_seed(5)
+    coarse = F.interpolate(torch.randn(6, 2, 16, 16, generator=random), SIZE)
+    noise = torch.stack([coarse[:, 0], 0 * coarse[:, 0], coarse[:, 1]], 1)
+    blotched = (before + 0.04 * noise).clamp(0, 1)
+    away, back = look_at(before), look_at(blotched)
+    gone, come = (sum(compare(*pair)["colour"]) / 6 for pair in ((back, away), (away, back)))
+    assert come > LIMITS["colour"][1] and gone < come / 2
+
+
+def test_faces_may_become_as_light_as_the_damaged_ones_but_no_lighter(before: Tensor, base: Look):
+    def harmed(gain: float, given: Tensor) -> bool:
+        shown = look_at_given(given, load_identity())
+        return compare(base, look_at(gain * before), shown)["lightness"][0] > LIMITS["lightness"][1]
+
+    noisy = (before + 0.12 * grain(before)).clamp(0, 1)  # its light is more than its mean values'
+    assert not harmed(1.02, noisy) and harmed(1.02, before)
+    assert harmed(1.06, noisy) and harmed(0.98, noisy)
 
 
 def test_texture_is_no_spots(before: Tensor, base: Look):

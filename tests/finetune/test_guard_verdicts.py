@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from benchmarks.sabotage import LEARNED, REPORT, SIZE, TUNING, Case, Faces
 from bfr.damage.degrade import degrade_faces
@@ -22,7 +21,7 @@ from bfr.faces.select import select_faces
 from bfr.files.photos import read_photo
 from bfr.finetune.figures import Figures, compare
 from bfr.finetune.guard import judge
-from bfr.finetune.look import Look, look
+from bfr.finetune.look import Given, Look, look, look_at_given
 from bfr.restore.load import load_restorer
 from bfr.restore.restorer import restore_faces
 
@@ -63,15 +62,14 @@ def unchanged(base: Look) -> Figures:
 
 
 @pytest.fixture(scope="module")
-def given(faces: Faces, identity: Identity) -> Tensor:
-    with torch.no_grad():
-        return identity.embed(faces.lq)
+def given(faces: Faces, identity: Identity) -> Given:
+    return look_at_given(faces.lq, identity)
 
 
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
 def test_only_what_deserves_it_is_accepted(
-    name: str, faces: Faces, identity: Identity, base: Look, unchanged: Figures, given: Tensor
+    name: str, faces: Faces, identity: Identity, base: Look, unchanged: Figures, given: Given
 ):
     case: Case = CASES[name]
     restored = faces.guess.lerp(case.targets(faces), LEARNED).clamp(0, 1)
