@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from bfr.prior.load import save_prior
@@ -35,6 +36,7 @@ WORKFLOWS = [
     if not own_checkpoint(path.stem)
 ]
 MEGABYTE = 2**20
+_SHORT = 4096 * MEGABYTE  # with less than a tenth of memory left, ComfyUI empties its cache
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,6 +63,8 @@ def resident(server: Server) -> int:
 
 def test_free_memory_gives_the_memory_back(server: Server):
     """A prior of a quarter gigabyte comes and goes."""
+    if psutil.virtual_memory().available < _SHORT:
+        pytest.skip("memory is short: ComfyUI drops what it has cached by itself")
     sides = {"channels": (768, 768), "blocks": (0, 1), "attention": (False, False)}
     network = UNet(UNetConfig(model_channels=512, patch=4, **sides))
     size = sum(parameter.nbytes for parameter in network.parameters())
