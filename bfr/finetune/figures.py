@@ -11,7 +11,7 @@ from ..faces.identity import distance_of
 from ..image.tensors import luma
 from .drawn import blocks, waves
 from .look import Given, Look, blurred
-from .motion import apart, flow, moved, reshaped, resized, trembling
+from .motion import apart, changed, flow, moved, reshaped, resized, trembling
 from .places import shade, sharpened, smoothed, spotted, tinge
 from .shared import alike, shared_each, slope
 
@@ -62,7 +62,8 @@ def compare(base: Look, tuned: Look, given: Given | None = None) -> Figures:
     slopes = slope(*lightness)[:, None, None, None]
     repaired = _repaired(lightness[0], float(slopes.mean()))
     grey = luma(base.picture), luma(tuned.picture)
-    motion = flow(base.shape, tuned.shape)
+    change = changed(base.shape, tuned.shape)
+    motion = flow(*change)
     found = {
         "niqe": tuned.niqe,
         "sharpness": tuned.sharpness,
@@ -70,10 +71,10 @@ def compare(base: Look, tuned: Look, given: Given | None = None) -> Figures:
         "moved": moved(*motion),
         "reshaped": reshaped(*motion),
         "resized": 100 * resized(*motion),
-        "trembling": 100 * trembling(base.shape, tuned.shape),
+        "trembling": 100 * trembling(*change),
         "person": distance_of(tuned.person, base.person),
         "colour": _recoloured(base.colours, tuned.colours),
-        "lightness": _lightened(lightness[0], lightness[1], given),
+        "lightness": _lightened(*lightness, given),
         "cast": alike(shift[:, 1:].mean((2, 3), keepdim=True), _SPREAD_CAST),
         "tinge": tinge(base.picture, tuned.picture),
         "relit": _apart(shift[:, 0].mean((1, 2))),
@@ -96,8 +97,8 @@ def compare(base: Look, tuned: Look, given: Given | None = None) -> Figures:
         "blocks": blocks(base.picture, tuned.picture),
     }
     if given is not None:
-        far, near = (distance_of(x.person, given.person) for x in (base, tuned))
-        found["estranged"] = near - far
+        before, after = (distance_of(x.person, given.person) for x in (base, tuned))
+        found["estranged"] = after - before
     return {name: values.double().expand(count).tolist() for name, values in found.items()}
 
 

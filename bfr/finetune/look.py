@@ -74,7 +74,6 @@ class Given:
 
 
 @torch.no_grad()
-@torch.no_grad()
 def look_at_given(faces: Tensor, identity: Identity) -> Given:
     """Measures damaged faces.
 

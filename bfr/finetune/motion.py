@@ -18,17 +18,14 @@ _RIM = 0.2  # of the side: hair and clothes, whose size is no matter
 _SHOWN = 0.3  # times the average weight: with less, a place shows no motion
 
 
-def flow(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """Optical flow of features: N×2×H×W in px, and the N×1×H×W weight that it has.
+def changed(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """How the blurred luma of faces, N×1×S×S, changes, for `flow` and `trembling`.
 
-    One step of Lucas and Kanade (1981) under Gaussian windows, on blurred luma of N×1×S×S whose
-    slow changes of lightness are taken out, and the contrast of the whole.
+    Slow changes of lightness are taken out, and the contrast of the whole.
+
+    Returns:
+        N×2×H×W slopes along x and y before, and N×1×H×W differences.
     """
-    return _flow(*_change(before, after), _FINE)
-
-
-def _change(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """How N×1×S×S faces change: N×2×H×W slopes along x and y, and N×1×H×W differences."""
     along_x = (before[..., 1:-1, 2:] - before[..., 1:-1, :-2]) / 2
     along_y = (before[..., 2:, 1:-1] - before[..., :-2, 1:-1]) / 2
     before, after = (x - blurred(x, 8.0) for x in (before, after))
@@ -37,8 +34,15 @@ def _change(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([along_x, along_y], 1), change
 
 
-def _flow(slopes: Tensor, change: Tensor, window: float) -> tuple[Tensor, Tensor]:
-    """The flow that explains a change best under windows of that deviation, and its weight."""
+def flow(slopes: Tensor, change: Tensor, window: float = _FINE) -> tuple[Tensor, Tensor]:
+    """Optical flow of features: N×2×H×W in px, and the N×1×H×W weight that it has.
+
+    One step of Lucas and Kanade (1981) under Gaussian windows.
+
+    Args:
+        slopes, change: of `changed`.
+        window: the deviation of the windows in px.
+    """
     along_x, along_y = slopes.split(1, 1)
     xx, yy, xy, xt, yt = (
         blurred(product, window)
@@ -57,12 +61,14 @@ def _flow(slopes: Tensor, change: Tensor, window: float) -> tuple[Tensor, Tensor
     return found, weight.clamp(min=1e-12)
 
 
-def trembling(before: Tensor, after: Tensor) -> Tensor:
-    """N shares of a change of N×1×S×S faces that motion to and fro within a feature explains.
+def trembling(slopes: Tensor, change: Tensor) -> Tensor:
+    """N shares of a change of faces that motion to and fro within a feature explains.
 
     A repair is no motion: to flow in small windows it fits by chance only, as noise would.
+
+    Args:
+        slopes, change: of `changed`.
     """
-    slopes, change = _change(before, after)
     slow = _unexplained(slopes, change, _COARSE)
     left = _unexplained(slopes, slow, _FINE)
     whole, rest = (x.square().mean((1, 2, 3)) for x in (slow, left))
@@ -71,7 +77,7 @@ def trembling(before: Tensor, after: Tensor) -> Tensor:
 
 def _unexplained(slopes: Tensor, change: Tensor, window: float) -> Tensor:
     """What flow in windows of that deviation leaves of a change."""
-    return change + (slopes * _flow(slopes, change, window)[0]).sum(1, keepdim=True)
+    return change + (slopes * flow(slopes, change, window)[0]).sum(1, keepdim=True)
 
 
 def moved(flow: Tensor, weight: Tensor) -> Tensor:
