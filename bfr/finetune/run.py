@@ -31,12 +31,12 @@ from .half_blocks import quicken
 from .held_back import MOST_HELD
 from .identity import as_begun, identify, rates, settled
 from .learner import Learner, make_learner
-from .look import Look, look
+from .look import Given, Look
 from .objective import Batch
 from .run_folder import LOSS, SAMPLES, RunFolder
 from .save import provenance
 from .settings import FinetuneSettings
-from .validate import SHOWN, Panel, make_panel, means, measure, restore, strip
+from .validate import SHOWN, Panel, first_looks, make_panel, means, measure, restore, strip
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Run:
     finished: bool = False
     _saved: float = field(default_factory=time.monotonic)
     _saved_step: int = field(init=False)
-    _looks: list[Look] | None = None
+    _before: list[tuple[Look, Given]] | None = None
 
     def __post_init__(self) -> None:
         self._saved_step = self.learner.step
@@ -108,10 +108,10 @@ class Run:
                     f"Faces must be finite, got others at step {step}. Lower the learning rate."
                 ) from error
             raise
-        if self._looks is None:
+        if self._before is None:
             first = restored if step == 0 else self._restored_by_base(interrupt)
-            self._looks = [look(faces, self.judge) for faces in first]
-        figures = measure(restored, self.panel, self._looks, self.judge)
+            self._before = first_looks(first, self.panel, self.judge)
+        figures = measure(restored, self.panel, self._before, self.judge)
         faces = restored[0][:SHOWN].clone()
         verdict = learner.judge(figures, faces)
         if step and learner.best_validation["step"] == step:

@@ -20,7 +20,7 @@ from ..records import OnStep, counted
 from ..restore.restorer import Restorer, restore_faces
 from .figures import Figures, compare
 from .guard import average
-from .look import Look, look, look_at_given
+from .look import Given, Look, look, look_at_given
 
 SHOWN = 4
 """Faces in a strip."""
@@ -116,15 +116,34 @@ def restore(restorer: Restorer, panel: Panel, on_step: OnStep | None = None) -> 
     return [restore_faces(faces, restorer, fidelity=0.0, on_step=on_step) for faces in panel.inputs]
 
 
+def first_looks(
+    restored: Sequence[Tensor], panel: Panel, identity: Identity
+) -> list[tuple[Look, Given]]:
+    """What a whole run is judged by: for each batch, the base's faces and the damaged ones.
+
+    Args:
+        restored: of `restore`, by the base.
+        panel: the faces.
+        identity: of `load_identity`.
+    """
+    return [
+        (look(batch, identity), look_at_given(given, identity))
+        for batch, given in zip(restored, panel.inputs, strict=True)
+    ]
+
+
 def measure(
-    restored: Sequence[Tensor], panel: Panel, base: Sequence[Look], identity: Identity
+    restored: Sequence[Tensor],
+    panel: Panel,
+    before: Sequence[tuple[Look, Given]],
+    identity: Identity,
 ) -> Figures:
     """Measures a panel's restored faces.
 
     Args:
         restored: of `restore`.
         panel: the faces.
-        base: of `look`, what the base makes of them.
+        before: of `first_looks`.
         identity: of `load_identity`.
 
     Returns:
@@ -133,9 +152,9 @@ def measure(
         pairs "distance" (`pyramid_distance` to the pseudo targets).
     """
     found: Figures = {}
-    for batch, before, given in zip(restored, base, panel.inputs, strict=True):
-        alike = consistency_psnr(batch, given, likeness_factor(given.shape[-1]))
-        figures = compare(before, look(batch, identity), look_at_given(given, identity))
+    for batch, damaged, (base, given) in zip(restored, panel.inputs, before, strict=True):
+        alike = consistency_psnr(batch, damaged, likeness_factor(damaged.shape[-1]))
+        figures = compare(base, look(batch, identity), given)
         for name, values in {**figures, "likeness": alike.clamp(max=_EXACT).tolist()}.items():
             found[name] = found.get(name, []) + values
     parts = zip(restored[0].split(_AT_ONCE), panel.target.split(_AT_ONCE), strict=True)

@@ -11,8 +11,16 @@ import torch
 from bfr.errors import CancelledError, InputError
 from bfr.faces.identity import load_identity
 from bfr.finetune.figures import Figures
-from bfr.finetune.look import look
-from bfr.finetune.validate import Panel, make_panel, means, measure, restore, strip, table
+from bfr.finetune.validate import (
+    Panel,
+    first_looks,
+    make_panel,
+    means,
+    measure,
+    restore,
+    strip,
+    table,
+)
 from bfr.quality.likeness import consistency_psnr
 from bfr.quality.niqe import niqe
 from bfr.quality.perceptual import pyramid_distance
@@ -25,7 +33,7 @@ BASE = {"niqe": 5.0, "sharpness": 0.2, "distance": 0.4, "likeness": 33.0}
 def measured(restored: list[torch.Tensor], panel: Panel) -> Figures:
     """The figures of restored faces against themselves."""
     identity = load_identity()
-    return measure(restored, panel, [look(batch, identity) for batch in restored], identity)
+    return measure(restored, panel, first_looks(restored, panel, identity), identity)
 
 
 @pytest.fixture
