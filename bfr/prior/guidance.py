@@ -19,11 +19,12 @@ from .settings import SampleSettings, check_prior, for_prior, learned_steps
 from .soft import SoftHold
 
 # The ends of the slider "freedom", for faces of 512 pixels: "exactly this face" and "a new face
-# like it". Up to the default the smallest factor is best in all metrics; beyond it a larger one
+# like it". Up to the middle the smallest factor is best in all metrics; beyond it a larger one
 # adds variety.
 _ERROR = (0.03, 4.0)
 _START = (60, 150)
 _FACTOR = (2, 16)
+_LARGER_FROM = 0.5
 _PAPER_START = (45, 95)
 _PAPER_FACTOR = (4, 32)
 _GAIN = 0.5  # the detail gain at the end of the slider "detail"
@@ -132,8 +133,9 @@ class Guidance:
             stop = self.stop or (0 if self.start else start * 2 // 3)
             factor = self.factor or _power(_PAPER_FACTOR, self.freedom)
             return Constraint(factor, self.strength, start, stop)
+        beyond = (self.freedom - _LARGER_FROM) / (1 - _LARGER_FROM)
         return SoftHold(
-            factor=self.factor or _power(_FACTOR, (self.freedom - FREEDOM) / (1 - FREEDOM)),
+            factor=self.factor or _power(_FACTOR, beyond),
             strength=self.strength,
             start=self.start or self._step(_START),
             error=self.error or _ERROR[0] * (_ERROR[1] / _ERROR[0]) ** self.freedom,
