@@ -15,6 +15,7 @@ from tests.comfy_cli import run_comfy_cli
 from tests.node_schemas import write_known
 
 NODES = object_info()
+OWN = {"size", "pairs_name", "run_name"}
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
@@ -63,6 +64,16 @@ def test_nodes_are_the_recorded_ones(path: Path):
         assert {slot["name"] for slot in node["inputs"]} == set(inputs)
         assert [slot["name"] for slot in node["outputs"]] == info["output_name"]
         assert list(node["widgets_values_named"].values()) == node["widgets_values"]
+
+
+def test_what_it_sets_is_what_the_nodes_set_by_themselves(path: Path):
+    """But for names, and the size of the embedded networks."""
+    for node in read(path)[1]["nodes"]:
+        info: dict[str, Any] = NODES[node["type"]]
+        inputs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+        for name, value in node["widgets_values_named"].items():
+            if name in inputs and "default" in inputs[name][1] and name not in OWN:
+                assert value == inputs[name][1]["default"], f"{node['type']}.{name}"
 
 
 def test_shown_widgets_exist(path: Path):
