@@ -95,7 +95,7 @@ _REPAIRED = {"colour": 25.0, "lightness": 10.0, "cast": 3.0, "tinge": 20.0, "est
 # And for faces that were none and became some (`FAILED`): of those the base knows little.
 _MENDED = {
     **{"colour": 3.0, "lightness": 1.5, "cast": 0.6, "tinge": 7.0},
-    **{"contrast": 0.08, "estranged": 0.04},
+    **{"contrast": 0.08, "estranged": 0.04, "sharpened": 0.15},
 }
 _LEAST = 0.005  # a gain below it is none, however sure
 _FEW = 8  # faces: fewer say little

@@ -259,12 +259,12 @@ def test_contrast_may_be_given_back_to_faded_faces_only(before: Tensor):
     assert "contrast" in harms(half, half.lerp(torch.full_like(half, 0.5), 0.4)), "faded further"
 
 
-def test_where_there_was_no_face_light_and_colours_may_change():
-    other = {"lightness": [1.5], "tinge": [5.0], "contrast": [0.05]}
+def test_where_there_was_no_face_light_colours_and_edges_may_change():
+    other = {"lightness": [1.5], "tinge": [5.0], "contrast": [0.05], "sharpened": [0.38]}
     better = [3.5] * N
     found, none = (figures(better, [1.0] * N, **other, mended=[share]) for share in (0.8, 0.0))
     before = figures([6.0] * N, [0.4] * N)
-    assert judge(found, before).better and len(judge(none, before).harms) == 3
+    assert judge(found, before).better and len(judge(none, before).harms) == 4
 
 
 def test_faces_that_were_none_are_told_by_their_texture(before: Tensor):
