@@ -58,7 +58,7 @@ from bfr.finetune.learner import make_learner
 from bfr.finetune.look import Given, Look, look, look_at_given
 from bfr.finetune.settings import PRESETS, adjusted
 from bfr.finetune.validate import means
-from bfr.prior.guidance import Guidance
+from bfr.pairs.settings import PairSettings
 from bfr.prior.load import load_prior
 from bfr.prior.sample import sample_targets
 from bfr.quality.perceptual import load_distance, pyramid_distance
@@ -84,7 +84,7 @@ def make_faces(data: Path, out: Path, damage: str, count: int) -> Faces:
         clean = _rounded(_aligned(photos, count))
         lq = clean if damage == SCANS else _rounded(_damaged(clean, damage))
         guess, prior = _rounded(restore_faces(lq, load_restorer())), load_prior()
-        target = sample_targets(guess, prior, Guidance().settings(prior)).targets
+        target = sample_targets(guess, prior, PairSettings().sampled_by(prior)).targets
         faces = {"lq": lq, "guess": guess, "target": target, "clean": clean}
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(file) as path:

@@ -37,7 +37,7 @@ from benchmarks.unseen_faces import (
     tuning_faces,
 )
 from benchmarks.unseen_tables import in_order, tabulate, write_json
-from bfr.choices import AUTO, CALLS, PRECISIONS
+from bfr.choices import AUTO, CALLS, PAIRS_FREEDOM, PRECISIONS
 from bfr.faces.identity import load_identity
 from bfr.faces.retinaface import load_detector
 from bfr.files.photos import Photo
@@ -69,7 +69,9 @@ def pairs_of(
         folder, way = folder.with_name(SOFT), SOFT
     prior = load_prior(args.prior)
     prior.network.to(args.device)
-    guidance = Guidance(hold="paper" if way == PAPER else "soft", calls=args.calls)
+    guidance = Guidance(hold="paper", calls=args.calls)
+    if way != PAPER:
+        guidance = Guidance(hold="soft", freedom=PAIRS_FREEDOM, calls=args.calls)
     settings = PairSettings(sample=guidance.settings(prior))
     given = tuning_faces(args.data, args.out, damage, args.faces).given
     say = _sayer(f"{damage}/{way}")
@@ -212,6 +214,7 @@ def check_same(args: argparse.Namespace) -> None:
     wanted = {
         **{name: getattr(args, name) for name in names},
         "precision": precision_of(args),
+        "freedom": PAIRS_FREEDOM,
         "prior": load_prior(args.prior).sha256,
     }
     if args.adapter_rank:

@@ -54,5 +54,9 @@ HOLDS: Final = ("auto", "soft", "paper")
 FREEDOM: Final = 0.25
 """How far pseudo targets may leave their guesses, from 0 to 1, unless one says otherwise."""
 
+PAIRS_FREEDOM: Final = 0.5
+"""The same for targets to learn from: their texture is worth more there than exact pixels, because
+a restorer learns what they have in common, and the person is held while it does."""
+
 CALLS: Final = 8
 """Network calls per pseudo target, unless one says otherwise."""

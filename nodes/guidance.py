@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..bfr.choices import HOLDS, SAMPLERS
+from ..bfr.choices import FREEDOM, HOLDS, SAMPLERS
 from ..bfr.prior.guidance import Guidance
 from .schemas import seed_input, slider
 
@@ -132,14 +132,14 @@ def guidance_inputs() -> list[io.Input]:
     ]
 
 
-def slider_inputs() -> list[io.Input]:
+def slider_inputs(freedom: float = FREEDOM) -> list[io.Input]:
     """The sliders for artists; optional and last, so that older workflows keep their meaning."""
     defaults = Guidance()
     return [
         slider(
             "freedom",
             "freedom",
-            defaults.freedom,
+            freedom,
             "0: exactly this face. 1: a new face like it. Moves start, low-pass factor and error "
             "together wherever they are 0 (under advanced).",
             optional=True,

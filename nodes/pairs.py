@@ -11,6 +11,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..bfr.choices import PAIRS_FREEDOM
 from ..bfr.errors import InputError
 from ..bfr.faces.retinaface import load_detector
 from ..bfr.files.sources import find_sources, unread_files
@@ -93,7 +94,7 @@ class BuildTrainingPairs(io.ComfyNode):
                     advanced=True,
                 ),
                 sampled_at_once_input(),
-                *slider_inputs(),
+                *slider_inputs(PAIRS_FREEDOM),
                 io.String.Input(
                     "target_folder",
                     display_name="target folder",

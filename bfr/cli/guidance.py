@@ -6,7 +6,7 @@ import argparse
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
-from ..choices import CALLS, FREEDOM, HOLDS, SAMPLERS
+from ..choices import CALLS, HOLDS, PAIRS_FREEDOM, SAMPLERS
 from .arguments import AUTO, count, fraction, number, number_or_auto
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ _seed = number(0, 2**64 - 1, int)
 
 
 def add_guidance(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of sampling; the defaults are `Guidance`'s, and a test compares them."""
+    """Adds the options of sampling; the defaults are `Guidance`'s, but freedom is that of pairs."""
     add = parser.add_argument
     add(
         "--freedom",
         type=fraction,
-        default=FREEDOM,
+        default=PAIRS_FREEDOM,
         help="0: exactly this face, 1: a new face like it; moves start, factor and error together "
         "where they are auto (%(default)s)",
     )

@@ -16,7 +16,6 @@ from ..errors import InputError
 from ..faces.retinaface import Detector
 from ..files.sources import Source
 from ..image.tensors import check_images
-from ..prior.guidance import Guidance
 from ..prior.prior import Prior
 from ..prior.settings import check_prior
 from ..records import OnStep
@@ -212,7 +211,7 @@ def _sampler(settings: PairSettings, restorer: Restorer | None, prior: Prior | N
     """The function that samples the targets of pairs; it does nothing without a prior."""
     if prior is None:
         return lambda run, pairs: None
-    sample = settings.sample or Guidance().settings(prior)
+    sample = settings.sampled_by(prior)
     check_prior(prior, sample)
     return lambda run, pairs: make_targets(run, pairs, prior, sample)
 

@@ -20,7 +20,6 @@ from ..faces.retinaface import Detector
 from ..files.places import is_remote, local_copy
 from ..files.sources import Source
 from ..files.whole import copy_file
-from ..prior.guidance import Guidance
 from ..prior.prior import Prior
 from ..prior.settings import fingerprint
 from ..restore.restorer import Restorer
@@ -77,7 +76,7 @@ class Maker:
     def made_with(self) -> MadeWith:
         """The record of them in the lists."""
         settings = self.settings
-        sample = settings.sample or Guidance().settings(self.prior)
+        sample = settings.sampled_by(self.prior)
         size = crop_size(settings, self.restorer, self.prior)
         return MadeWith(
             Search(self.detector, settings.score, settings.min_size, size).parameters(),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..choices import PAIRS_FREEDOM
+from ..prior.guidance import Guidance
+from ..prior.prior import Prior
 from ..prior.settings import SampleSettings
 from ..restore.restorer import Restorer
 
@@ -18,8 +21,7 @@ class PairSettings:
         size: side in pixels of the crops; None for the restorer's own size, else the prior's.
         fidelity: for a restorer that has it, 0 (best looking) to 1 (closest to the input).
         batch_size: faces that go through the restorer at once.
-        sample: how targets are sampled; its seed is the set's. None for the defaults of
-            `Guidance`, suited to the prior.
+        sample: how targets are sampled; its seed is the set's. None for what `sampled_by` gives.
     """
 
     score: float = 0.5
@@ -28,6 +30,10 @@ class PairSettings:
     fidelity: float = 0.5
     batch_size: int = 8
     sample: SampleSettings | None = None
+
+    def sampled_by(self, prior: Prior) -> SampleSettings:
+        """``sample``, or else what suits the prior and targets to learn from."""
+        return self.sample or Guidance(freedom=PAIRS_FREEDOM).settings(prior)
 
 
 def paper_factor(restorer: Restorer | None) -> int:
