@@ -22,7 +22,20 @@ FORMATS = {
 IMAGE_SUFFIXES = tuple(FORMATS)
 """The suffixes of the files that are read from folders and can be written."""
 
+_READ_ONLY = ("GIF", "PPM", "TGA")  # only if a file is named
 _RAW = ".3fr .arw .cr2 .cr3 .dcr .dng .erf .kdc .mef .mrw .nef .nrw .orf .pef .raf .raw .rw2 .srw"
 _OTHER = ".apng .dcx .exr .gif .hdr .hif .j2k .jpf .jpx .jxl .pcx .pict .psb .psd .tga .xcf"
 UNREAD_SUFFIXES = (*_RAW.split(), *_OTHER.split())
 """The suffixes of other pictures, which are named and left out."""
+
+
+def decoders() -> list[str]:
+    """Pillow's names of the formats that a file is read as, whatever its suffix.
+
+    Others are left out because not all are plain pictures: EPS is drawn by Ghostscript, a program.
+    """
+    from PIL import Image
+
+    Image.init()
+    names = dict.fromkeys((*FORMATS.values(), *_READ_ONLY))
+    return [name for name in names if name in Image.OPEN]

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import FaceRestorationError, ImageError, InputError, MissingPackageError
 from ..image.bands import bands
 from .encode import Extras, extras_of
-from .formats import FORMATS
+from .formats import FORMATS, decoders
 from .photos16 import decode_16_bit, stores_planes_of_16_bits
 
 _log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def read_photo(path: str | Path) -> Photo:
                 f"{path} must be an image file, got a folder, a pipe or a device. Name a file."
             )
         prepare(path)
-        with _without_pixel_limit(), Image.open(path) as image:
+        with _without_pixel_limit(), Image.open(path, formats=decoders()) as image:
             _check_size(image, path)
             if getattr(image, "is_animated", False) and image.format != "MPO":
                 _log.warning("%s holds several frames; only the first is read.", path)

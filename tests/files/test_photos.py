@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, features
+from PIL import EpsImagePlugin, Image, ImageCms, ImageOps, TiffImagePlugin, features
 from safetensors.torch import save_file
 
 import bfr.image.bands
@@ -549,3 +549,15 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("BFR_MEMORY_GB", "much")
     with pytest.raises(InputError, match="much"):
         read_photo(tmp_path / "bomb.png")
+
+
+def test_no_program_is_run_on_a_photograph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # Pillow has Ghostscript draw such a file, whatever its suffix, and it may write files.
+    ran: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *words, **_: ran.append(words))
+    path = tmp_path / "photo.jpg"
+    head = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+    path.write_bytes(head + b"0 0 9 9 rectfill showpage\n%%EOF\n")
+    with pytest.raises(ImageError):
+        read_photo(path)
+    assert not ran
