@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import stat
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import BusyError, OutputError
+from ..errors import BusyError, InputError, OutputError
 
 LOCK = ".lock"
 _HOLDER = ".lock.holder"  # a file of its own: taking a lock may empty the lock's file
@@ -29,10 +30,13 @@ def only_writer(folder: Path, wait: float = 0.0) -> Iterator[None]:
 
     Raises:
         BusyError: if another writer holds the folder; the message says who.
+        InputError: if a link, a pipe or anything else has the name of the lock's files.
         OutputError: if the lock cannot be made there.
     """
     from filelock import FileLock, Timeout
 
+    for name in (LOCK, _HOLDER):
+        _refuse_other(folder / name)
     lock = FileLock(folder / LOCK, timeout=wait, thread_local=False)
     try:
         lock.acquire()
@@ -53,6 +57,19 @@ def only_writer(folder: Path, wait: float = 0.0) -> Iterator[None]:
         with suppress(OSError):
             (folder / _HOLDER).unlink(missing_ok=True)
         lock.release()
+
+
+def _refuse_other(path: Path) -> None:
+    """Refuses what would be emptied or written to through a folder that a stranger has made."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:  # none yet, or its holder has just let go
+        return
+    if not stat.S_ISREG(mode):
+        raise InputError(
+            f"{path} must be a file that shows who writes there, got a link, a pipe or a folder. "
+            "Delete it."
+        )
 
 
 def _sign(folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bfr.errors import BusyError
+from bfr.errors import BusyError, InputError
 from bfr.files.lock import only_writer
 from tests.forks import CONTEXT, begin
 
@@ -49,3 +49,15 @@ def test_a_holder_that_is_no_text_is_not_believed(tmp_path: Path):
         (tmp_path / ".lock.holder").write_bytes(b"\xff[[")
         with pytest.raises(BusyError, match="another process"), only_writer(tmp_path):
             pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+@pytest.mark.parametrize("name", [".lock", ".lock.holder"])
+def test_nothing_is_written_through_a_link_in_the_locks_place(tmp_path: Path, name: str):
+    ours, folder = tmp_path / "ours.txt", tmp_path / "set"
+    ours.write_text("kept")
+    folder.mkdir()
+    (folder / name).symlink_to(ours)
+    with pytest.raises(InputError, match=name), only_writer(folder):
+        pass
+    assert ours.read_text() == "kept"
