@@ -24,7 +24,7 @@ _FIELDS: Mapping[str, Mapping[str, Kind]] = {
         "source": lines.TEXT,
         "source_sha256": lines.TEXT,
         "face": lines.COUNT,
-        "image_to_crop": lines.ROWS,
+        "image_to_crop": lines.MATRIX,
         "landmarks": lines.ROWS,
         "score": lines.NUMBER,
         "crop": lines.OBJECT,

@@ -162,7 +162,18 @@ def _shown(value: Any) -> str:
 
 def _is_file_name(value: Any) -> bool:
     plain = isinstance(value, str) and _NAME.fullmatch(value) and value == value.strip(". ")
-    return bool(plain) and not RESERVED.fullmatch(value)
+    return bool(plain) and not RESERVED.fullmatch(value) and _fits_a_disk(value)
+
+
+def _fits_a_disk(name: str) -> bool:
+    """True if a disk takes a name of these letters with a suffix: they are text, and not too long.
+
+    A name may have 255 bytes on most of them.
+    """
+    try:
+        return len(name.encode()) <= 240
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_text(value: Any) -> bool:
@@ -171,6 +182,14 @@ def _is_text(value: Any) -> bool:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_flat(value: Any, levels: int = 20) -> bool:
+    """True if objects and lists lie in each other no deeper than ours, which copying could bear."""
+    if not isinstance(value, dict | list):
+        return True
+    items = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_flat(item, levels - 1) for item in items)
 
 
 def _is_number(value: Any) -> bool:
@@ -200,7 +219,8 @@ NUMBER = Kind("a finite number", _is_number)
 NUMBERS = Kind("an object of numbers", _of(dict, _are(lambda v: v is None or _is_number(v))))
 ROWS = Kind("a list of lists of numbers", _of(list, _are(_of(list, _are(_is_number)))))
 SIZE = Kind("two whole numbers", _of(list, lambda v: len(v) == 2 and _are(_is_count)(v)))
-OBJECT = Kind("an object", lambda value: isinstance(value, dict))
+MATRIX = Kind("2×3 numbers", lambda v: ROWS.accepts(v) and [len(row) for row in v] == [3, 3])
+OBJECT = Kind("an object of few levels", _of(dict, _is_flat))
 TEXTS = Kind("a list of texts", _of(list, _are(_is_text)))
 CHECKSUMS = Kind("an object of checksums", _of(dict, _are(_is_text)))
 TRUE = Kind("true", lambda value: value is True)

@@ -39,6 +39,11 @@ def change(folder: Path, **changes: Any) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
+def nested(levels: int) -> list[Any]:
+    """Lists in each other."""
+    return [nested(levels - 1)] if levels else []
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -57,7 +62,7 @@ def change(folder: Path, **changes: Any) -> None:
             "CON",
             "nul.x",
         ),
-        *("a\nb", "x" * 300, None, 7, ["a"], {"a": 1}, True),
+        *("a\nb", "x" * 300, "ä" * 200, "\ud800", None, 7, ["a"], {"a": 1}, True),
     ],
 )
 def test_a_name_that_leads_elsewhere_is_refused_when_the_list_is_read(folder: Path, name: object):
@@ -73,6 +78,7 @@ def test_a_name_that_leads_elsewhere_is_refused_when_the_list_is_read(folder: Pa
     [
         *(("source", 3), ("source_sha256", None), ("face", -1), ("face", 1.5), ("face", True)),
         *(("image_to_crop", "x"), ("image_to_crop", [[1, "a"]]), ("landmarks", [1, 2])),
+        *(("image_to_crop", []), ("image_to_crop", [[1, 2], [3]]), ("crop", {"a": nested(400)})),
         *(("score", float("nan")), ("score", float("inf")), ("score", "1"), ("crop", [])),
         *(("guess", 1), ("target", None), ("sha256", {"lq": 1}), ("sha256", []), ("flags", "x")),
         *(("flags", [1]), ("measures", {"niqe": "x"}), ("measures", []), ("status", "maybe")),
