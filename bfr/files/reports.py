@@ -115,8 +115,10 @@ def _check_place(path: Path, inputs: Iterable[Path]) -> None:
         return
     if not path.parent.is_dir():
         raise OutputError(f"Cannot write {path}: there is no folder {path.parent}. Make it first.")
-    if path.is_dir():
-        raise InputError(f"{path} must be a file, got a folder. Choose another name.")
+    if path.exists() and not path.is_file():
+        raise InputError(
+            f"{path} must be a file, got a folder, a pipe or a device. Choose another name."
+        )
     if path.exists() and any(
         not is_remote(each) and each.exists() and path.samefile(each) for each in inputs
     ):
@@ -147,5 +149,5 @@ def _is_drawing(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return image.getexif().get(_SOFTWARE) == _MARK
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False

@@ -215,7 +215,7 @@ def _size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.height, image.width
-    except OSError as error:
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(
             f"{path} must be an image, got something that cannot be read ({error}). Delete it "
             "and build the set again: it is made again."

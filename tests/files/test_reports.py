@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,3 +62,29 @@ def test_a_drawing_needs_a_format_that_can_be_drawn(tmp_path: Path):
     for name in ("sheet.json", "sheet", "sheet.bmp"):
         with pytest.raises(InputError):
             check_drawing(tmp_path / name)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """The beginning of a PNG, which claims a size."""
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def test_a_drawing_does_not_replace_a_picture_too_large_to_look_at(tmp_path: Path):
+    path = tmp_path / "sheet.png"
+    path.write_bytes(png_header(50_000, 50_000) + struct.pack(">I", 4) + b"IDAT" + bytes(8))
+    with pytest.raises(InputError, match="sheet"):
+        check_drawing(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes")
+@pytest.mark.parametrize(("check", "name"), [(check_report, "r.json"), (check_drawing, "s.png")])
+def test_pipes_and_devices_are_neither_replaced_nor_waited_for(
+    tmp_path: Path, check: Callable[[Path], None], name: str
+):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="pipe"):
+        check(tmp_path / name)
+    (tmp_path / f"link{name}").symlink_to(os.devnull)
+    with pytest.raises(InputError, match="device"):
+        check(tmp_path / f"link{name}")

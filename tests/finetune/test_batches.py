@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from bfr.damage.learn import learn_damage
 from bfr.errors import ImageError, InputError
@@ -206,7 +207,7 @@ def test_too_few_pairs(pairs: PairSet):
     assert len(split(alone, 0.0)[0]) == 1
 
 
-def test_sizes_that_do_not_fit(pairs: PairSet, tmp_path: Path):
+def test_sizes_that_do_not_fit(pairs: PairSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match=r"64×64 pixels.*32×32.*face-0"):
         TrainingSet(pairs, PLAIN, size=64)
     with pytest.raises(InputError, match="patch"):
@@ -218,6 +219,10 @@ def test_sizes_that_do_not_fit(pairs: PairSet, tmp_path: Path):
     mixed.path("target", mixed.pairs[1]).write_bytes(b"\x89PNG")
     with pytest.raises(ImageError, match=r"face-1"):
         TrainingSet(mixed, PLAIN)
+    with monkeypatch.context() as small:  # a header that claims more than Pillow takes
+        small.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+        with pytest.raises(ImageError, match="must be an image"):
+            TrainingSet(mixed, PLAIN)
     mixed.path("target", mixed.pairs[1]).unlink()
     with pytest.raises(ImageError, match=r"face-1"):
         TrainingSet(read_pairs(tmp_path), PLAIN)
