@@ -71,14 +71,17 @@ def _decode_planes(image: Image.Image, tags: Mapping[int, Any], path: Path) -> n
     data = bytearray()
     with path.open("rb") as file:
         for offset, length in zip(tags[_STRIPS], tags[_STRIP_BYTES], strict=True):
+            if len(data) > plane * channels:  # strips may all name the same bytes
+                break
             file.seek(offset)
-            strip = file.read(length)
+            strip = file.read(min(length, 2 * plane + 1024))  # packed noise is hardly longer
             if compression in _DEFLATED:
                 strip = zlib.decompressobj().decompress(strip, plane)  # never more than a plane
             data += strip
     if len(data) != plane * channels:
         raise ImageError(
-            f"{path} must hold {plane * channels} bytes, got {len(data)}. Copy it again."
+            f"{path} must hold {plane * channels} bytes of pixels, got {len(data)} or more. Copy "
+            "it again."
         )
     order = ">" if getattr(image, "tag_v2").prefix == b"MM" else "<"  # noqa: B009
     planes = np.frombuffer(data, f"{order}u2").astype(np.uint16)

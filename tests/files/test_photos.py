@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from itertools import product
@@ -417,8 +418,13 @@ def test_check_images_takes_an_empty_batch():
 # What a file says besides its pixels, and rarer formats -----------------------------------------
 
 
-def planar_tiff(planes: np.ndarray, deflated: bool, predictor: bool = False) -> bytes:
-    """A TIFF of C×H×W uint16 that stores one channel after the other, in two strips each."""
+def planar_tiff(
+    planes: np.ndarray, deflated: bool, predictor: bool = False, repeated: int = 1
+) -> bytes:
+    """A TIFF of C×H×W uint16 that stores one channel after the other, in two strips each.
+
+    The strips may be named repeatedly.
+    """
     channels, height, width = planes.shape
     half, strips = (height + 1) // 2, []
     data = planes.copy()
@@ -430,12 +436,12 @@ def planar_tiff(planes: np.ndarray, deflated: bool, predictor: bool = False) -> 
             strips.append(zlib.compress(raw) if deflated else raw)
     tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
     facts = {256: width, 257: height, 258: (16,) * channels, 259: 8 if deflated else 1, 262: 2}
-    facts |= {277: channels, 278: half, 284: 2, 279: tuple(map(len, strips))}
+    facts |= {277: channels, 278: half, 284: 2, 279: (*map(len, strips),) * repeated}
     facts |= {317: 2} if predictor else {}
     facts |= {338: 2} if channels == 4 else {}
     for tag, value in facts.items():
         tags[tag] = value
-    tags[273] = tuple(sum(map(len, strips[:n])) for n in range(len(strips)))
+    tags[273] = (*(sum(map(len, strips[:n])) for n in range(len(strips))),) * repeated
     buffer = io.BytesIO()
     tags.save(buffer)  # which counts the offsets from the directory's end
     return buffer.getvalue() + b"".join(strips)
@@ -549,6 +555,18 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("BFR_MEMORY_GB", "much")
     with pytest.raises(InputError, match="much"):
         read_photo(tmp_path / "bomb.png")
+
+
+def test_strips_that_name_the_same_bytes_again_and_again_fill_no_memory(tmp_path: Path):
+    planes = np.zeros((3, 1000, 1000), np.uint16)
+    path = tmp_path / "planar.tif"
+    path.write_bytes(planar_tiff(planes, deflated=True, repeated=100))  # of 2 MB each
+    tracemalloc.start()
+    with pytest.raises(ImageError, match="planar"):
+        read_photo(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 5 * planes.nbytes
 
 
 def test_no_program_is_run_on_a_photograph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
