@@ -12,7 +12,7 @@ from ..bfr.choices import EXISTING
 from ..bfr.errors import FaceRestorationError, InputError
 from ..bfr.faces.identity import LIMIT
 from ..bfr.faces.person import Person
-from ..bfr.files.sources import Source, find_sources, plan_targets
+from ..bfr.files.sources import Source, find_sources, plan_targets, unread_files
 from ..bfr.files.whole import prepare_folders
 from ..bfr.restore.photo_file import restore_file
 from ..bfr.restore.settings import RestoreSettings
@@ -33,7 +33,7 @@ from .chain_inputs import (
     restore_inputs,
     upscaler_input,
 )
-from .folders import stamp, user_folder
+from .folders import place_below, stamp, user_folder
 from .in_front import keep_in_front_input
 from .progress import progress
 
@@ -45,11 +45,11 @@ def result_folder(name: str) -> Path:
     """The folder, inside ComfyUI's output folder, that results go to.
 
     Raises:
-        InputError: if the name would lead out of it.
+        InputError: if the name would lead out of it, or no folder can have it.
     """
     root = Path(folder_paths.get_output_directory()).resolve()
-    folder = (root / name.strip()).resolve()
-    if folder == root or not folder.is_relative_to(root):
+    folder = place_below(root, name.strip())
+    if folder is None or not folder.resolve().is_relative_to(root):
         raise InputError(
             f"Results must go to a folder below {root}, got {name!r}. Name one such as restored or "
             "albums/1950s."
@@ -157,6 +157,10 @@ class RestoreFolder(io.ComfyNode):
         if existing not in EXISTING:
             raise InputError(f"existing must be one of {', '.join(EXISTING)}, got {existing!r}.")
         targets = plan_targets(find_sources([photographs], out), out, existing)
+        unread = [
+            f"{path}: left out: a link, closed or of a format that is not read"
+            for path in unread_files([photographs], out)
+        ]
         prepare_folders(out, targets.values())
         inputs = ChainInputs(**{"keep_person": _KEEP_PERSON, **chain})
         settings = inputs.settings(RestoreSettings, doubtful=doubtful, background=background)
@@ -166,7 +170,9 @@ class RestoreFolder(io.ComfyNode):
         lines, done = restore_all(targets, settings, networks, cleaner, wanted)
         told = summary_of_many(done, len(targets) - len(done))
         head = f"{told}. Results are in {out}."
-        return io.NodeOutput("\n".join([head, *lines]), str(out), sum(x.faces for x in done))
+        return io.NodeOutput(
+            "\n".join([head, *lines, *unread]), str(out), sum(x.faces for x in done)
+        )
 
 
 def restore_all(

@@ -57,7 +57,7 @@ def report(built: BuildReport, unread: Sequence[Path] = ()) -> str:
     lines += [f"no face: {path}" for path in built.faceless]
     lines += [f"the same as {other}, taken once: {path}" for path, other in built.duplicates]
     lines += [
-        f"left out, a link to nothing or of a format that is not read: {path}" for path in unread
+        f"left out, a link, closed or of a format that is not read: {path}" for path in unread
     ]
     lines += [f"failed: {where}: {problem}" for where, problem in built.problems]
     return "\n".join(lines)

@@ -390,6 +390,14 @@ def test_sets_behind_links_are_found_and_loops_end(load, tmp_path: Path):
             sets.set_folder(name)
 
 
+def test_results_stay_below_the_output_folder(load, tmp_path: Path):
+    restore_folder = load("restore_folder")
+    assert restore_folder.result_folder("albums/1950s").name == "1950s"
+    for name in ("", ".", "..", "../x", "/x", "a/../..", "a\0b", "a" * 300):
+        with pytest.raises(Exception, match=r"name|Name"):
+            restore_folder.result_folder(name)
+
+
 def test_what_may_not_be_looked_at_does_not_stop_a_workflow(folders, tmp_path: Path):
     (tmp_path / "a.png").touch()
     (tmp_path / "loop").symlink_to(tmp_path)

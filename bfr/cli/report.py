@@ -115,12 +115,13 @@ def earlier_entries(path: Path | None, skipped: Sequence[Source]) -> dict[Source
 
 
 def say_unread(paths: Sequence[Path], out: Path | None = None) -> None:
-    """Names the pictures in folders that are not read (`unread_files`)."""
+    """Names what is in folders and not read (`unread_files`)."""
     files = unread_files(paths, out)
     if files:
         named = ", ".join(map(str, files[:_NAMED])) + (", …" if len(files) > _NAMED else "")
-        left = f"{counted(len(files), 'file')} left out"
-        say(f"{left}, links to nothing or of formats that are not read: {named}")
+        left = f"{counted(len(files), 'name')} left out"
+        why = "links to folders or to nothing, closed folders, formats that are not read"
+        say(f"{left} ({why}): {named}")
 
 
 def exit_code(failed: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,10 @@ def _search(folder: Path, out: Path | None) -> list[Source]:
 
 
 def unread_files(paths: Sequence[Path], out: Path | None = None) -> list[Path]:
-    """The pictures in folders that `find_sources` leaves out: other formats, and broken links.
+    """The things in folders that `find_sources` leaves out.
+
+    They are pictures of other formats, broken links, and folders that are links or may not be
+    opened.
 
     Args:
         paths: as of `find_sources`.
@@ -79,7 +83,26 @@ def unread_files(paths: Sequence[Path], out: Path | None = None) -> list[Path]:
         for file in _below(path, out)
         if file.suffix.lower() in UNREAD_SUFFIXES
         or (file.suffix.lower() in IMAGE_SUFFIXES and not is_remote(file) and not file.is_file())
+    ] + [
+        closed
+        for path in paths
+        if path.is_dir() and not is_remote(path)
+        for closed in _closed_folders(path)
+        if out is None or not lies_in(closed, out)
     ]
+
+
+def _closed_folders(folder: Path) -> Iterator[Path]:
+    """The folders below one that `files_below` does not look into: links, and forbidden ones."""
+    forbidden: list[Path] = []
+
+    def on_error(error: OSError) -> None:
+        forbidden.append(Path(error.filename))
+
+    for place, names, _ in os.walk(folder, onerror=on_error):
+        below = (Path(place, name) for name in sorted(names) if not name.startswith("."))
+        yield from (path for path in below if path.is_symlink())
+    yield from forbidden
 
 
 def _below(folder: Path, out: Path | None) -> Iterator[Path]:

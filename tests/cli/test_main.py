@@ -505,10 +505,13 @@ def test_formats_that_are_not_read_are_named(
     (photos / "moving.gif").touch()
     (photos / "raw.CR2").touch()
     (photos / "lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (photos / "grey.pgm").touch()
+    (tmp_path / "elsewhere").mkdir()
+    (photos / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     (photos / "notes.txt").touch()
     assert run("detect", photos) == 0
     said = capsys.readouterr().err
-    assert all(name in said for name in ("moving.gif", "raw.CR2", "lost.jpg"))
+    assert all(n in said for n in ("moving.gif", "raw.CR2", "lost.jpg", "grey.pgm", "linked"))
     assert "notes.txt" not in said
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 from bfr.cli.attempts import Attempt, Found, Job, attempt, count_faces
 from bfr.cli.report import process
 from bfr.errors import ImageError, InputError, OutputError
-from bfr.files.sources import Source, find_sources, plan_targets
+from bfr.files.sources import Source, find_sources, plan_targets, unread_files
 from bfr.files.whole import check_writable, copy_file
 from bfr.records import Face
 from bfr.runtime.side_by_side import in_order
@@ -212,3 +215,21 @@ def test_images_side_by_side_are_reported_in_their_order(tmp_path: Path):
     assert [line[1] for line in lines] == ["1", "2", "3", "4"]
     images = json.loads(report.read_text())["images"]
     assert [entry["path"] for entry in images] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be closed like this there")
+def test_folders_that_are_not_searched_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("open", "closed", "out"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in", target_is_directory=True)
+    (tmp_path / "in" / "done").symlink_to(tmp_path / "in" / "out", target_is_directory=True)
+    listed = os.scandir
+
+    def refuse(place: Any) -> Any:  # root may look into every folder
+        if Path(place).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return listed(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    left = unread_files([tmp_path / "in"], tmp_path / "in" / "out")
+    assert sorted(path.name for path in left) == ["closed", "loop"]
