@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..choices import AUTO
 from ..errors import CorruptWeightsError, MissingPackageError, WrongArchitectureError
+from ..files.bounds import no_larger_than
 from ..files.handles import refuse_integers
 from ..files.manifest import EMBEDDED_DIR
 from ..files.weights import read_state_dict
@@ -73,7 +74,8 @@ def _read_spandrel(state: dict[str, Tensor], metadata: dict[str, str], path: Pat
 
     loader = ModelLoader(registry=_registry(state, path))
     try:
-        descriptor = loader.load_from_state_dict(dict(state))  # spandrel renames keys in place
+        with no_larger_than(state):
+            descriptor = loader.load_from_state_dict(dict(state))  # it renames keys in place
     except UnsupportedModelError as error:
         raise WrongArchitectureError(
             f"{path} must be a network that spandrel knows, got the first key "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import WrongArchitectureError
+from ..files.bounds import no_larger_than
 from ..files.weights import read_state_dict
 
 
@@ -51,7 +52,8 @@ def load_upscaler(path: str | Path, check: Callable[[Any], None] | None = None) 
 
     state, _ = read_state_dict(Path(path))
     try:
-        upscaler = ModelLoader().load_from_state_dict(dict(state))
+        with no_larger_than(state):
+            upscaler = ModelLoader().load_from_state_dict(dict(state))
     except Exception as error:  # unknown keys, or a shape that the architecture cannot have
         raise WrongArchitectureError(
             f"{path} must be an upscaler that spandrel knows, got first key "

@@ -24,6 +24,7 @@ from spandrel.architectures.NAFNet import NAFNet
 from spandrel.architectures.RestoreFormer import RestoreFormer
 from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor, nn
+from torch.nn.modules import module
 
 from benchmarks.published import GOLDEN
 from benchmarks.published.rule_weights import fill_by_rule, published_format, rule_state
@@ -36,6 +37,7 @@ from bfr.errors import (
 )
 from bfr.restore.load import EMBEDDED_RESTORER, from_spandrel, load_restorer
 from bfr.restore.restorer import Restorer, restore_faces
+from bfr.restore.upscale import load_upscaler
 from tests.restorers import Network, Stub, crops, darker, describe, nafnet
 
 
@@ -75,6 +77,22 @@ def test_nafnet_through_both_loaders(tmp_path: Path):
     expected = torch.cat([stock(face[None]) for face in faces])
     exact = replace(restorer, precision="float32")
     assert (restore_faces(faces, exact) - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("load_it", [load_restorer, load_upscaler])
+def test_a_small_file_does_not_become_a_huge_network(
+    tmp_path: Path, load_it: Callable[[Path], object]
+):
+    state = nafnet().state_dict()
+    state["intro.weight"] = torch.zeros(30_000, 3, 3, 3)  # the width of all: 7 GB in one layer
+    save_file(state, tmp_path / "net.safetensors")
+    built: list[int] = []
+    handle = module.register_module_parameter_registration_hook(
+        lambda _, name, tensor: built.append(tensor.numel())
+    )
+    with pytest.raises(WrongArchitectureError), handle:
+        load_it(tmp_path / "net.safetensors")
+    assert sum(built[:-1]) < 60_000_000  # the last one was not written to
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
