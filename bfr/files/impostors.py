@@ -46,9 +46,26 @@ def refuse_bomb(path: Path) -> None:
         )
 
 
+def refuse_repeated(needed: int, path: Path) -> None:
+    """Refuses weights whose tensors, which may share their bytes, need far more than its length.
+
+    Args:
+        needed: bytes of all tensors, each counted by itself.
+        path: the file.
+    """
+    if needed > _MOST_UNPACKED * path.stat().st_size:
+        raise CorruptWeightsError(
+            f"{path} must hold plain tensors of about its {path.stat().st_size} bytes, got some of "
+            f"{needed}, which share them. Do not use it."
+        )
+
+
 def is_text(head: bytes) -> bool:
-    """True if a file begins like a web page, or like what git leaves of a large file."""
-    return head.lstrip().startswith((b"<", b"version https://git-lfs"))
+    """True if a file begins like a web page, or like what git leaves of a large file.
+
+    The length at the beginning of a safetensors file may look like one, too, but for its zeros.
+    """
+    return b"\0" not in head and head.lstrip().startswith((b"<", b"version https://git-lfs"))
 
 
 def refuse_others(head: bytes, path: Path) -> None:

@@ -18,7 +18,7 @@ from ..errors import (
     WrongArchitectureError,
 )
 from .checksums import tensors_sha256
-from .impostors import refuse_bomb, refuse_others
+from .impostors import refuse_bomb, refuse_others, refuse_repeated
 from .integrity import TENSORS, verify_file, verify_tensors
 from .manifest import check_there, get_again
 from .whole import atomic_path
@@ -65,6 +65,13 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
     if is_safetensors:
         verify_tensors(path, content, metadata)
     state = _unwrap(content, path)
+    for name, tensor in state.items():
+        if kind := _oddity(tensor):
+            raise CorruptWeightsError(
+                f"{path} must hold plain tensors, got a {kind} tensor as {name!r}. Save the "
+                "network's state dict in float32 or float16."
+            )
+    refuse_repeated(sum(t.numel() * t.element_size() for t in state.values()), path)
     return {name: _plain(name, tensor, path) for name, tensor in state.items()}, metadata
 
 
@@ -163,12 +170,6 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
 
 def _plain(name: str, tensor: Tensor, path: Path) -> Tensor:
     """The tensor, verified to be finite, whole and of a type that networks compute in."""
-    kind = _oddity(tensor)
-    if kind:
-        raise CorruptWeightsError(
-            f"{path} must hold plain tensors, got a {kind} tensor as {name!r}. Save the network's "
-            "state dict in float32 or float16."
-        )
     if name.endswith(("scale_weight", "weight_scale", "scaled_fp8", "scale_input")):
         raise WrongArchitectureError(
             f"{path} must hold weights as they are, got scaled ones of 8 bits ({name!r}). Choose "
@@ -176,7 +177,13 @@ def _plain(name: str, tensor: Tensor, path: Path) -> Tensor:
         )
     if tensor.is_floating_point():
         if tensor.dtype.itemsize == 1:
-            tensor = tensor.float()
+            try:
+                tensor = tensor.float()
+            except NotImplementedError as error:  # of two numbers in a byte
+                raise WrongArchitectureError(
+                    f"{path} must hold numbers that can be computed with, got {tensor.dtype} as "
+                    f"{name!r}. Choose the file in float16 or float32."
+                ) from error
         if not bool(torch.isfinite(tensor).all()):
             raise CorruptWeightsError(
                 f"{path} must hold finite weights, got NaN or infinity in {name!r}. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
 import sys
 import zipfile
 from pathlib import Path
@@ -269,6 +270,28 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path):
     (tmp_path / "cut.pth").write_bytes((tmp_path / "bomb.pth").read_bytes()[:-30])
     with pytest.raises(CorruptWeightsError, match="cut"):
         read_state_dict(tmp_path / "cut.pth")
+
+
+def test_tensors_that_share_their_bytes_fill_no_memory(tmp_path: Path):
+    shared = torch.zeros(100_000, dtype=torch.float8_e4m3fn)
+    torch.save({f"{n}.w": shared.view(100, 1000) for n in range(100)}, tmp_path / "net.pth")
+    with pytest.raises(CorruptWeightsError, match="share"):
+        read_state_dict(tmp_path / "net.pth")
+
+
+def test_numbers_of_4_bits_are_refused(tmp_path: Path):
+    head = b'{"a":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}}'
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(struct.pack("<Q", len(head)) + head + b"\0")
+    with pytest.raises(WeightsError, match="net"):  # or by a safetensors that does not know them
+        read_state_dict(path)
+
+
+def test_a_header_whose_length_looks_like_a_web_page_is_read(tmp_path: Path):
+    head = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(0x3C20)  # b" <\0…"
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(struct.pack("<Q", len(head)) + head + bytes(4))
+    assert read_state_dict(path)[0].keys() == {"a"}
 
 
 def test_an_old_pytorch_reads_safetensors_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
