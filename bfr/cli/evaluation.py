@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import FaceRestorationError, InputError
 from .arguments import find_weights
-from .report import say
+from .report import say, say_unread
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,8 @@ def faces_to_evaluate(
         size = read_image(pairs.folder, "lq", pairs.kept[0]).shape[-1]
     detector = load_detector(find_weights("detector", options.detector)).to(device)
     crops: list[Tensor] = []
-    sources = find_sources(options.evaluation)
+    sources = find_sources(options.evaluation, options.out)
+    say_unread(options.evaluation, options.out)
     for source in sources:
         try:
             pixels = read_photo(source.path).pixels

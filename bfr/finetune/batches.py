@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ..damage.learned import LearnedDamage, draw_pair
 from ..errors import ImageError, InputError
-from ..files.formats import IMAGE_SUFFIXES
-from ..files.photos import read_photo
+from ..files.formats import IMAGE_SUFFIXES, decoders
+from ..files.photos import prepare, read_photo
 from ..image.resize import resize_square
 from ..pairs.folder import PairSet, read_image
 from ..pairs.lines import check_image_file
@@ -26,6 +26,8 @@ from ..pairs.pair import Pair
 from .held_back import split
 from .objective import Batch
 from .settings import FinetuneSettings
+
+_UNREADABLE = (OSError, ValueError, Image.DecompressionBombError)
 
 
 class TrainingSet:
@@ -213,17 +215,34 @@ def _size(path: Path) -> tuple[int, int]:
     """(height, width) in pixels, from a file's header."""
     check_image_file(path)
     try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        return _header_size(path)
+    except _UNREADABLE as error:
         raise ImageError(
             f"{path} must be an image, got something that cannot be read ({error}). Delete it "
             "and build the set again: it is made again."
         ) from error
 
 
+def _header_size(path: Path) -> tuple[int, int]:
+    with Image.open(path, formats=decoders()) as image:
+        return image.height, image.width
+
+
 def _faces_in(folder: Path) -> tuple[Path, ...]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    """The clean faces of a folder; one that cannot be used would stop a run in its middle."""
+    files = (path for path in folder.rglob("*") if not path.is_dir())
+    found = sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
+    for path in found:
+        try:
+            prepare(path)
+            height, width = _header_size(path) if path.is_file() else (0, 1)
+        except _UNREADABLE:
+            height, width = 0, 1
+        if height != width:
+            raise ImageError(
+                f"{path} must be a square image of a clean aligned face, got "
+                f"{f'{width}×{height} pixels' if height else 'none'}. Align it, or take it out."
+            )
     if not found:
         raise InputError(
             f"{folder} must hold images of clean aligned faces, got none. Choose another folder, "

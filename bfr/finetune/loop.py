@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..damage.learned import LearnedDamage
-from ..errors import CancelledError, LossError, OutOfMemoryError, OutputError
+from ..errors import CancelledError, InputError, LossError, OutOfMemoryError, OutputError
 from ..faces.identity import Identity
+from ..files.places import lies_in
 from ..pairs.folder import PairSet
 from ..records import OnStep
 from ..restore.restorer import Restorer
@@ -121,6 +122,11 @@ def finetune(
         OutputError: if the folder cannot be written to, or the disk is full.
     """
     share = share or Share()
+    if clean is not None and lies_in(Path(run), clean):
+        raise InputError(
+            f"A run must lie outside of the clean faces, got {run}: its pictures would be among "
+            "them. Choose another folder."
+        )
     folder = RunFolder(Path(run), writes=share.rank == 0)
     with folder.lock():
         course = prepare(

@@ -159,6 +159,24 @@ def test_clean_faces_come_at_the_size_of_the_pairs(pairs: PairSet, tmp_path: Pat
         TrainingSet(pairs, QUICK, clean=tmp_path / "none")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes")
+def test_a_clean_face_that_cannot_be_used_is_named_before_the_run(pairs: PairSet, tmp_path: Path):
+    write_photo(tmp_path / "a.png", Photo(faces(1, 0, 50)))
+    (tmp_path / "folder.png").mkdir()
+    path = tmp_path / "b.png"
+    for make in (
+        lambda: write_photo(path, Photo(torch.zeros(1, 3, 40, 50))),
+        path.touch,
+        lambda: os.mkfifo(path),
+        lambda: path.symlink_to(tmp_path / "nowhere.png"),
+    ):
+        make()
+        with pytest.raises(ImageError, match=r"b\.png"):
+            TrainingSet(pairs, QUICK, clean=tmp_path)
+        path.unlink()
+    assert len(TrainingSet(pairs, QUICK, clean=tmp_path).clean) == 1
+
+
 # Holding back -----------------------------------------------------------------------------------
 
 

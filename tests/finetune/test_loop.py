@@ -371,6 +371,13 @@ def test_a_run_does_not_replace_the_restorer_that_it_begins_with(pairs: PairSet,
     assert path.read_bytes() == before
 
 
+def test_a_run_among_the_clean_faces_is_refused(pairs: PairSet, tmp_path: Path):
+    # Its pictures would be clean faces, and when it is resumed they would be others.
+    with pytest.raises(InputError, match="clean"):
+        tune(pairs, tmp_path / "faces" / "run", clean=tmp_path / "faces")
+    assert not (tmp_path / "faces").exists()
+
+
 def test_two_runs_never_mix(pairs: PairSet, tmp_path: Path):
     short = replace(ALL, steps=1)
     with only_writer(tmp_path), pytest.raises(BusyError):
