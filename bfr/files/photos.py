@@ -97,15 +97,18 @@ def memory_limit() -> float:
     """The memory in bytes that one photograph may take.
 
     Raises:
-        InputError: if the environment's value is no number.
+        InputError: if the environment's value is no number above 0.
     """
     text = os.environ.get(MEMORY_VARIABLE, "")
     try:
-        return float(text or _MEMORY) * 1e9
-    except ValueError as error:
+        limit = float(text or _MEMORY) * 1e9
+    except ValueError:
+        limit = 0.0
+    if not limit > 0:  # also NaN, which nothing would exceed
         raise InputError(
             f"{MEMORY_VARIABLE} must be a number of GB, got {text!r}. Set it to, for example, 8."
-        ) from error
+        )
+    return limit
 
 
 def _check_size(image: Image.Image, path: Path) -> None:
