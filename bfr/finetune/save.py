@@ -167,4 +167,5 @@ def pairs_sha256(pairs: Sequence[Pair]) -> str:
 def _network_of(pair: Pair, kind: str) -> str | None:
     made = pair.target if kind == "prior" else pair.guess
     network = made.get(kind)
-    return network.get("sha256") if isinstance(network, Mapping) else None
+    sha256 = network.get("sha256") if isinstance(network, Mapping) else None
+    return sha256 if isinstance(sha256, str) else None  # the list may come from a stranger

@@ -236,6 +236,10 @@ def test_provenance(restorer: Restorer, tmp_path: Path):
     assert told.items() <= metadata_of(tmp_path / "tuned.safetensors").items()
     own = provenance("a", [replace(pair("a"), guess={"name": "x.png"})], settings, step=0)
     assert json.loads(own["pairs"])["restorer"] == [], "guesses of another tool"
+    odd = [{"restorer": {"sha256": sha256}} for sha256 in ([], {}, 7, None)]
+    strangers = [replace(pair("a"), guess=guess) for guess in odd]
+    told = provenance("a", [pair("b"), *strangers], settings, step=0)
+    assert json.loads(told["pairs"])["restorer"] == ["r"], "what a stranger's list may hold"
 
 
 def test_the_pairs_checksum_is_that_of_their_pictures():
