@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CorruptWeightsError, UnsafeWeightsError
+from .impostors import refuse_bomb
 from .manifest import check_there, get_again
 
 
@@ -37,7 +38,12 @@ class Inert:
 
 
 def holds_network(path: Path) -> bool:
-    """True if a file that ``torch.save`` wrote holds objects besides tensors and plain values."""
+    """True if a file that ``torch.save`` wrote holds objects besides tensors and plain values.
+
+    Raises:
+        CorruptWeightsError: if it unpacks to far more than its length.
+    """
+    refuse_bomb(path)
     try:
         return bool(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # no such file, or one of another kind: its reader says so
@@ -50,9 +56,11 @@ def read_pickled(path: Path) -> Any:
     Raises:
         MissingWeightsError: if there is no such file.
         UnsafeWeightsError: if it asks for what even torch's reader with stand-ins refuses.
-        CorruptWeightsError: if it is damaged or of another kind.
+        CorruptWeightsError: if it is damaged, of another kind, or unpacks to far more than its
+            length.
     """
     check_there(path)
+    refuse_bomb(path)
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         stand_ins: Any = [(type(name.rpartition(".")[2], (Inert,), {}), name) for name in names]

@@ -23,6 +23,7 @@ from bfr.errors import (
     WrongArchitectureError,
 )
 from bfr.files import weights
+from bfr.files.pickled import holds_network, read_pickled
 from bfr.files.weights import read_state_dict, write_state_dict
 
 STATE = {"conv.weight": torch.rand(4, 3, 3, 3), "conv.bias": torch.rand(4)}
@@ -267,6 +268,9 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path):
             bomb.writestr(entry.filename, old.read(entry), zipfile.ZIP_DEFLATED)
     with pytest.raises(CorruptWeightsError, match="unpacks to"):
         read_state_dict(tmp_path / "bomb.pth")
+    for read in (holds_network, read_pickled):  # as a detector's .pt
+        with pytest.raises(CorruptWeightsError, match="unpacks to"):
+            read(tmp_path / "bomb.pth")
     (tmp_path / "cut.pth").write_bytes((tmp_path / "bomb.pth").read_bytes()[:-30])
     with pytest.raises(CorruptWeightsError, match="cut"):
         read_state_dict(tmp_path / "cut.pth")
