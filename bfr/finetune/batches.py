@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -230,19 +231,16 @@ def _header_size(path: Path) -> tuple[int, int]:
 
 def _faces_in(folder: Path) -> tuple[Path, ...]:
     """The clean faces of a folder; one that cannot be used would stop a run in its middle."""
-    files = (path for path in folder.rglob("*") if not path.is_dir())
-    found = sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
+    named = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(path for path in named if not path.is_dir())
     for path in found:
-        try:
+        height, width = 0, 1
+        with suppress(*_UNREADABLE):
             prepare(path)
             height, width = _header_size(path) if path.is_file() else (0, 1)
-        except _UNREADABLE:
-            height, width = 0, 1
         if height != width:
-            raise ImageError(
-                f"{path} must be a square image of a clean aligned face, got "
-                f"{f'{width}×{height} pixels' if height else 'none'}. Align it, or take it out."
-            )
+            got = f"{width}×{height} pixels" if height else "none"
+            raise ImageError(f"{path} must be a square clean face, got {got}. Take it out.")
     if not found:
         raise InputError(
             f"{folder} must hold images of clean aligned faces, got none. Choose another folder, "
