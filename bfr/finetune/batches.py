@@ -9,26 +9,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..damage.learned import LearnedDamage, draw_pair
 from ..errors import ImageError, InputError
-from ..files.formats import IMAGE_SUFFIXES, decoders
-from ..files.photos import prepare, read_photo
+from ..files.photos import read_photo
 from ..image.resize import resize_square
 from ..pairs.folder import PairSet, read_image
 from ..pairs.lines import check_image_file
 from ..pairs.pair import Pair
+from .clean_faces import UNREADABLE, clean_faces, header_size
 from .held_back import split
 from .objective import Batch
 from .settings import FinetuneSettings
-
-_UNREADABLE = (OSError, ValueError, Image.DecompressionBombError)
 
 
 class TrainingSet:
@@ -73,7 +69,7 @@ class TrainingSet:
                 f"patch must be at most the pairs' side of {self.size} pixels, got "
                 f"{settings.patch}. Lower it, or train on whole pairs."
             )
-        self.clean = () if clean is None else _faces_in(clean)
+        self.clean = () if clean is None else clean_faces(clean)
         if damage is not None and not self.clean:
             raise InputError(
                 "Learned damage needs clean faces to be put on, got none. Name a folder of clean "
@@ -216,34 +212,9 @@ def _size(path: Path) -> tuple[int, int]:
     """(height, width) in pixels, from a file's header."""
     check_image_file(path)
     try:
-        return _header_size(path)
-    except _UNREADABLE as error:
+        return header_size(path)
+    except UNREADABLE as error:
         raise ImageError(
             f"{path} must be an image, got something that cannot be read ({error}). Delete it "
             "and build the set again: it is made again."
         ) from error
-
-
-def _header_size(path: Path) -> tuple[int, int]:
-    with Image.open(path, formats=decoders()) as image:
-        return image.height, image.width
-
-
-def _faces_in(folder: Path) -> tuple[Path, ...]:
-    """The clean faces of a folder; one that cannot be used would stop a run in its middle."""
-    named = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    found = sorted(path for path in named if not path.is_dir())
-    for path in found:
-        height, width = 0, 1
-        with suppress(*_UNREADABLE):
-            prepare(path)
-            height, width = _header_size(path) if path.is_file() else (0, 1)
-        if height != width:
-            got = f"{width}×{height} pixels" if height else "none"
-            raise ImageError(f"{path} must be a square clean face, got {got}. Take it out.")
-    if not found:
-        raise InputError(
-            f"{folder} must hold images of clean aligned faces, got none. Choose another folder, "
-            "or none: the pseudo targets then serve instead."
-        )
-    return tuple(found)
