@@ -16,11 +16,12 @@ from bfr.pairs.pair import Pair, Photograph
 from bfr.pairs.writer import PairWriter
 
 SHA = "0123456789abcdef" * 4
+ROWS = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
 
 def pair(name: str, **changes) -> Pair:
     facts = {"source": "a.jpg", "source_sha256": SHA, "face": 0, "score": 0.9}
-    return Pair(**{**facts, "name": name, "image_to_crop": [], "landmarks": [], **changes})
+    return Pair(**{**facts, "name": name, "image_to_crop": ROWS, "landmarks": [], **changes})
 
 
 def test_names_are_plain_and_follow_from_the_content():
