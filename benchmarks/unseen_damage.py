@@ -71,7 +71,7 @@ def pairs_of(
     prior.network.to(args.device)
     guidance = Guidance(hold="paper", calls=args.calls)
     if way != PAPER:
-        guidance = Guidance(hold="soft", freedom=PAIRS_FREEDOM, calls=args.calls)
+        guidance = Guidance(hold="soft", freedom=args.freedom, calls=args.calls)
     settings = PairSettings(sample=guidance.settings(prior))
     given = tuning_faces(args.data, args.out, damage, args.faces).given
     say = _sayer(f"{damage}/{way}")
@@ -181,6 +181,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", help='"DAMAGE/WAY", or "table"')
     parser.add_argument("--prior", type=Path, help="a file; the embedded one if none is named")
     parser.add_argument("--calls", type=int, default=CALLS, help="of the prior, a face")
+    parser.add_argument("--freedom", type=float, default=PAIRS_FREEDOM, help="of the soft hold")
     parser.add_argument("--clean", type=int, default=96, help="clean faces of other people")
     parser.add_argument("--identity", type=float, default=PRESETS["quick"].identity)
     parser.add_argument(
@@ -210,11 +211,10 @@ def check_same(args: argparse.Namespace) -> None:
     Raises:
         SystemExit: if OUT was begun with something else.
     """
-    names = "faces steps evaluated calls clean identity seed".split()
+    names = "faces steps evaluated calls freedom clean identity seed".split()
     wanted = {
         **{name: getattr(args, name) for name in names},
         "precision": precision_of(args),
-        "freedom": PAIRS_FREEDOM,
         "prior": load_prior(args.prior).sha256,
     }
     if args.adapter_rank:

@@ -23,11 +23,15 @@ IMAGE_SUFFIXES = tuple(FORMATS)
 """The suffixes of the files that are read from folders and can be written."""
 
 _READ_ONLY = ("GIF", "PPM", "TGA")  # only if a file is named
-_RAW = ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mrw .nef .nrw .orf .pef .raf .raw"
-_RAW_TOO = ".rw2 .rwl .srw .x3f"
-_OTHER = ".apng .avifs .dcx .dib .eps .exr .gif .hdr .heics .heifs .hif .j2c .j2k .jpc .jpf .jpx"
-_OTHER_TOO = ".jxl .jxr .mpo .pam .pbm .pcx .pdf .pgm .pict .pnm .ppm .psb .psd .svg .tga .wdp .xcf"
-UNREAD_SUFFIXES = tuple(" ".join((_RAW, _RAW_TOO, _OTHER, _OTHER_TOO)).split())
+_RAW = """
+    .3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mrw .nef .nrw .orf .pef .raf .raw .rw2
+    .rwl .srw .x3f
+"""
+_OTHER = """
+    .apng .avifs .dcx .dib .eps .exr .gif .hdr .heics .heifs .hif .j2c .j2k .jpc .jpf .jpx .jxl
+    .jxr .mpo .pam .pbm .pcx .pdf .pgm .pict .pnm .ppm .psb .psd .svg .tga .wdp .xcf
+"""
+UNREAD_SUFFIXES = (*_RAW.split(), *_OTHER.split())
 """The suffixes of other pictures, which are named and left out."""
 
 
