@@ -28,7 +28,7 @@ WORKFLOWS = [
 ]
 # Groups that are also shown from near, by the beginning of their titles, and the files' names.
 CLOSE = {
-    "face_tune_1_guidance": ("3", "sweep"),
+    "face_tune_1_guidance": ("4", "sweep"),
     "face_tune_2_build_pairs": ("3", "review"),
     "face_tune_3_train_restorer": ("4", "finetune"),
     "face_tune_4_compare_restorers": ("3", "measure"),
