@@ -37,12 +37,13 @@ def result_file(name: str, overwrite: bool, about: Mapping[str, str]) -> Path:
 
     Args:
         name: such as ``family_album`` or ``tuned/1950s``, with or without ``.safetensors``.
-        overwrite: replace another fine-tuned restorer of that name.
+        overwrite: replace another fine-tuned restorer of that name, if it was tuned from the same
+            restorer, or is the one that this was tuned from (a second round).
         about: the metadata to write.
 
     Raises:
         InputError: for a name that leads out of that folder, or that some system cannot hold; or
-            if what would be overwritten is not a fine-tuned restorer.
+            if what would be overwritten is something else.
     """
     stem = name.strip().removesuffix(".safetensors")
     check_portable(stem)
@@ -60,12 +61,18 @@ def result_file(name: str, overwrite: bool, about: Mapping[str, str]) -> Path:
             return path
         number += 1
         numbered = f"{stem}_{number}.safetensors"
-    if "base_sha256" not in found:
+    if not _related(found, about):
         raise InputError(
-            f"What is overwritten must be a fine-tuned restorer, got {path}, which is something "
-            "else. Choose another name, or turn overwrite off."
+            f"What is overwritten must be tuned from the same restorer, got {path}, which is "
+            "something else. Choose another name, or turn overwrite off."
         )
     return path
+
+
+def _related(found: Mapping[str, str], about: Mapping[str, str]) -> bool:
+    """Whether a found file was tuned from the same restorer, or is the one that was tuned on."""
+    base = about.get("base_sha256")
+    return "base_sha256" in found and base in (found["base_sha256"], found.get("sha256"))
 
 
 def _provenance(path: Path) -> dict[str, str]:
@@ -116,8 +123,9 @@ class SaveRestorer(io.ComfyNode):
                     "overwrite",
                     display_name="overwrite",
                     default=False,
-                    tooltip="Replace a fine-tuned restorer of that name instead of numbering the "
-                    "new one. Other files are never replaced.",
+                    tooltip="Replace a restorer of that name that was tuned from the same one, or "
+                    "that this one was tuned from, instead of numbering the new one. Other files "
+                    "are never replaced.",
                     advanced=True,
                 ),
                 io.Boolean.Input(

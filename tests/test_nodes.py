@@ -327,9 +327,10 @@ def saving(load):
     return load("save")
 
 
-def tuned_file(path: Path, run: str) -> None:
+def tuned_file(path: Path, run: str, base: str = "0", sha256: str = "1") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_state_dict(path, {"a": torch.zeros(1)}, {"base_sha256": "0", "run": run})
+    about = {"base_sha256": base, "sha256": sha256, "run": run}
+    write_state_dict(path, {"a": torch.zeros(1)}, about)
 
 
 def test_a_result_takes_no_place_but_that_of_its_own_run(saving, tmp_path: Path):
@@ -343,13 +344,20 @@ def test_a_result_takes_no_place_but_that_of_its_own_run(saving, tmp_path: Path)
     assert saving.result_file("tuned/mine", False, {}) == folder / "tuned" / "mine.safetensors"
 
 
-def test_only_fine_tuned_restorers_are_overwritten(saving, tmp_path: Path):
+def test_only_restorers_tuned_from_the_same_one_are_overwritten(saving, tmp_path: Path):
     folder = tmp_path / "models" / "upscale_models"
     tuned_file(folder / "mine.safetensors", run="other")
-    assert saving.result_file("mine", True, {"run": "x"}) == folder / "mine.safetensors"
+    for base in ("0", "1"):  # tuned from the same restorer; and from this file, in a second round
+        about = {"run": "x", "base_sha256": base}
+        assert saving.result_file("mine", True, about) == folder / "mine.safetensors"
     (folder / "bought.safetensors").write_bytes(b"precious")
-    with pytest.raises(Exception, match=r"bought\.safetensors"):
-        saving.result_file("bought", True, {"run": "x"})
+    write_state_dict(folder / "base.safetensors", {"a": torch.zeros(1)}, {"sha256": "0"})
+    tuned_file(folder / "another's.safetensors", run="other", base="2", sha256="3")
+    for name in ("bought", "base", "another's"):
+        with pytest.raises(Exception, match=rf"{name}\.safetensors"):
+            saving.result_file(name, True, {"run": "x", "base_sha256": "0"})
+    with pytest.raises(Exception, match=r"mine\.safetensors"):
+        saving.result_file("mine", True, {})
 
 
 @pytest.fixture
