@@ -19,7 +19,7 @@ from .arguments import (
     number,
     pick_device,
 )
-from .report import DONE, SOME_FAILED, say, tell
+from .report import DONE, SOME_FAILED, say, tell_all
 
 if TYPE_CHECKING:
     from ..quality.tables import Comparison
@@ -167,7 +167,7 @@ def _labelled(folders: list[Path]) -> dict[str, Path]:
 def _write(options: argparse.Namespace, comparison: Comparison) -> None:
     from ..quality import render
 
-    tell(render.as_text(comparison))
+    tell_all(render.as_text(comparison))
     texts = (
         (options.csv, render.as_csv),
         (options.json, render.as_json),

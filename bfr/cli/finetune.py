@@ -19,7 +19,7 @@ from .arguments import (
 )
 from .evaluation import faces_to_evaluate
 from .recipe import add_recipe, recipe_of
-from .report import DONE, SOME_FAILED, say, tell
+from .report import DONE, SOME_FAILED, say, tell, tell_all
 
 if TYPE_CHECKING:
     import torch
@@ -238,7 +238,7 @@ def _write(options: argparse.Namespace, tuned: Finetuned, accepted: bool) -> Non
             export_onnx(options.onnx, tuned.restorer, tuned.about)
     else:
         path.unlink(missing_ok=True)
-    tell(tuned.report)
+    tell_all(tuned.report)
     if accepted:
         tell(path)
         if options.onnx is not None:

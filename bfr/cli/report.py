@@ -22,8 +22,8 @@ DONE, SOME_FAILED = 0, 1
 _NAMED = 8  # files that are left out
 _PAUSE = 2.0  # least seconds between two versions of a report
 _LIGHT = 20  # times the seconds that writing it takes: a long report is written less often
-# Names of files may hold what moves a terminal's cursor or turns the direction of text.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# Names of files may hold what moves a terminal's cursor, begins a line or turns text around.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def process(
@@ -136,18 +136,24 @@ def tell(line: object) -> None:
     sys.stdout.write(f"{printable(str(line))}\n")
 
 
+def tell_all(text: str) -> None:
+    """Writes the lines of a text of results to the standard output."""
+    for line in text.split("\n"):
+        tell(line)
+
+
 def say(line: str) -> None:
     """Writes a line of progress or an error to the standard error output."""
     print(printable(line), file=sys.stderr, flush=True)
 
 
-def printable(text: str) -> str:
-    """Text in which characters that could control a terminal are escaped."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+def printable(line: str) -> str:
+    """A line in which characters that could control a terminal, or end it, are escaped."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), line)
 
 
 class PrintableFormatter(logging.Formatter):
     """Formats log lines for a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return "\n".join(map(printable, super().format(record).split("\n")))

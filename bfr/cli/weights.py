@@ -34,8 +34,10 @@ def show(options: argparse.Namespace) -> int:
     tell(f"downloaded weights are kept in {manifest.cache_dir()}")
     for entry in manifest.published():
         path = manifest.find(entry, [manifest.cache_dir()])
-        tell(f"\n{entry.name}  ({entry.kind}, {'downloaded' if path else 'not downloaded'})")
-        tell(f"  {entry.note}\n  licence: {entry.licence}")
+        tell("")
+        tell(f"{entry.name}  ({entry.kind}, {'downloaded' if path else 'not downloaded'})")
+        tell(f"  {entry.note}")
+        tell(f"  licence: {entry.licence}")
         tell(f"  {entry.url}")
     return DONE
 

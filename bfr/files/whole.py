@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
+import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -127,13 +128,30 @@ def prepare_folders(out: Path, files: Iterable[Path]) -> None:
         files: the results below it.
 
     Raises:
-        OutputError: if a folder cannot be made or written to.
+        OutputError: if a folder cannot be made or written to, or its disk takes the names of two
+            results for one.
     """
     if is_remote(out):
         return  # object stores have no folders, and leave nothing half-written
+    files = list(files)
     for folder in dict.fromkeys([out, *(file.parent for file in files)]):
         check_writable(folder)
         remove_leftovers(folder)
+    alike: dict[str, Path] = {}
+    for file in files:
+        other = alike.setdefault(unicodedata.normalize("NFC", str(file)).casefold(), file)
+        if other != file and _folds_case(other.parent, file.parent):
+            raise OutputError(
+                f"Each result must have its own name, got {other} and {file}, which are one on "
+                "this disk. Restore them into different folders, or rename one."
+            )
+
+
+def _folds_case(folder: Path, same: Path) -> bool:
+    """Whether what is made in one folder is found by its name in capitals in the other."""
+    with suppress(OSError), tempfile.NamedTemporaryFile(dir=folder, prefix=".case") as file:
+        return (same / Path(file.name).name.upper()).exists()
+    return False
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -523,11 +523,11 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_names_cannot_steer_the_terminal(photos: Path, capsys: pytest.CaptureFixture[str]):
-    (photos / "a.jpg").rename(photos / "a\x1b[31m\u202egpj.jpg")
+    (photos / "a.jpg").rename(photos / "a\x1b[31m\u202egpj\nerror.jpg")
     assert run("detect", photos) == 0
     told = capsys.readouterr()
     assert "\x1b" not in told.out + told.err and "\u202e" not in told.out + told.err
-    assert "a\\x1b[31m\\u202egpj.jpg" in told.out
+    assert "a\\x1b[31m\\u202egpj\\nerror.jpg" in told.out
 
 
 def test_a_narrow_output_encoding_loses_nothing(

@@ -54,6 +54,18 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path):
     assert parts(out) == [".mine.part"] and (out / "other").read_text() == "being written"
 
 
+def test_names_that_the_disk_takes_for_one_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files = [tmp_path / "A" / "x.jpg", tmp_path / "a" / "X.jpg"]
+    if (tmp_path / "B").mkdir() or not (tmp_path / "b").exists():
+        prepare_folders(tmp_path, files)
+        monkeypatch.setattr("bfr.files.whole._folds_case", lambda *_: True)
+    with pytest.raises(OutputError, match="are one on this disk"):
+        prepare_folders(tmp_path, files)
+    prepare_folders(tmp_path, [files[0], files[0].with_name("y.jpg")])
+
+
 def test_what_is_left_by_an_earlier_version_or_another_machine_waits_a_day(tmp_path: Path):
     old, new = tmp_path / f".{'0' * 32}.part", tmp_path / f".01234567-1-{'0' * 32}.part"
     for path in (old, new):
