@@ -25,6 +25,8 @@ _ERROR = (0.03, 4.0)
 _START = (60, 150)
 _FACTOR = (2, 16)
 _LARGER_FROM = 0.5
+# Beyond this freedom edges are let go of later than smooth places, fully so in the middle.
+_FIRM_FROM = 0.25
 _PAPER_START = (45, 95)
 _PAPER_FACTOR = (4, 32)
 _GAIN = 0.5  # the detail gain at the end of the slider "detail"
@@ -36,7 +38,7 @@ class Guidance:
 
     Attributes:
         freedom: from 0, "exactly this face", to 1, "a new face like it"; moves error, start and
-            factor together wherever these are 0.
+            factor together wherever these are 0, and how much more firmly edges are held.
         detail: from -1, softer, over 0, the prior's own, to 1, sharper; of the soft hold.
         hold: "soft", "paper", or "auto": the paper's if ``start`` or ``stop`` is set, as in
             workflows made before the soft hold, else the soft one.
@@ -44,7 +46,8 @@ class Guidance:
         stop: of the paper's hold, the last constrained step. 0 follows freedom if ``start`` is 0
             too, and else holds to the end.
         factor: the low-pass factor; 0 follows freedom.
-        error: of the soft hold, σₙ, how wrong a clean guess may be; 0 follows freedom.
+        error: of the soft hold, σₙ, how wrong a clean guess may be, at edges as elsewhere; 0
+            follows freedom.
         strength: 1 holds fully, 0 not at all.
         sampler, eta, steps, seed, batch_size: see `SampleSettings`.
         calls: network calls per face, at most one per step from start; 0 for one per step. As
@@ -140,7 +143,12 @@ class Guidance:
             start=self.start or self._step(_START),
             error=self.error or _ERROR[0] * (_ERROR[1] / _ERROR[0]) ** self.freedom,
             detail=self.detail * _GAIN,
+            edges=0.0 if self.error else self._edges(),
         )
+
+    def _edges(self) -> float:
+        """How much more firmly edges are held than the rest, in [0, 1]."""
+        return min(max((self.freedom - _FIRM_FROM) / (_LARGER_FROM - _FIRM_FROM), 0.0), 1.0)
 
     def _step(self, ends: tuple[int, int]) -> int:
         """A step by freedom, of ends that count in the paper's 250."""
@@ -154,7 +162,8 @@ class Guidance:
             held = sum(map(own.holds_at, settings.reached[:-1]))
             values += f"stop {hold.stop} ({held} calls constrained), "
         elif isinstance(hold, SoftHold):
-            values += f"error {hold.error:.2g}, detail {self.detail:g}, "
+            edges = f", edges {hold.edges:.2g}" if hold.edges else ""
+            values += f"error {hold.error:.2g}{edges}, detail {self.detail:g}, "
         values += f"factor {hold.factor}, strength {hold.strength:g}"
         name = "soft hold" if self.soft else "paper's hold"
         follows = not (self.start and self.factor and (self.error or not self.soft))

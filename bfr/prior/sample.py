@@ -28,7 +28,7 @@ from .settings import (
     sampling_calls,
     told_by_face,
 )
-from .soft import fill, hold_softly
+from .soft import SoftHold, detail_in, fill, hold_softly
 
 OnSample = Callable[[Tensor, int, Tensor], None]
 """``on_sample(x, step, clean)`` gets each sample as it reaches a step, before the paper's hold, and
@@ -185,13 +185,15 @@ def _sample(
         own = measured_noise(prior, guesses, settings.batch_size)
         shifts = shifts_for(prior, own)
     predicted = predictor(prior, steps, settings.batch_size, shifts)
+    firm = isinstance(constraint, SoftHold) and constraint.edges > 0
+    detail = detail_in(guesses) if firm else None
 
     def held(x: Tensor, index: int) -> Predicted:
         free = predicted(x, index)
         if isinstance(constraint, Constraint):
             return free
         alpha_bar = float(steps.alphas_cumprod[index])
-        clean = hold_softly(free.clean, guesses, alpha_bar, constraint, mask, own)
+        clean = hold_softly(free.clean, guesses, alpha_bar, constraint, mask, own, detail)
         return replace(free, clean=clean)
 
     def replaced_at(step: int) -> bool:

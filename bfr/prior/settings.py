@@ -151,6 +151,8 @@ def fingerprint(prior: Prior, settings: SampleSettings) -> dict[str, Any]:
         "dtype": str(next(network.parameters()).dtype).removeprefix("torch."),
     }
     sampling = asdict(settings) | {"calls": settings.calls_a_face}
+    if not sampling["constraint"].get("edges"):
+        sampling["constraint"].pop("edges", None)
     if told_by_face(prior, settings):
         sampling["shift"] = "by the guess's noise"
     unused = ("seed", "batch_size", "described") + (() if settings.sampler == "ddim" else ("eta",))
@@ -181,6 +183,7 @@ def describe(settings: SampleSettings) -> str:
     start = f"from step {hold.start} of {settings.steps}"
     values = f"factor {hold.factor}, strength {hold.strength:g}"
     if isinstance(hold, SoftHold):
-        return f"soft hold {start}, {values}, error {hold.error:g}, detail {hold.detail:g}"
+        values += f", error {hold.error:g}, detail {hold.detail:g}, edges {hold.edges:g}"
+        return f"soft hold {start}, {values}"
     held = sum(map(hold.holds_at, settings.reached[:-1]))
     return f"paper's hold {start} to {hold.stop}, {held} calls constrained, {values}"

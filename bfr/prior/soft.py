@@ -11,6 +11,10 @@ every sampler sees one consistent prediction: there is no second noise and no st
 guess is dropped, and multistep solvers keep a true history.
 
 Where a guess's own noise is known, σ_g, it may be as much more wrong: σₙ · √(1 + (σ_g / 0.05)²).
+
+A small prior softens edges that the guess has sharp, and what it invents best is the texture of
+smooth places. So places with detail may be less wrong than others: σₙ · (1 - edges · d), where d
+is their share of detail (`detail_in`).
 """
 
 from __future__ import annotations
@@ -24,10 +28,13 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..image.lowpass import lowpass
+from ..image.tensors import luma
 from .constraint import PAPER_SIZE, check_hold, suited_factor, suited_step
 from .schedule import Respaced
 
 _USUAL_NOISE = 0.05  # of a guess, in [-1, 1]: at as much, σₙ counts 1.4 times
+_USUAL_DETAIL = 0.04  # of a guess, in [-1, 1]: where its deviation is as much, d is 1/2
+_FINE, _AROUND = 1 / 128, 3 / 256  # of a face's side: what is finer is detail; where it is measured
 _LEAST_KNOWN = 0.25  # share of known pixels below which their mean is no longer trusted
 
 
@@ -43,6 +50,8 @@ class SoftHold:
             of the guess earlier; 0 never lets go.
         detail: the gain on the detail of each prediction: 0 leaves the prior's own, higher
             sharpens, negative softens; in [-1, 1].
+        edges: how much less wrong the guess may be where it has detail, in [0, 1]: 0 is as
+            wrong as anywhere, 1 almost right at strong edges.
 
     Raises:
         InputError: if a value is out of its range.
@@ -53,6 +62,7 @@ class SoftHold:
     start: int = 100
     error: float = 0.25
     detail: float = 0.0
+    edges: float = 0.0
 
     def __post_init__(self):
         check_hold(self.factor, self.strength, self.start)
@@ -62,6 +72,8 @@ class SoftHold:
             )
         if not -1 <= self.detail <= 1:
             raise InputError(f"detail must be in [-1, 1], got {self.detail}. 0 changes nothing.")
+        if not 0 <= self.edges <= 1:
+            raise InputError(f"edges must be in [0, 1], got {self.edges}. 0 changes nothing.")
 
     def suited(self, size: int, steps: Respaced, meant_for: int = PAPER_SIZE) -> SoftHold:
         """Adapts a hold for faces of another size, such that it forgets and keeps as much.
@@ -92,6 +104,7 @@ def hold_softly(
     hold: SoftHold,
     mask: Tensor | None = None,
     noise: Tensor | None = None,
+    detail: Tensor | None = None,
 ) -> Tensor:
     """Pulls predicted clean faces towards their guesses, and adds detail.
 
@@ -102,11 +115,14 @@ def hold_softly(
         hold: how firmly; its factor divides S.
         mask: B×1×S×S in [0, 1]; where it is 1 the guess is unknown and nothing is held.
         noise: B, the deviation of each guess's own noise in [-1, 1]; None for guesses without.
+        detail: B×1×S×S of `detail_in`; not needed where ``hold.edges`` is 0.
 
     Returns:
         B×3×S×S.
     """
     variance, wrong = (1 - alpha_bar) / alpha_bar, hold.error**2
+    if detail is not None:
+        wrong = wrong * (1 - hold.edges * detail).square()
     if noise is not None:
         wrong = wrong * (1 + (noise[:, None, None, None] / _USUAL_NOISE).square())
     weight = hold.strength * variance / (variance + wrong)
@@ -121,6 +137,30 @@ def hold_softly(
     if hold.detail == 0:
         return held
     return held + hold.detail * (held - lowpass(held, detail_factor(held.shape[-1])))
+
+
+def detail_in(guess: Tensor) -> Tensor:
+    """The share of detail of each place, from 0 in smooth ones towards 1 at strong edges.
+
+    Args:
+        guess: B×3×S×S RGB in [-1, 1].
+
+    Returns:
+        B×1×S×S in [0, 1).
+    """
+    light = luma(guess)
+    fine = light - _blurred(light, _FINE)
+    deviation = _blurred(fine.square(), _AROUND).sqrt()
+    return deviation / (deviation + _USUAL_DETAIL)
+
+
+def _blurred(images: Tensor, share: float) -> Tensor:
+    """Blurred by a Gaussian whose deviation is a share of the side."""
+    from kornia.filters import gaussian_blur2d
+
+    deviation = share * images.shape[-1]
+    side = 2 * math.ceil(3 * deviation) + 1
+    return gaussian_blur2d(images, (side, side), (deviation, deviation), "reflect")
 
 
 def fill(guess: Tensor, mask: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from bfr.prior.noise import seeded_noise
 from bfr.prior.sample import sample, sample_targets
 from bfr.prior.schedule import Schedule, respace
 from bfr.prior.settings import SampleSettings
-from bfr.prior.soft import SoftHold, fill, hold_softly
+from bfr.prior.soft import SoftHold, detail_in, fill, hold_softly
 from tests.priors import gaussian_prior, ideal_prior, tiny_prior
 
 STEPS = respace(Schedule(), 250)
@@ -68,11 +68,30 @@ def test_detail_sharpens_and_softens():
     assert spread[0] < spread[1] < spread[2]
 
 
+def test_edges_are_let_go_of_later_than_smooth_places():
+    guess = torch.full((1, 3, 256, 256), -0.5)
+    guess[..., 128:] = 0.5
+    detail = detail_in(guess)
+    assert float(detail[..., 126:130].min()) > 0.7 and float(detail[..., :100].max()) < 1e-3
+    half = detail_in(guess[..., ::2, ::2])  # the same face in fewer pixels
+    assert float(half.mean()) == pytest.approx(float(detail.mean()), rel=0.05)
+    clean = torch.zeros_like(guess)
+
+    def pull(edges: float) -> Tensor:
+        hold = SoftHold(1, error=1.0, edges=edges)
+        return hold_softly(clean, guess, 0.5, hold, detail=detail).abs().mean((0, 1, 2))
+
+    assert torch.equal(pull(0.0), torch.full((256,), 0.25))
+    assert float(pull(1.0)[128]) > float(pull(0.5)[128]) > 0.3
+    assert torch.allclose(pull(1.0)[:100], torch.tensor(0.25), atol=1e-3)
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_batch_equals_its_singles_and_the_input_stays(sampler: str):
     prior, guesses = tiny_prior(), torch.rand(3, 3, 32, 32, generator=torch.Generator())
     before = guesses.clone()
-    settings = SampleSettings(SoftHold(2, start=40), sampler=sampler, calls=4, seed=5)
+    hold = SoftHold(2, start=40, edges=1.0)
+    settings = SampleSettings(hold, sampler=sampler, calls=4, seed=5)
     masks = torch.zeros(3, 1, 32, 32)
     masks[1, :, 10:14] = 1
     whole = sample_targets(guesses, prior, settings, masks=masks).targets
@@ -121,6 +140,7 @@ def test_a_hole_is_filled_from_around_it():
         ({"error": float("inf")}, "error.*inf"),
         ({"error": float("nan")}, "error.*nan"),
         ({"detail": 1.5}, "detail.*1.5"),
+        ({"edges": 1.5}, "edges.*1.5"),
         ({"factor": 0}, "factor.*0"),
         ({"start": 1}, "start.*1"),
         ({"strength": 2.0}, "strength.*2"),
