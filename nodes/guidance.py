@@ -169,7 +169,8 @@ def slider_inputs(freedom: float = FREEDOM) -> list[io.Input]:
             "error",
             defaults.error,
             "For the soft hold: how wrong the guess may be, as noise on a face in [-1, 1] at 512 "
-            "px. Higher lets go of it earlier. 0: follows freedom.",
+            "px. Higher lets go of it earlier. 0: follows freedom, and from a freedom of 0.25 on "
+            "edges are let go of later than smooth skin.",
             high=4.0,
             advanced=True,
             optional=True,
