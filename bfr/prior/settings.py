@@ -150,9 +150,10 @@ def fingerprint(prior: Prior, settings: SampleSettings) -> dict[str, Any]:
         "sha256": prior.sha256 or network_sha256(network),
         "dtype": str(next(network.parameters()).dtype).removeprefix("torch."),
     }
-    sampling = asdict(settings) | {"calls": settings.calls_a_face}
-    if not sampling["constraint"].get("edges"):
-        sampling["constraint"].pop("edges", None)
+    constraint = asdict(settings.constraint)
+    if constraint.get("edges") == 0:
+        del constraint["edges"]
+    sampling = asdict(settings) | {"calls": settings.calls_a_face, "constraint": constraint}
     if told_by_face(prior, settings):
         sampling["shift"] = "by the guess's noise"
     unused = ("seed", "batch_size", "described") + (() if settings.sampler == "ddim" else ("eta",))

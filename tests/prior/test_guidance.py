@@ -72,6 +72,16 @@ def test_a_start_beyond_what_the_prior_has_learned_is_refused():
         Guidance(start=150).settings(ideal_prior(size=512, highest_step=200))
 
 
+def test_edges_are_held_more_firmly_beyond_a_quarter_of_freedom():
+    def edges(**values: float) -> float:
+        hold = Guidance(**values).settings(PRIOR).constraint  # pyright: ignore[reportArgumentType]
+        assert isinstance(hold, SoftHold)
+        return hold.edges
+
+    assert [edges(freedom=n / 8) for n in range(6)] == [0, 0, 0, 0.5, 1, 1]
+    assert edges(freedom=0.5, error=0.4) == 0
+
+
 def test_reports_speak_in_the_widgets_numbers():
     guess = torch.rand(1, 3, 64, 64)
     prior = ideal_prior(size=64)
@@ -80,7 +90,7 @@ def test_reports_speak_in_the_widgets_numbers():
     assert "start 60" in report and "stop 40" in report and "factor 8" in report
     assert f"step {asked.settings(prior).constraint.start} of 250" in report
     report = sample_targets(guess, prior, Guidance(freedom=0.5).settings(prior)).report
-    assert "freedom 0.5" in report
+    assert "freedom 0.5" in report and "edges 1" in report
 
 
 @pytest.mark.parametrize(

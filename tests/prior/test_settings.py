@@ -9,6 +9,7 @@ import pytest
 from bfr.files.checksums import network_sha256
 from bfr.prior.constraint import Constraint
 from bfr.prior.settings import SampleSettings, fingerprint
+from bfr.prior.soft import SoftHold
 from tests.priors import ideal_prior, tiny_prior
 
 SETTINGS = SampleSettings(Constraint(4, 0.5, 12, 3), steps=20, sampler="ddim", eta=0.5, calls=6)
@@ -38,6 +39,10 @@ def test_folders_of_earlier_versions_still_count_as_done():
         made_in_code.keys() == fingerprint(replace(prior, sha256="abc"), SETTINGS)["prior"].keys()
     )
     assert made_in_code["sha256"] == network_sha256(prior.network)
+    soft = replace(SETTINGS, constraint=SoftHold(4, start=12))
+    assert "edges" not in fingerprint(prior, soft)["constraint"]
+    firm = replace(soft, constraint=SoftHold(4, start=12, edges=0.5))
+    assert fingerprint(prior, firm) != fingerprint(prior, soft)
 
 
 @pytest.mark.parametrize(
