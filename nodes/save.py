@@ -72,7 +72,8 @@ def result_file(name: str, overwrite: bool, about: Mapping[str, str]) -> Path:
 def _related(found: Mapping[str, str], about: Mapping[str, str]) -> bool:
     """Whether a found file was tuned from the same restorer, or is the one that was tuned on."""
     base = about.get("base_sha256")
-    return "base_sha256" in found and base in (found["base_sha256"], found.get("sha256"))
+    known = (found.get("base_sha256"), found.get("sha256"))
+    return base is not None and known[0] is not None and base in known
 
 
 def _provenance(path: Path) -> dict[str, str]:

@@ -351,13 +351,15 @@ def test_only_restorers_tuned_from_the_same_one_are_overwritten(saving, tmp_path
         about = {"run": "x", "base_sha256": base}
         assert saving.result_file("mine", True, about) == folder / "mine.safetensors"
     (folder / "bought.safetensors").write_bytes(b"precious")
-    write_state_dict(folder / "base.safetensors", {"a": torch.zeros(1)}, {"sha256": "0"})
+    for name, about in (("base", {"sha256": "0"}), ("old", {"base_sha256": "2"})):
+        write_state_dict(folder / f"{name}.safetensors", {"a": torch.zeros(1)}, about)
     tuned_file(folder / "another's.safetensors", run="other", base="2", sha256="3")
-    for name in ("bought", "base", "another's"):
+    for name in ("bought", "base", "old", "another's"):
         with pytest.raises(Exception, match=rf"{name}\.safetensors"):
             saving.result_file(name, True, {"run": "x", "base_sha256": "0"})
-    with pytest.raises(Exception, match=r"mine\.safetensors"):
-        saving.result_file("mine", True, {})
+    for name in ("mine", "old"):
+        with pytest.raises(Exception, match=rf"{name}\.safetensors"):
+            saving.result_file(name, True, {})
 
 
 @pytest.fixture
