@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from kornia.color import linear_rgb_to_rgb, rgb_to_lab, rgb_to_linear_rgb
-from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from ..faces.identity import Identity
+from ..image import blur
 from ..image.resize import resize_square
 from ..image.tensors import luma
 from ..quality.niqe import niqe
@@ -114,9 +113,8 @@ def look(faces: Tensor, identity: Identity) -> Look:
 
 
 def blurred(images: Tensor, deviation: float) -> Tensor:
-    """B×C×H×W under a Gaussian."""
-    side = 2 * math.ceil(2.5 * deviation) + 1
-    return gaussian_blur2d(images, (side, side), (deviation, deviation), "reflect")
+    """B×C×H×W under a Gaussian, cut off where the guard's limits were set with."""
+    return blur.blurred(images, deviation, reach=2.5)
 
 
 def power_of(grey: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
+from ..image.blur import blurred
 from ..image.lowpass import lowpass
 from ..image.tensors import luma
 from .constraint import PAPER_SIZE, check_hold, suited_factor, suited_step
@@ -148,19 +149,10 @@ def detail_in(guess: Tensor) -> Tensor:
     Returns:
         B×1×S×S in [0, 1).
     """
-    light = luma(guess)
-    fine = light - _blurred(light, _FINE)
-    deviation = _blurred(fine.square(), _AROUND).sqrt()
+    light, side = luma(guess), guess.shape[-1]
+    fine = light - blurred(light, _FINE * side)
+    deviation = blurred(fine.square(), _AROUND * side).sqrt()
     return deviation / (deviation + _USUAL_DETAIL)
-
-
-def _blurred(images: Tensor, share: float) -> Tensor:
-    """Blurred by a Gaussian whose deviation is a share of the side."""
-    from kornia.filters import gaussian_blur2d
-
-    deviation = share * images.shape[-1]
-    side = 2 * math.ceil(3 * deviation) + 1
-    return gaussian_blur2d(images, (side, side), (deviation, deviation), "reflect")
 
 
 def fill(guess: Tensor, mask: Tensor) -> Tensor:

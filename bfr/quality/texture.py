@@ -10,10 +10,10 @@ import math
 
 import torch
 import torch.nn.functional as F
-from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from ..errors import InputError
+from ..image.blur import blurred
 from ..image.tensors import check_images, luma
 
 _DETAIL = 2.0  # standard deviation in pixels of the blur that detail is measured against
@@ -43,8 +43,7 @@ def sharpness(images: Tensor) -> Tensor:
         InputError: if the images are none or too small.
     """
     light = _luma(images)
-    kernel = 2 * math.ceil(3 * _DETAIL) + 1
-    detail = light - gaussian_blur2d(light, kernel, (_DETAIL, _DETAIL), "reflect")
+    detail = light - blurred(light, _DETAIL)
     along_x = (detail[..., 1:-1, 2:] - detail[..., 1:-1, :-2]) / 2
     along_y = (detail[..., 2:, 1:-1] - detail[..., :-2, 1:-1]) / 2
     # The eigenvalues of each patch's gradient matrix [[a, b], [b, c]] are mean ± spread.
@@ -93,8 +92,7 @@ def grain_by_light(images: Tensor, parts: int = 4) -> Tensor:
         InputError: if the images are none or too small.
     """
     light = _luma(images)
-    kernel = 2 * math.ceil(3 * _DETAIL) + 1
-    around = gaussian_blur2d(light, kernel, (_DETAIL, _DETAIL), "reflect")[..., 1:-1, 1:-1]
+    around = blurred(light, _DETAIL)[..., 1:-1, 1:-1]
     order = around.flatten(1).argsort(1)
     answer = light.diff(n=2, dim=-1).diff(n=2, dim=-2).abs().flatten(1).gather(1, order)
     return torch.stack([part.median(1).values for part in answer.chunk(parts, 1)], 1) / _ANSWER
