@@ -6,12 +6,13 @@
 
 DATA is the folder that the training recipes take. Each kind of damage is its own run: faces of
 photographs to tune with, damaged alike (or scanned so), become pairs of pseudo targets; the
-restorer is tuned to these, and base and tuned one restore other people's faces. Four ways to tune:
+restorer is tuned to these, and base and tuned one restore other people's faces. Five ways to tune:
 with targets by the paper's hold ("paper"), or by the soft one ("soft"); with the latter and clean
-faces of other people that get the damage learned from the pairs ("learned"); and that twice, the
-second time with pairs of which the tuned restorer made the guesses ("two rounds"). No clean
-original of the tuning faces is used, but the embedded prior has learned from some of those to
-which damage is added here; the evaluation faces are new to all networks.
+faces of other people that get the damage learned from the pairs ("learned"); and each of the last
+two twice, the second time with pairs of which the tuned restorer made the guesses ("soft, two
+rounds", "two rounds"). No clean original of the tuning faces is used, but the embedded prior has
+learned from some of those to which damage is added here; the evaluation faces are new to all
+networks.
 
 Every part ends with files in OUT and is not done again; an interrupted one goes on. Parts may
 run in processes of their own. OUT/table.md and a grid of faces for each damage are written last.
@@ -58,7 +59,11 @@ from bfr.restore.load import load_restorer
 from bfr.restore.restorer import Restorer, restore_faces
 
 DAMAGES = ("camera noise ISO 1500", "camera noise ISO 3000", "newspaper", SCANS)
-PAPER, SOFT, LEARNED, TWICE = WAYS = ("paper", "soft", "learned", "two rounds")
+PAPER, SOFT, LEARNED = "paper", "soft", "learned"
+SOFT_TWICE, TWICE = "soft, two rounds", "two rounds"
+WAYS = (PAPER, SOFT, SOFT_TWICE, LEARNED, TWICE)
+FIRST_ROUND = {SOFT_TWICE: SOFT, TWICE: LEARNED}
+"""The way that a way in two rounds begins with."""
 
 
 def pairs_of(
@@ -85,9 +90,9 @@ def tune(damage: str, way: str, args: argparse.Namespace) -> None:
     if (folder / "figures.json").exists():
         return
     base = load_restorer()
-    if way == TWICE:
-        tune(damage, LEARNED, args)
-        base = load_restorer(args.out / damage / LEARNED / "restorer.safetensors")
+    if first := FIRST_ROUND.get(way):
+        tune(damage, first, args)
+        base = load_restorer(args.out / damage / first / "restorer.safetensors")
     pairs = pairs_of(folder, damage, way, base, args)
     learned = damage_of(pairs) if way in (LEARNED, TWICE) else None
     if learned is not None:

@@ -167,7 +167,9 @@ class RestoreFolder(io.ComfyNode):
         networks = load_networks(detector, restorer, parser, upscaler, inputs)
         cleaner = memory.load_cleaner(cleaner) if background else None
         wanted = load_person(person, person_limit, networks)
-        lines, done = restore_all(targets, settings, networks, cleaner, wanted)
+        lines, done = restore_all(
+            targets, settings, networks, cleaner, wanted, existing == "overwrite"
+        )
         told = summary_of_many(done, len(targets) - len(done))
         head = f"{told}. Results are in {out}."
         return io.NodeOutput(
@@ -181,6 +183,7 @@ def restore_all(
     networks: Networks,
     cleaner: Upscaler | None,
     person: Person | None,
+    overwrite: bool,
 ) -> tuple[list[str], list[Count]]:
     """Restores photographs one after the other; one that cannot be restored stops no other.
 
@@ -200,6 +203,7 @@ def restore_all(
                 on_step=part,
                 cleaner=cleaner,
                 person=person,
+                overwrite=overwrite,
                 **networks,
             )
         except FaceRestorationError as error:

@@ -23,7 +23,7 @@ def table(psnr: list[float], niqe: list[float]) -> Table:
 
 def test_parts_can_run_alone():
     parse, parts = unseen_damage.parse, unseen_damage.parts
-    assert len(list(parts(parse(["data", "out"])))) == 16
+    assert len(list(parts(parse(["data", "out"])))) == 20
     one = parse(["data", "out", "--only", "real scans/soft"])
     assert list(parts(one)) == [("real scans", "soft")]
     assert not list(parts(parse(["data", "out", "--only", "table"])))

@@ -74,6 +74,7 @@ def restore_folder(
     identity: Identity | None = None,
     occlusion: Occlusion | None = None,
     person: Person | None = None,
+    overwrite: bool = True,
 ) -> list[Entry]:
     """Restores the faces of a clip in image files.
 
@@ -89,6 +90,7 @@ def restore_folder(
         identity: of `load_identity`, which keeps the person, or None.
         occlusion: of `load_occlusion`, which keeps what lies in front of faces, or None.
         person: whose faces alone are restored; None for all.
+        overwrite: whether files in the results' places are replaced.
 
     Returns:
         What the report says about each frame. A frame without a face is copied byte for byte.
@@ -124,9 +126,10 @@ def restore_folder(
                 factor = pixels.shape[-1] // photo.pixels.shape[-1]
                 if found or factor > 1:
                     alpha = None if photo.alpha is None else enlarge_mask(photo.alpha, factor)
-                    write_photo(targets[source], replace(photo, pixels=pixels, alpha=alpha))
+                    photo = replace(photo, pixels=pixels, alpha=alpha)
+                    write_photo(targets[source], photo, overwrite)
                 else:
-                    copy_file(source.path, targets[source])
+                    copy_file(source.path, targets[source], overwrite)
             seconds = time.monotonic() - began
             began += seconds
             entry = report_entry(source.path, found, seconds, None)

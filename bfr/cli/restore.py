@@ -123,6 +123,8 @@ def load_restoring(options: argparse.Namespace) -> Work:
         numbering=options.numbering,
     )
 
+    # A worker of a cluster may die between the result and its report, and the next does it again.
+    overwrite = options.existing == "overwrite" or options.ray is not None
     place, finder = options.scratches, None
     if place == AUTO:
         finder = load_scratch_finder().to(networks["detector"].device)
@@ -136,6 +138,7 @@ def load_restoring(options: argparse.Namespace) -> Work:
             cleaner=cleaner,
             scratches=find_mask(place, job.source.name) if isinstance(place, Path) else finder,
             person=person,
+            overwrite=overwrite,
             **networks,
         )
         return Found(done.faces, done.entries(), done.told)

@@ -59,7 +59,13 @@ def video(options: argparse.Namespace) -> int:
     networks = load_networks(options)
     person = load_person(options, networks)
     entries = restore_folder(
-        sources, targets, settings=settings, say=say, person=person, **networks
+        sources,
+        targets,
+        settings=settings,
+        say=say,
+        person=person,
+        overwrite=options.existing == "overwrite",
+        **networks,
     )
     if options.report is not None:
         write_report(options.report, entries)

@@ -25,7 +25,7 @@ _OLD = 24 * 3600  # seconds after which no writer is believed to be still at wor
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends well.
 
     On any error the temporary file is removed and ``path`` is left as it was. The content is on
@@ -33,8 +33,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary name is hidden and has no suffix, so name the format when you save to it. A remote
     file is written locally and sent (`upload`).
 
+    Args:
+        path: the file, in a folder that exists.
+        overwrite: whether a local file of that name is replaced. Otherwise one that was made while
+            the block ran is left as it is.
+
     Raises:
-        OutputError: for an OSError in the block or in the renaming.
+        OutputError: for an OSError in the block or in the renaming, or for a file that is not to
+            be replaced.
     """
     path = to_path(path)
     if is_remote(path):
@@ -51,7 +57,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             partial.chmod(mode)
         with partial.open("r+b") as file:
             os.fsync(file.fileno())
-        partial.replace(path)
+        if overwrite:
+            partial.replace(path)
+        else:
+            _rename_new(partial, path)
     except FaceRestorationError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
@@ -65,6 +74,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError, ValueError):
             partial.unlink(missing_ok=True)
+
+
+def _rename_new(partial: Path, path: Path) -> None:
+    """Gives a file a name that no file has.
+
+    Raises:
+        OutputError: if one has it.
+    """
+    try:
+        os.link(partial, path)
+    except OSError:
+        if os.path.lexists(path):
+            raise OutputError(
+                f"{path} must not exist yet, but was made by somebody else meanwhile, and is left "
+                "as it is. Choose another folder, or --existing overwrite or skip."
+            ) from None
+        partial.replace(path)  # a disk without hard links
 
 
 def remove_leftovers(folder: Path, locked: bool = False) -> None:
@@ -154,11 +180,16 @@ def _folds_case(folder: Path, same: Path) -> bool:
     return False
 
 
-def copy_file(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path, overwrite: bool = True) -> None:
     """Copies a file byte for byte, as a whole or not at all.
+
+    Args:
+        source: a local file.
+        target: where the copy goes.
+        overwrite: as of `atomic_path`.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    with atomic_path(target) as partial:
+    with atomic_path(target, overwrite) as partial:
         shutil.copyfile(source, partial)

@@ -20,7 +20,7 @@ from .places import to_path
 from .whole import atomic_path
 
 
-def write_photo(path: str | Path, photo: Photo) -> None:
+def write_photo(path: str | Path, photo: Photo, overwrite: bool = True) -> None:
     """Writes a photograph in the format of the path's suffix; a whole file or none.
 
     The colour profile, resolution and gamma are kept where the format has them, alpha in all but
@@ -29,15 +29,16 @@ def write_photo(path: str | Path, photo: Photo) -> None:
     subsampling, JPEG 2000 without loss, WebP without loss if it was read so.
 
     Args:
-        path: the file, in a folder that exists; replaced if it is there.
+        path: the file, in a folder that exists.
         photo: ``pixels`` and ``alpha`` are finite and in [0, 1].
+        overwrite: whether a file of that name is replaced, as of `atomic_path`.
 
     Raises:
         InputError: if the pixels are not one RGB image in [0, 1].
         OutputError: for an unknown suffix, a full disk, a missing or read-only folder.
         MissingPackageError: if the format needs a package that is not installed.
     """
-    write_levels(path, levels_of(path, photo))
+    write_levels(path, levels_of(path, photo), overwrite)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +77,7 @@ def levels_of(path: str | Path, photo: Photo) -> Levels:
     return Levels(array, profile, photo.extras)
 
 
-def write_levels(path: str | Path, levels: Levels) -> None:
+def write_levels(path: str | Path, levels: Levels, overwrite: bool = True) -> None:
     """The second half of `write_photo`, for the levels of the same path."""
     path = to_path(path)
     image_format = _format_of(path)
@@ -87,7 +88,7 @@ def write_levels(path: str | Path, levels: Levels) -> None:
             f"Cannot write {path}: the {image_format} encoder says '{error}'. "
             "Choose another format, such as .png."
         ) from error
-    with atomic_path(path) as partial:
+    with atomic_path(path, overwrite) as partial:
         partial.write_bytes(encoded)
 
 

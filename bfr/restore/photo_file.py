@@ -75,6 +75,7 @@ def restore_file(
     occlusion: Occlusion | None = None,
     scratches: Path | ScratchFinder | None = None,
     person: Person | None = None,
+    overwrite: bool = True,
 ) -> RestoredFile:
     """Restores the faces of a photograph; copies the file if nothing changes.
 
@@ -85,6 +86,7 @@ def restore_file(
             person: as of `restore_photo`.
         scratches: what is repaired first: a mask (`read_mask`), or what a network finds
             (`load_scratch_finder`); None for nothing.
+        overwrite: whether a file in the result's place is replaced.
 
     Raises:
         ImageError: if it is no photograph, or the mask no image.
@@ -122,9 +124,9 @@ def restore_file(
         if done.faces or factor > 1 or settings.background or repaired:
             levels = levels_of(target, photo)
             del photo
-            write_levels(target, levels)
+            write_levels(target, levels, overwrite)
         else:
-            copy_file(original, target)
+            copy_file(original, target, overwrite)
     return done
 
 

@@ -321,6 +321,32 @@ def test_an_unexpected_error_fails_alone(
     assert (tmp_path / "out" / "more" / "b.png").exists()
 
 
+@pytest.mark.parametrize("existing", ["refuse", "overwrite"])
+def test_a_result_that_somebody_else_makes_meanwhile_is_theirs(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    existing: str,
+):
+    real, out = photo_file.restore_photo, tmp_path / "out"
+
+    def restore_photo(*images: Any, **more: Any) -> pipeline.RestoredPhoto:
+        if not (out / "none.jpg").exists():
+            for name in ("a.jpg", "none.jpg"):
+                (out / name).write_bytes(b"theirs")
+        return real(*images, **more)
+
+    monkeypatch.setattr(photo_file, "restore_photo", restore_photo)
+    words = ("restore", photos, "-o", out, "--existing", existing, "--at-once", 1)
+    refused = existing == "refuse"
+    assert run(*words) == (1 if refused else 0)
+    assert ("meanwhile" in capsys.readouterr().err) == refused
+    for name in ("a.jpg", "none.jpg"):
+        assert ((out / name).read_bytes() == b"theirs") == refused
+    assert (out / "more" / "b.png").exists(), "the others are made"
+
+
 def test_interrupting_keeps_what_is_done(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -126,6 +126,21 @@ def test_results_that_exist_are_not_replaced(
     assert (out / NAMES[0]).read_bytes() == b"mine" and (out / NAMES[1]).exists()
 
 
+def test_a_result_that_somebody_else_makes_meanwhile_is_theirs(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    out, real = tmp_path / "out", frames.find_tracks
+
+    def find_tracks(*words: Any) -> Any:
+        (out / NAMES[2]).write_bytes(b"theirs")
+        return real(*words)
+
+    monkeypatch.setattr(frames, "find_tracks", find_tracks)
+    assert run("video", folder, "-o", out) == 2
+    assert "meanwhile" in capsys.readouterr().err
+    assert (out / NAMES[1]).exists() and (out / NAMES[2]).read_bytes() == b"theirs"
+
+
 def test_frames_of_another_size_stop_the_clip(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,27 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path):
     with pytest.raises(OutputError), atomic_path(tmp_path / "gone" / "file") as partial:
         partial.write_text("after")
     assert path.read_text() == "before" and not parts(tmp_path)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_somebody_made_meanwhile_can_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+):
+    def refuse(*_: object) -> None:
+        raise PermissionError("this disk has no hard links")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    for place, theirs in ((tmp_path / "file", True), (tmp_path / "free", False)):
+        told = pytest.raises(OutputError, match="meanwhile") if theirs else nullcontext()
+        with told, atomic_path(place, overwrite=False) as partial:
+            partial.write_text("ours")
+            if theirs:
+                place.write_text("theirs")
+        assert place.read_text() == ("theirs" if theirs else "ours")
+    with atomic_path(tmp_path / "file") as partial:
+        partial.write_text("ours")
+    assert (tmp_path / "file").read_text() == "ours" and not parts(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a" * 300])
