@@ -33,7 +33,9 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
         try:
             with partial.open("wb") as file:
                 torch.save(dict(content), file)
-        except RuntimeError as error:  # how its writer reports a full disk
+        except RuntimeError as error:  # how its writer reports what the system refused
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
             raise OSError(str(error).splitlines()[0]) from error
 
 

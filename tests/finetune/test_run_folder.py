@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -44,19 +46,17 @@ def test_a_state_is_read_as_it_was_saved(folder: RunFolder):
     assert facts == {"run": {"base": "0", "settings": {}}, "step": 3, "diverged": ""}
 
 
-def test_nothing_is_left_of_a_state_that_does_not_fit_the_disk(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
-):
+def test_nothing_is_left_of_a_state_that_does_not_fit_the_disk(folder: RunFolder):
+    resource = pytest.importorskip("resource")  # a limit on files fails as a full disk does
     folder.save(a_state(step=1))
     before = {path.name for path in folder.folder.iterdir()}
-
-    def full(content: object, file: Any) -> None:
-        file.write(b"half")
-        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos")
-
-    monkeypatch.setattr("bfr.files.checkpoint.torch.save", full)
-    with pytest.raises(OutputError, match="disk"):
-        folder.save(a_state(step=2))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=os.strerror(errno.EFBIG)):
+            folder.save(a_state(step=2, best={"a": torch.zeros(1000)}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     found = folder.read()
     assert found is not None and found["step"] == 1
     assert {path.name for path in folder.folder.iterdir()} == before
