@@ -59,11 +59,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except _DAMAGE as error:
         raise CorruptWeightsError(
             f"{path} must be a checkpoint of training, got something else or a damaged file "
-            f"({type(error).__name__}: {str(error)[:200]}). Move it away and start again."
+            f"({type(error).__name__}: {str(error)[:200]}). Start again in another folder."
         ) from error
     if not isinstance(content, dict):
         raise CorruptWeightsError(
-            f"{path} must be a checkpoint of training, got a {type(content).__name__}. Move it "
-            "away and start again."
+            f"{path} must be a checkpoint of training, got a {type(content).__name__}. Start "
+            "again in another folder."
         )
     return content
