@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, WrongArchitectureError
+from ..errors import FaceRestorationError, InputError, WrongArchitectureError
 from .schedule import Schedule
 from .unet import UNet, UNetConfig
 
@@ -176,12 +176,16 @@ def build_unet(config: UNetConfig, state: Mapping[str, Tensor], path: Path) -> U
     Raises:
         WrongArchitectureError: if the weights do not fit the structure.
     """
-    _check_heads(config, path)
     try:
+        if not len(config.channels) == len(config.blocks) == len(config.attention) > 0:
+            raise ValueError("channels, blocks and attention of different numbers of levels")
+        _check_heads(config, path)
         if sum(config.blocks) + len(config.channels) > len(state):
             raise ValueError("more blocks than the file has tensors")
         with torch.device("meta"):
             network = UNet(config)
+    except FaceRestorationError:
+        raise
     except (RuntimeError, TypeError, ValueError, IndexError, ArithmeticError) as error:
         raise WrongArchitectureError(
             f"{path} must describe a network that can be built, got: {error!s:.200}. Use the "

@@ -257,10 +257,14 @@ def test_missing_metadata_and_wrong_structure(tmp_path: Path):
     state = load_file(path)
     config = json.loads(metadata["config"])
     wider, odd = (json.dumps({**config, "channels": channels}) for channels in ([32, 96], [32, 40]))
+    short = json.dumps({**config, "attention": config["attention"][1:]})
+    empty = json.dumps({**config, "channels": [], "blocks": [], "attention": []})
     for wrong, error, match in (
         ({k: v for k, v in metadata.items() if k != "size"}, CorruptWeightsError, "size"),
         ({**metadata, "config": wider}, WrongArchitectureError, r"'input_blocks.2.*\(96, 32"),
         ({**metadata, "config": odd}, InputError, "heads of 32 channels.*40 channels"),
+        ({**metadata, "config": short}, WrongArchitectureError, "different numbers of levels"),
+        ({**metadata, "config": empty}, WrongArchitectureError, "different numbers of levels"),
     ):
         save_file(state, path, wrong)
         with pytest.raises(error, match=match):
