@@ -6,7 +6,9 @@ below, colours in blocks, people lighter and darker by turns, and younger skin (
 on 16 faces, 19 on 8). The limit of texture that goes from a place, chosen for other cases, then
 caught those out of focus; one was chosen for people lighter and darker since, and three
 for moiré, for colours in blocks, and for lines that tremble. On 16 faces it now gets 24 right: no
-wrinkles at the eyes and younger skin are still accepted.
+wrinkles at the eyes and younger skin are still accepted. Both are nearer to the clean faces than
+the base's are, even in the places that they spoil: the error falls from 0.033 to 0.023 around the
+eyes, from 0.024 to 0.017 on the skin. The guard knows no clean faces, only what the base shows.
 """
 
 from __future__ import annotations
