@@ -87,8 +87,8 @@ def _rename_new(partial: Path, path: Path) -> None:
     except OSError:
         if os.path.lexists(path):
             raise OutputError(
-                f"{path} must not exist yet, but was made by somebody else meanwhile, and is left "
-                "as it is. Choose another folder, or --existing overwrite or skip."
+                f"{path} must not exist yet, got one that somebody else made meanwhile, which "
+                "stays. Choose another folder, or --existing overwrite or skip."
             ) from None
         partial.replace(path)  # a disk without hard links
 
