@@ -135,11 +135,11 @@ def tuned_case(
     return clock.figures()
 
 
-def noise_pairs(folder: Path, size: int) -> Path:
+def noise_pairs(folder: Path, size: int, count: int = _PAIRS) -> Path:
     """A finished pairs folder of noise."""
     random = torch.Generator().manual_seed(0)
     with PairWriter(folder) as writer:
-        for number in range(_PAIRS):
+        for number in range(count):
             lq, guess, target = torch.rand(3, 1, 3, size, size, generator=random)
             write_pair(writer, f"face-{number}", lq, guess, target)
     return folder
