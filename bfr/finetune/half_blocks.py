@@ -42,7 +42,7 @@ class _Gate(torch.autograd.Function):
 
 
 class _Mean(torch.autograd.Function):
-    """The mean of each channel, B×C×1×1; its gradient is a view, which takes no memory to spread."""
+    """The mean of each channel, B×C×1×1; its gradient is a view and takes no memory."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

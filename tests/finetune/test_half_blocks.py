@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -34,11 +35,12 @@ def apart(gradients: dict[str, Tensor], exact: dict[str, Tensor]) -> float:
     return float((found - wanted).norm() / wanted.norm())
 
 
-def test_as_exact_as_the_published_blocks():
-    exact, gradients = learned(nafnet(), None)
+@pytest.mark.parametrize("width", [4, 32])  # norms of few channels and of many
+def test_as_exact_as_the_published_blocks(width):
+    exact, gradients = learned(nafnet(width), None)
     errors = []
     for ours in (False, True):
-        restorer = nafnet()
+        restorer = nafnet(width)
         if ours:
             assert keep_half(restorer.network) > 0
         result, half = learned(restorer, torch.bfloat16)
