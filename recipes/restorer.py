@@ -34,6 +34,7 @@ from bfr.damage.degrade import DEGRADATIONS, Degradation, degrade_faces
 from bfr.faces.identity import identity_distance, load_identity
 from bfr.faces.retinaface import load_detector
 from bfr.finetune.discriminator import DetailDiscriminator, balanced
+from bfr.finetune.half_blocks import quicken
 from bfr.quality.likeness import psnr
 from bfr.quality.niqe import niqe
 from bfr.quality.perceptual import pyramid_distance
@@ -115,20 +116,23 @@ def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = Fa
     """
     device = pick_device()
     network, average = build_restorer().to(device), build_restorer().to(device)
+    quicken(network)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.9), weight_decay=0)
     parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
     if adversary:
-        critic = DetailDiscriminator().to(device)
+        critic = DetailDiscriminator().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         critic_optimizer = torch.optim.Adam(critic.parameters(), args.critic_lr, (0.0, 0.99))
         parts |= {"critic": critic, "critic_optimizer": critic_optimizer}
     start = None if args.start is None else lambda: weights_of(args.start, build_restorer())
     step, spent = resume(run, parts, start)
     loader = load_batches(Pairs(faces, args.patch, step), args.batch, args.workers)
-    forward = torch.compile(network, dynamic=False) if args.compile else network
     identity = load_identity() if args.patch == SIZE else None
     if identity is not None:
         identity.network.to(device)
+
+    def half() -> torch.autocast:
+        return torch.autocast(device.type, torch.bfloat16, enabled=args.bfloat16)
 
     def errors(restored: Tensor, clean: Tensor) -> Tensor:
         if identity is None:
@@ -138,21 +142,23 @@ def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = Fa
     def loss_of(batch: list[Tensor]) -> Tensor:
         damaged, clean = (images.to(device) for images in batch)
         damaged = damaged.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=args.bfloat16):
-            restored = forward(damaged)
+        with half():
+            restored = network(damaged)
         restored = restored.float()
+        wrong = errors(restored, clean)
         if not adversary:
-            return errors(restored, clean)
+            return wrong
         critic_optimizer.zero_grad()
-        loss = critic_loss(critic, clean, restored)
+        with half():
+            loss = critic_loss(critic, clean, restored)
         loss.backward()
         critic_optimizer.step()
         learned.append(loss.item())
         if len(learned) % 50 == 0:
             log.info("critic %.3f", sum(learned[-50:]) / 50)
         share = args.share * min(1.0, (step + len(learned)) / CRITIC_FIRST)
-        wrong = errors(restored, clean)
-        return wrong + balanced(restored, wrong, lambda x: -critic(x).mean(), share)
+        with half():
+            return wrong + balanced(restored, wrong, lambda x: -critic(x).mean(), share)
 
     learned: list[float] = []
     limits = {"step": step, "spent": spent, "minutes": args.minutes, "steps": args.steps}
@@ -220,7 +226,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for one, patch in ((train_command, 128), (finish, 256)):
         one.add_argument("--patch", type=int, default=patch)
         commands.add_speed(one)
-        one.add_argument("--compile", action="store_true", help="faster after some minutes")
     one = commands.add("evaluate", "data", "run?")
     one.add_argument("--detector", type=Path)
     one.add_argument("--grid", type=Path)
