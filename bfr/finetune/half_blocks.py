@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from ..restore.norms import fuse_norms, put_before
 
 _PUBLISHED = "NAFBlock"  # spandrel's class, which is the published code
-_FEW = 16  # channels, up to which `_Normal` is quicker than PyTorch's norm
+_FEW = 16  # channels, up to which `_Normal` is quicker on a processor than PyTorch's norm
 _ENLARGEMENT = [nn.Conv2d, nn.PixelShuffle]
 
 
@@ -170,7 +170,7 @@ def _called(function: type[torch.autograd.Function], *inputs: Tensor | float) ->
 def _after_norm(layer: nn.Conv2d, norm: Any, x: Tensor) -> Tensor:
     """A 1×1 convolution with the weight and bias of the norm before it folded in."""
     last = x.permute(0, 2, 3, 1)
-    if last.shape[-1] <= _FEW and last.is_contiguous():
+    if last.shape[-1] <= _FEW and last.is_contiguous() and x.device.type == "cpu":
         last = _called(_Normal, last.flatten(0, 2), norm.eps).view(last.shape)
     else:
         last = F.layer_norm(last, last.shape[-1:], None, None, norm.eps)
