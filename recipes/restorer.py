@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
 from bfr.damage.degrade import DEGRADATIONS, Degradation, degrade_faces
+from bfr.damage.prints import age_print
 from bfr.faces.identity import identity_distance, load_identity
 from bfr.faces.retinaface import load_detector
 from bfr.finetune.discriminator import DetailDiscriminator, balanced
@@ -64,8 +65,7 @@ NETWORK = {
 }
 OLD_PRINT = Degradation((0.1, 8.0), (0.8, 6.0), (0.0, 25.0), (40.0, 95.0), 1.0, 1.0, (0.0, 0.3))
 HALFTONE = Degradation(
-    *((0.4, 3.0), (1.0, 3.0), (0.0, 10.0), (50.0, 95.0), 0.8, 0.8, (0.0, 0.3), (0.0, 0.5)),
-    screen=(4.0, 10.0),
+    *((0.4, 3.0), (1.0, 3.0), (0.0, 10.0), (50.0, 95.0), 1.0, 0.8, (0.0, 0.3)), screen=(4.0, 10.0)
 )
 STRONG_BLUR = Degradation((6.0, 14.0), (1.0, 4.0), (0.0, 4.0), (70.0, 100.0))
 DAMAGE = {
@@ -74,6 +74,9 @@ DAMAGE = {
     "halftone": (HALFTONE, 0.1),
     "strong blur": (STRONG_BLUR, 0.15),
 }
+PAPER = 0.4
+"""How strongly the paper of grey pictures is tinted at most, on both sides of a pair. A restorer
+that learns to take tints away, or to guess colours, leaves blue and orange blotches on a face."""
 CRITIC_FIRST = 100  # steps in which the adversary's share rises to its full
 
 
@@ -99,7 +102,8 @@ class Pairs(IterableDataset):
             kind = kinds[rng.choice(len(kinds), p=chances)]
             damaged = degrade_faces(clean, kind, int(rng.integers(2**31)))
             if kind.grey == 1.0:
-                clean = clean.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+                clean, tint = clean.mean(1, keepdim=True), rng.uniform(0.0, PAPER)
+                damaged, clean = (age_print(x, 0.0, tint) for x in (damaged, clean))
             y, x = rng.integers(0, SIZE - self.patch + 1, 2)
             window = (..., slice(y, y + self.patch), slice(x, x + self.patch))
             yield damaged[window][0], clean[window][0]

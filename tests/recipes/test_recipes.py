@@ -186,6 +186,20 @@ def test_dark_faces_are_drawn_oftener(tmp_path):
     assert dark / 500 == pytest.approx(0.8, abs=0.05)
 
 
+@pytest.mark.parametrize("kind", ["old print", "halftone"])
+def test_prints_keep_the_colour_of_their_paper(faces, monkeypatch, kind):
+    """Nothing asks the restorer to guess colours, or to whiten the paper."""
+    monkeypatch.setattr(restorer, "DAMAGE", {kind: (restorer.DAMAGE[kind][0], 1.0)})
+    tints = []
+    for damaged, clean in islice(restorer.Pairs(faces, 256, seed=0), 6):
+        red, _, blue = clean
+        tint = float(red.mean() / blue.mean())
+        torch.testing.assert_close(red, tint * blue, rtol=1e-4, atol=1e-5)
+        assert float(damaged[0].mean() / damaged[2].mean()) == pytest.approx(tint, rel=0.02)
+        tints.append(tint)
+    assert min(tints) < 1.1 < max(tints)
+
+
 def test_inside_says_what_was_mirrored():
     """A face at the upper edge of a photograph: the crop's rows above it are not inside."""
     points = face_template(64) - torch.tensor([0.0, 20.0])
