@@ -76,6 +76,11 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def computing(device: torch.device, bfloat16: bool) -> torch.autocast:
+    """Computes in bfloat16 what bears it, where that is asked for."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+
+
 def cosine(progress: float, floor: float = 0.02) -> float:
     """Learning-rate factor falling from 1 to `floor` as progress goes from 0 to 1."""
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

@@ -36,6 +36,7 @@ from recipes.occlusion_evaluation import evaluate, evaluate_real, face_region
 from .aligned import draw_faces
 from .frame import (
     Commands,
+    computing,
     load_average,
     load_batches,
     pick_device,
@@ -158,7 +159,7 @@ def train(faces: Path, things: Path, run: Path, args: argparse.Namespace) -> Non
     def loss_of(batch: list[Tensor]) -> Tensor:
         covered, outline = (images.to(device) for images in batch)
         covered = covered.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=args.bfloat16):
+        with computing(device, args.bfloat16):
             logits = network(covered)
         return outline_loss(logits.float(), outline)
 

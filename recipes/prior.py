@@ -40,6 +40,7 @@ from bfr.quality.likeness import psnr
 from .aligned import SIZE, draw_faces, held_out_faces
 from .frame import (
     Commands,
+    computing,
     load_average,
     load_batches,
     pick_device,
@@ -158,7 +159,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     identity.network.to(device)
 
     def predict_clean(noisy: Tensor, steps: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=args.bfloat16):
+        with computing(device, args.bfloat16):
             return forward(noisy, steps)
 
     def loss_of(batch: Tensor) -> Tensor:

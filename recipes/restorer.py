@@ -36,6 +36,7 @@ from bfr.faces.identity import identity_distance, load_identity
 from bfr.faces.retinaface import load_detector
 from bfr.finetune.discriminator import DetailDiscriminator, balanced
 from bfr.finetune.half_blocks import quicken
+from bfr.image.tensors import luma
 from bfr.quality.likeness import psnr
 from bfr.quality.niqe import niqe
 from bfr.quality.perceptual import pyramid_distance
@@ -45,6 +46,7 @@ from recipes.restorer_losses import critic_loss, restoration_loss, whole_face_lo
 from .aligned import SIZE, draw_faces, held_out_faces
 from .frame import (
     Commands,
+    computing,
     load_average,
     load_batches,
     pick_device,
@@ -102,7 +104,7 @@ class Pairs(IterableDataset):
             kind = kinds[rng.choice(len(kinds), p=chances)]
             damaged = degrade_faces(clean, kind, int(rng.integers(2**31)))
             if kind.grey == 1.0:
-                clean, tint = clean.mean(1, keepdim=True), rng.uniform(0.0, PAPER)
+                clean, tint = luma(clean), rng.uniform(0.0, PAPER)
                 damaged, clean = (age_print(x, 0.0, tint) for x in (damaged, clean))
             y, x = rng.integers(0, SIZE - self.patch + 1, 2)
             window = (..., slice(y, y + self.patch), slice(x, x + self.patch))
@@ -135,9 +137,6 @@ def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = Fa
     if identity is not None:
         identity.network.to(device)
 
-    def half() -> torch.autocast:
-        return torch.autocast(device.type, torch.bfloat16, enabled=args.bfloat16)
-
     def errors(restored: Tensor, clean: Tensor) -> Tensor:
         if identity is None:
             return restoration_loss(restored, clean)
@@ -146,14 +145,14 @@ def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = Fa
     def loss_of(batch: list[Tensor]) -> Tensor:
         damaged, clean = (images.to(device) for images in batch)
         damaged = damaged.contiguous(memory_format=torch.channels_last)
-        with half():
+        with computing(device, args.bfloat16):
             restored = network(damaged)
         restored = restored.float()
         wrong = errors(restored, clean)
         if not adversary:
             return wrong
         critic_optimizer.zero_grad()
-        with half():
+        with computing(device, args.bfloat16):
             loss = critic_loss(critic, clean, restored)
         loss.backward()
         critic_optimizer.step()
@@ -161,7 +160,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = Fa
         if len(learned) % 50 == 0:
             log.info("critic %.3f", sum(learned[-50:]) / 50)
         share = args.share * min(1.0, (step + len(learned)) / CRITIC_FIRST)
-        with half():
+        with computing(device, args.bfloat16):
             return wrong + balanced(restored, wrong, lambda x: -critic(x).mean(), share)
 
     learned: list[float] = []
@@ -183,7 +182,7 @@ def evaluate(data: Path, run: Path | None, detector_file: Path | None, grid: Pat
     clean, _ = held_out_faces(data, load_detector(detector_file))
     identity = load_identity()
     for name, (damage, _) in DAMAGE.items():
-        target = clean if damage.grey < 1 else clean.mean(1, keepdim=True).expand_as(clean)
+        target = clean if damage.grey < 1 else luma(clean).expand_as(clean)
         damaged = degrade_faces(target, damage, seed=7)
         restored = torch.cat([network(part) for part in damaged.split(4)]).clamp(0, 1)
         before, after = psnr(damaged, target), psnr(restored, target)

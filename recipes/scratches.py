@@ -37,6 +37,7 @@ from bfr.restore.scratches import (
 
 from .frame import (
     Commands,
+    computing,
     load_average,
     load_batches,
     pick_device,
@@ -82,7 +83,7 @@ def train(data: Path, run: Path, args: argparse.Namespace) -> None:
     def loss_of(batch: list[Tensor]) -> Tensor:
         pixels, found, weights = (images.to(device) for images in batch)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=args.bfloat16):
+        with computing(device, args.bfloat16):
             logits = network(pixels)
         return scratch_loss(logits.float(), found, weights)
 
