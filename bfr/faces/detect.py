@@ -1,9 +1,9 @@
 """Face detection: boxes, scores and five landmarks, at any size and any quarter turn.
 
 An image is searched at two bounded sizes: small, where faces that fill the picture fit the
-anchors, and large, where small faces still show. It is shrunk to both once, where it is; only
-those travel to the detector's device and are turned. Where no sure face is found upright, quarter
-turns are tried.
+anchors, and large, where small faces still show; a small image is enlarged for that. It is resized
+once, where it is; only those sizes travel to the detector's device and are turned. Where no sure
+face is found upright, quarter turns are tried.
 
 Each detection is then verified: the face is cropped upright at a fixed size and run through the
 detector twice, plain and mirrored. Its landmarks are the mean of both; if they disagree, it is
@@ -41,15 +41,21 @@ from .retinaface import Detector
 SEARCH_SIZES = (352, 1600)
 """Longer side in pixels at which images are searched: large faces, then small ones."""
 
-SURE = 0.7
+SURE = 0.75
 """The score of a sure face. Without one, quarter turns are tried, and must show one."""
 
 LOOK_SIDE = 160
 """Side in pixels of what the second look sees of a face."""
 
+_ENLARGED, _MOST, _LEAST = 704, 3.0, 1.5
+"""The longer side to which small images are enlarged, and by which factors at most and at least."""
+
 _OVERLAP = 0.4  # of boxes that are the same face
-_HUNCH = 0.6  # the share of the asked score that a face needs to be looked at again
-_DOUBT = 4.0  # how fast the score falls with the disagreement of a look and its mirror
+_HUNCH = 0.4  # the share of the asked score that a face needs to be looked at again
+_APART, _ASTRAY = 0.07, 0.5
+"""Standard deviations, in distances of the eyes, of the Gaussians by which the score falls with the
+distance of a look's landmarks from its mirror's, and of both from the template's. Those of sure
+faces are 0.03 and 0.09."""
 _LOOKS_AT_ONCE = 16  # bounds the memory of the second looks
 
 
@@ -71,7 +77,8 @@ def detect_faces(
         detector: on any device; images go to it.
         score: least confidence in [0, 1] of a face.
         min_size: least longer box side in pixels of the image.
-        search_sizes: longer image sides at which to search; larger images are shrunk.
+        search_sizes: longer image sides at which to search; larger images are shrunk, and those of
+            up to 469 px are enlarged as well, up to threefold, where the largest size allows.
         try_rotations: where no sure face is upright, search turned by 90°, 180° and 270° too.
         look_twice: look again at each face, upright and at one size: better landmarks, and what
             does not look like a face any more is dropped.
@@ -91,12 +98,14 @@ def detect_faces(
     found: list[tuple[Face, ...]] = []
     for index in range(len(images)):
         image = images[index : index + 1]
-        pyramid = _shrunk_once(image, search_sizes, detector.device)
+        pyramid = _resized_once(image, search_sizes, detector.device)
 
         def look(turns: int, image: Tensor = image, pyramid: _Pyramid = pyramid) -> list[Face]:
             """Faces searched after some quarter turns, in pixels of the image as it is."""
             faces = _search(pyramid, turns, detector, least)
-            return _look_again(image, faces, detector, score) if look_twice and faces else faces
+            if look_twice and faces:
+                faces = _look_again(image, faces, detector, score)
+            return _each_once(faces)
 
         faces = look(0)
         if try_rotations and not _is_sure(faces):
@@ -122,11 +131,14 @@ class _Pyramid:
     size: tuple[int, int]
 
 
-def _shrunk_once(image: Tensor, sizes: tuple[int, ...], device: torch.device) -> _Pyramid:
-    """Shrinks before anything else, so that no later step grows with the photograph."""
+def _resized_once(image: Tensor, sizes: tuple[int, ...], device: torch.device) -> _Pyramid:
+    """Resizes before anything else, so that no later step grows with the photograph."""
     full = (image.shape[-2], image.shape[-1])
-    targets = sorted({min(size, max(full)) for size in sizes})
-    levels = [_shrunk(image, target / max(full)).to(device) for target in targets]
+    targets = {min(size, max(full)) for size in sizes}
+    larger = min(max(sizes), _ENLARGED, round(_MOST * max(full)))
+    if larger >= _LEAST * max(full):
+        targets.add(larger)
+    levels = [_resized(image, target / max(full)).to(device) for target in sorted(targets)]
     return _Pyramid(tuple(levels), full)
 
 
@@ -141,7 +153,11 @@ def look_template() -> Tensor:
 
 
 def _search(pyramid: _Pyramid, turns: int, detector: Detector, score: float) -> list[Face]:
-    """Faces at every level after some quarter turns, in pixels of the image, best first."""
+    """Faces of each level after some quarter turns, in pixels of the image.
+
+    A face that shows at several sizes is found several times: which is the best, only the second
+    look can tell.
+    """
     found = []
     for level in pyramid.levels:
         size = (level.shape[-2], level.shape[-1])
@@ -154,27 +170,25 @@ def _search(pyramid: _Pyramid, turns: int, detector: Detector, score: float) -> 
         corners = transform_points(back, boxes[sure].double().unflatten(-1, (2, 2)))
         boxes = torch.cat([corners.amin(1), corners.amax(1)], 1)  # a turn swaps corners
         points = transform_points(back, landmarks[sure].double())
-        found.append((scores[sure].double(), boxes, points))
-    scores, boxes, landmarks = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return [
-        Face(tuple(boxes[i].tolist()), scores[i].item(), as_points(landmarks[i]))
-        for i in nms(boxes.float(), scores.float(), _OVERLAP).tolist()
-    ]
+        scores = scores[sure].double()
+        for i in nms(boxes.float(), scores.float(), _OVERLAP).tolist():
+            found.append(Face(tuple(boxes[i].tolist()), scores[i].item(), as_points(points[i])))
+    return found
 
 
-def _shrunk(image: Tensor, scale: float) -> Tensor:
-    if scale >= 1:
+def _resized(image: Tensor, scale: float) -> Tensor:
+    if scale == 1:
         return image
     size = [max(1, round(side * scale)) for side in image.shape[-2:]]
     return F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def _look_again(image: Tensor, faces: list[Face], detector: Detector, score: float) -> list[Face]:
-    """The faces that a look at each of them confirms, with its landmarks, each face once.
+    """The faces that a look at each of them confirms, with its landmarks.
 
-    The score becomes the geometric mean of both looks', less where the look and the look in a
-    mirror disagree on the landmarks: on a face they agree within a few hundredths of the distance
-    of the eyes, on what only resembles one they rarely do.
+    The score becomes the geometric mean of the search's and the look's, which counts twice. It is
+    less where the look and the look in a mirror disagree on the landmarks, and where these are not
+    where the search saw a face: on what only resembles a face, the three seldom agree.
     """
     template = look_template()
     to_crop = fit_similarity(landmarks_of(faces), template)
@@ -187,14 +201,18 @@ def _look_again(image: Tensor, faces: list[Face], detector: Detector, score: flo
         scores, mirrored = _central_face(*detector.look_again(crops.flip(-1)))
         mirrored = mirrored[:, MIRROR_ORDER]
         mirrored[..., 0] = LOOK_SIDE - 1 - mirrored[..., 0]
-        landmarks = transform_points(invert(to_crop[part]), (straight[1] + mirrored) / 2)
-        apart = (straight[1] - mirrored).norm(dim=-1).mean(1) / template[:2].diff(dim=0).norm()
-        seconds = (straight[0] + scores) / 2 * torch.exp(-2 * _DOUBT * apart)
-        for face, second, refined in zip(faces[part], seconds.tolist(), landmarks, strict=True):
-            sure = math.sqrt(face.score * second)
-            again = Face(face.box, sure, as_points(refined))
-            if sure >= score and not any(_same(again, other) for other in confirmed):
-                confirmed.append(again)
+        points = (straight[1] + mirrored) / 2
+        landmarks = transform_points(invert(to_crop[part]), points)
+        eyes = template[:2].diff(dim=0).norm()
+        apart, astray = (
+            gaps.norm(dim=-1).mean(1) / eyes for gaps in (straight[1] - mirrored, points - template)
+        )
+        trust = torch.exp(-((apart / _APART) ** 2 + (astray / _ASTRAY) ** 2) / 2)
+        looks = zip(((straight[0] + scores) / 2).tolist(), trust.tolist(), landmarks, strict=True)
+        for face, (second, share, refined) in zip(faces[part], looks, strict=True):
+            sure = share * (face.score * second**2) ** (1 / 3)
+            if sure >= score:
+                confirmed.append(Face(face.box, sure, as_points(refined)))
     return confirmed
 
 
@@ -211,6 +229,15 @@ def _central_face(scores: Tensor, boxes: Tensor, landmarks: Tensor) -> tuple[Ten
         weights = (scores[i] * same).double()[:, None, None]
         means.append((landmarks[i] * weights).sum(0) / weights.sum())
     return scores.gather(1, best[:, None])[:, 0].double(), torch.stack(means)
+
+
+def _each_once(faces: list[Face]) -> list[Face]:
+    """The best of what was found of each face, the surest first."""
+    chosen: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        if not any(_same(face, other) for other in chosen):
+            chosen.append(face)
+    return chosen
 
 
 def _same(one: Face, other: Face) -> bool:

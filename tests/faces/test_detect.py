@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bfr.errors import InputError
-from bfr.faces.detect import detect_faces
+from bfr.faces.detect import SEARCH_SIZES, detect_faces
 from bfr.faces.retinaface import Detector, anchors, encode, load_detector
 from bfr.files.photos import read_photo
 from bfr.image.geometry import quarter_turn_matrix, resize_matrix, transform_points
@@ -55,8 +55,9 @@ def marked(height: int, width: int, *places: tuple[int, int]) -> Tensor:
 
 
 def search(images: Tensor, network: nn.Module | None = None, **options) -> FaceSet:
-    """The first look alone: the stand-in's markers do not survive resampling."""
-    return detect_faces(images, Detector(network or MarkerDetector()), look_twice=False, **options)
+    """The first look alone, at the size of the images: markers do not survive resampling."""
+    options = {"search_sizes": (max(images.shape[-2:]),), "look_twice": False, **options}
+    return detect_faces(images, Detector(network or MarkerDetector()), **options)
 
 
 def test_places_and_order():
@@ -89,10 +90,20 @@ def test_turned_pictures_are_tried(turns):
     assert not search(turned, try_rotations=False).count
 
 
-def test_search_is_bounded_and_covers_both_sizes():
+@pytest.mark.parametrize(
+    ("size", "searched"),
+    [
+        ((4000, 1000), [(352, 96), (1600, 416)]),
+        ((470, 320), [(352, 256), (480, 320)]),
+        ((300, 200), [(320, 224), (704, 480)]),  # multiples of 32
+        ((100, 80), [(128, 96), (320, 256)]),
+    ],
+)
+def test_search_is_bounded_and_covers_large_and_small_faces(size, searched):
     detector = MarkerDetector()
-    search(torch.zeros(1, 3, 4000, 1000), detector, try_rotations=False)
-    assert detector.sizes == [(352, 96), (1600, 416)]
+    sizes = {"search_sizes": SEARCH_SIZES, "try_rotations": False}
+    search(torch.zeros(1, 3, *size), detector, **sizes)
+    assert detector.sizes == searched
 
 
 def test_score_and_size_limits():
@@ -158,9 +169,9 @@ def test_turned_portraits_are_found_alike(portrait, detector, turns):
     assert np.abs(np.array(turned.landmarks) - expected.numpy()).max() < 1.5
 
 
-@pytest.mark.parametrize("scale", [0.25, 0.5, 3.0, 9.0])
+@pytest.mark.parametrize("scale", [0.13, 0.25, 0.5, 3.0, 9.0])
 def test_size_does_not_matter(portrait, detector, scale):
-    """From a face of 28 pixels to one of 1000."""
+    """From a face of 15 pixels to one of 1000."""
     upright = only_face(portrait, detector)
     image = F.interpolate(portrait, scale_factor=scale, mode="bicubic", antialias=True).clamp(0, 1)
     face = max(detect_faces(image, detector).faces[0], key=lambda face: face.score)
