@@ -51,6 +51,8 @@ _ENLARGED, _MOST, _LEAST = 704, 3.0, 1.5
 """The longer side to which small images are enlarged, and by which factors at most and at least."""
 
 _OVERLAP = 0.4  # of boxes that are the same face
+_SAME = 0.25  # the mean distance of landmarks, in sizes of the face, within which it is the same
+_ALIKE = 0.1  # and within which a second look would see the same
 _HUNCH = 0.4  # the share of the asked score that a face needs to be looked at again
 _APART, _ASTRAY = 0.07, 0.5
 """Standard deviations, in distances of the eyes, of the Gaussians by which the score falls with the
@@ -104,8 +106,8 @@ def detect_faces(
             """Faces searched after some quarter turns, in pixels of the image as it is."""
             faces = _search(pyramid, turns, detector, least)
             if look_twice and faces:
-                faces = _look_again(image, faces, detector, score)
-            return _each_once(faces)
+                faces = _look_again(image, _each_once(faces, _ALIKE), detector, score)
+            return _each_once(faces, _SAME)
 
         faces = look(0)
         if try_rotations and not _is_sure(faces):
@@ -231,16 +233,16 @@ def _central_face(scores: Tensor, boxes: Tensor, landmarks: Tensor) -> tuple[Ten
     return scores.gather(1, best[:, None])[:, 0].double(), torch.stack(means)
 
 
-def _each_once(faces: list[Face]) -> list[Face]:
-    """The best of what was found of each face, the surest first."""
+def _each_once(faces: list[Face], within: float) -> list[Face]:
+    """The faces, surest first, without those within a share of their size of a surer one."""
     chosen: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
-        if not any(_same(face, other) for other in chosen):
+        if all(_gap(face, other) >= within * max(face.size, other.size) for other in chosen):
             chosen.append(face)
     return chosen
 
 
-def _same(one: Face, other: Face) -> bool:
-    """True if two faces have their landmarks in the same place."""
+def _gap(one: Face, other: Face) -> float:
+    """The mean distance of the landmarks of two faces, in pixels."""
     gaps = [math.dist(p, q) for p, q in zip(one.landmarks, other.landmarks, strict=True)]
-    return sum(gaps) / len(gaps) < 0.25 * max(one.size, other.size)
+    return sum(gaps) / len(gaps)
