@@ -54,7 +54,7 @@ _OVERLAP = 0.4  # of boxes that are the same face
 _SAME = 0.25  # the mean distance of landmarks, in sizes of the face, within which it is the same
 _ALIKE = 0.1  # and within which a second look would see the same
 _HUNCH = 0.4  # the share of the asked score that a face needs to be looked at again
-_APART, _ASTRAY = 0.07, 0.5
+_APART, _ASTRAY = 0.08, 0.6
 """Standard deviations, in distances of the eyes, of the Gaussians by which the score falls with the
 distance of a look's landmarks from its mirror's, and of both from the template's. Those of sure
 faces are 0.03 and 0.09."""
