@@ -1,19 +1,47 @@
-"""Photographs with known faces for the tests of the stages around a face."""
+"""Photographs with known faces for the tests of the stages around a face.
+
+Their landmarks are written down, so that no test depends on the weights of a detector.
+"""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 from skimage import data
 from torch import Tensor
 from torch.nn import functional as F
 
+from bfr.faces.align import align_faces
+from bfr.files.photos import read_photo
 from bfr.image.geometry import resize_matrix, transform_points
 from bfr.records import Face, FaceSet
 
 # Eyes, nose tip and mouth corners of scikit-image's astronaut, by eye; her face is 100 px high.
 ASTRONAUT = ((203.0, 105.0), (247.0, 100.0), (228.0, 122.0), (206.0, 144.0), (244.0, 142.0))
+
+SAMPLES = {
+    "eileen_collins": ((105.2, 100), (148.9, 102.5), (125.7, 129), (103.5, 139.1), (146.1, 141.3)),
+    "grace_hopper": (
+        (153.2, 191.5),
+        (236.8, 187.1),
+        (198.1, 240.5),
+        (163.1, 277.6),
+        (235.7, 273.6),
+    ),
+}
+"""The same of the sample photographs, by a detector."""
+
+
+def samples(size: int) -> Tensor:
+    """The faces of the sample photographs, aligned: 2×3×S×S."""
+    crops = []
+    for name, points in SAMPLES.items():
+        photo = read_photo(Path(__file__).parent.parent / f"samples/{name}.jpg").pixels
+        face = face_of(torch.tensor(points, dtype=torch.float64))
+        crops.append(align_faces(photo, only(face, photo), size)[0])
+    return torch.cat(crops)
 
 
 def astronaut(scale: float = 1.0) -> tuple[Tensor, Face]:

@@ -19,7 +19,6 @@ from bfr.errors import (
     WrongArchitectureError,
 )
 from bfr.faces.align import align_faces
-from bfr.faces.detect import detect_faces
 from bfr.faces.identity import (
     LIMIT,
     Identity,
@@ -28,12 +27,11 @@ from bfr.faces.identity import (
     load_identity,
     readable,
 )
-from bfr.faces.retinaface import EMBEDDED_DETECTOR, load_detector
-from bfr.files.photos import read_photo
+from bfr.faces.retinaface import EMBEDDED_DETECTOR
 from bfr.image.geometry import face_template
 from bfr.image.resize import resize_square
 from tests.onnx_files import arcface_file
-from tests.portraits import astronaut, only
+from tests.portraits import astronaut, only, samples
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +40,10 @@ def identity() -> Identity:
 
 
 @pytest.fixture(scope="module")
-def faces(root: Path) -> Tensor:
+def faces() -> Tensor:
     """Eileen Collins, Grace Hopper, and Eileen Collins in another photograph; 256 px."""
-    detector, crops = load_detector(), []
-    for name in ("eileen_collins.jpg", "grace_hopper.jpg"):
-        image = read_photo(root / "samples" / name).pixels
-        with torch.inference_mode():
-            crops.append(align_faces(image, detect_faces(image, detector), 256)[0][:1])
     image, face = astronaut()
-    crops.append(align_faces(image, only(face, image), 256)[0])
-    return torch.cat(crops).clone()
+    return torch.cat([samples(256), align_faces(image, only(face, image), 256)[0]])
 
 
 def test_one_person_is_close_and_another_is_not(identity: Identity, faces: Tensor):

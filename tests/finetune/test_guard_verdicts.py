@@ -6,24 +6,18 @@ A restorer tuned to them is simulated: half the way from the base's faces to the
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from benchmarks.sabotage import LEARNED, REPORT, SIZE, TUNING, Case, Faces
 from bfr.damage.degrade import degrade_faces
-from bfr.faces.align import align_faces
-from bfr.faces.detect import detect_faces
 from bfr.faces.identity import Identity, load_identity
-from bfr.faces.retinaface import load_detector
-from bfr.faces.select import select_faces
-from bfr.files.photos import read_photo
 from bfr.finetune.figures import Figures, compare
 from bfr.finetune.guard import judge
 from bfr.finetune.look import Given, Look, look, look_at_given
 from bfr.restore.load import load_restorer
 from bfr.restore.restorer import restore_faces
+from tests.portraits import samples
 
 CASES = {
     name: case
@@ -38,13 +32,8 @@ def identity() -> Identity:
 
 
 @pytest.fixture(scope="module")
-def faces(root: Path) -> Faces:
-    detector, crops = load_detector(), []
-    for path in sorted((root / "samples").glob("*.jpg")):
-        photo = read_photo(path).pixels
-        found = select_faces(detect_faces(photo, detector), sort="size", limit=1)
-        crops += align_faces(photo, found, SIZE)[0]
-    pair = torch.stack(crops)
+def faces() -> Faces:
+    pair = samples(SIZE)
     clean = torch.cat([pair, pair.flip(-1)])  # each damaged in another way
     lq = degrade_faces(clean, "gfpgan", 7)
     guess = restore_faces(lq, load_restorer())
