@@ -6,8 +6,8 @@ once, where it is; only those sizes travel to the detector's device and are turn
 face is found upright, quarter turns are tried.
 
 Each detection is then verified: the face is cropped upright at a fixed size and run through the
-detector twice, plain and mirrored. Its landmarks are the mean of both; if they disagree, it is
-probably not a face.
+detector twice, plain and mirrored. Its landmarks are the mean of both; if they disagree, or are
+not where a face has them, it is probably none.
 """
 
 from __future__ import annotations
