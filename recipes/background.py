@@ -39,7 +39,7 @@ from recipes.squares import SQUARE, held_out_squares, prepare
 
 from .frame import (
     Commands,
-    computing,
+    half_precision,
     load_average,
     load_batches,
     pick_device,
@@ -169,7 +169,7 @@ def train(squares: Path, run: Path, args: argparse.Namespace) -> None:
     def loss_of(batch: list[Tensor]) -> Tensor:
         damaged, clean = (images.to(device) for images in batch)
         damaged = damaged.contiguous(memory_format=torch.channels_last)
-        with computing(device, args.bfloat16):
+        with half_precision(device, args.bfloat16):
             restored = network(damaged)
         return restoration_loss(restored.float(), clean)
 

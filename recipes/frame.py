@@ -76,7 +76,7 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def computing(device: torch.device, bfloat16: bool) -> torch.autocast:
+def half_precision(device: torch.device, bfloat16: bool) -> torch.autocast:
     """Computes in bfloat16 what bears it, where that is asked for."""
     return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
 

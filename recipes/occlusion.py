@@ -36,7 +36,7 @@ from recipes.occlusion_evaluation import evaluate, evaluate_real, face_region
 from .aligned import draw_faces
 from .frame import (
     Commands,
-    computing,
+    half_precision,
     load_average,
     load_batches,
     pick_device,
@@ -159,7 +159,7 @@ def train(faces: Path, things: Path, run: Path, args: argparse.Namespace) -> Non
     def loss_of(batch: list[Tensor]) -> Tensor:
         covered, outline = (images.to(device) for images in batch)
         covered = covered.contiguous(memory_format=torch.channels_last)
-        with computing(device, args.bfloat16):
+        with half_precision(device, args.bfloat16):
             logits = network(covered)
         return outline_loss(logits.float(), outline)
 

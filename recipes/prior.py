@@ -40,7 +40,7 @@ from bfr.quality.likeness import psnr
 from .aligned import SIZE, draw_faces, held_out_faces
 from .frame import (
     Commands,
-    computing,
+    half_precision,
     load_average,
     load_batches,
     pick_device,
@@ -159,7 +159,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     identity.network.to(device)
 
     def predict_clean(noisy: Tensor, steps: Tensor) -> Tensor:
-        with computing(device, args.bfloat16):
+        with half_precision(device, args.bfloat16):
             return forward(noisy, steps)
 
     def loss_of(batch: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ from recipes.restorer_losses import critic_loss, restoration_loss, whole_face_lo
 from .aligned import SIZE, draw_faces, held_out_faces
 from .frame import (
     Commands,
-    computing,
+    half_precision,
     load_average,
     load_batches,
     pick_device,
@@ -145,14 +145,14 @@ def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = Fa
     def loss_of(batch: list[Tensor]) -> Tensor:
         damaged, clean = (images.to(device) for images in batch)
         damaged = damaged.contiguous(memory_format=torch.channels_last)
-        with computing(device, args.bfloat16):
+        with half_precision(device, args.bfloat16):
             restored = network(damaged)
         restored = restored.float()
         wrong = errors(restored, clean)
         if not adversary:
             return wrong
         critic_optimizer.zero_grad()
-        with computing(device, args.bfloat16):
+        with half_precision(device, args.bfloat16):
             loss = critic_loss(critic, clean, restored)
         loss.backward()
         critic_optimizer.step()
@@ -160,7 +160,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = Fa
         if len(learned) % 50 == 0:
             log.info("critic %.3f", sum(learned[-50:]) / 50)
         share = args.share * min(1.0, (step + len(learned)) / CRITIC_FIRST)
-        with computing(device, args.bfloat16):
+        with half_precision(device, args.bfloat16):
             return wrong + balanced(restored, wrong, lambda x: -critic(x).mean(), share)
 
     learned: list[float] = []

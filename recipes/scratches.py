@@ -37,7 +37,7 @@ from bfr.restore.scratches import (
 
 from .frame import (
     Commands,
-    computing,
+    half_precision,
     load_average,
     load_batches,
     pick_device,
@@ -83,7 +83,7 @@ def train(data: Path, run: Path, args: argparse.Namespace) -> None:
     def loss_of(batch: list[Tensor]) -> Tensor:
         pixels, found, weights = (images.to(device) for images in batch)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with computing(device, args.bfloat16):
+        with half_precision(device, args.bfloat16):
             logits = network(pixels)
         return scratch_loss(logits.float(), found, weights)
 

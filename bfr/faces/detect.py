@@ -12,7 +12,6 @@ not where a face has them, it is probably none.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +34,7 @@ from ..image.geometry import (
 )
 from ..image.tensors import check_images
 from ..records import Face, FaceSet, OnStep
-from .landmarks import as_points, landmarks_of
+from .landmarks import as_points, landmark_gap, landmarks_of
 from .retinaface import Detector
 
 SEARCH_SIZES = (352, 1600)
@@ -237,12 +236,8 @@ def _each_once(faces: list[Face], within: float) -> list[Face]:
     """The faces, surest first, without those within a share of their size of a surer one."""
     chosen: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
-        if all(_gap(face, other) >= within * max(face.size, other.size) for other in chosen):
+        if all(
+            landmark_gap(face, other) >= within * max(face.size, other.size) for other in chosen
+        ):
             chosen.append(face)
     return chosen
-
-
-def _gap(one: Face, other: Face) -> float:
-    """The mean distance of the landmarks of two faces, in pixels."""
-    gaps = [math.dist(p, q) for p, q in zip(one.landmarks, other.landmarks, strict=True)]
-    return sum(gaps) / len(gaps)

@@ -6,6 +6,7 @@ them one by one; what computes with them takes their landmarks from here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -23,3 +24,9 @@ def landmarks_of(faces: Sequence[Face]) -> Tensor:
 def as_points(landmarks: Tensor) -> tuple[tuple[float, float], ...]:
     """A face's 5×2 landmarks as `Face` holds them."""
     return tuple((x, y) for x, y in landmarks.tolist())
+
+
+def landmark_gap(one: Face, other: Face) -> float:
+    """The mean distance of the landmarks of two faces, in pixels."""
+    gaps = [math.dist(p, q) for p, q in zip(one.landmarks, other.landmarks, strict=True)]
+    return sum(gaps) / len(gaps)

@@ -8,12 +8,12 @@ after as well as with what came before: it does not lag behind a face that moves
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from ..errors import InputError
+from ..faces.landmarks import landmark_gap
 from ..records import Face, FaceSet
 
 _APART = 1.0  # the cost at which two faces are no longer one; about half a face's width
@@ -159,8 +159,7 @@ def _cost(one: Face, other: Face) -> float:
     """The difference between the places of two faces: 0 for the same one."""
     common = _common(one, other)
     overlap = common / max(one.area + other.area - common, 1e-9)
-    gaps = [math.dist(p, q) for p, q in zip(one.landmarks, other.landmarks, strict=True)]
-    return 1 - overlap + 2 * sum(gaps) / len(gaps) / max(one.size + other.size, 1e-9)
+    return 1 - overlap + 2 * landmark_gap(one, other) / max(one.size + other.size, 1e-9)
 
 
 def _common(one: Face, other: Face) -> float:

@@ -143,9 +143,11 @@ NONE = {"downscale": (2.0, 2.0), "noise": (0.0, 0.0), "jpeg": (100.0, 100.0), "g
     ids=["blur", "noise", "jpeg", "downscale", "blur and noise"],
 )
 def test_damage_raises_it(faces: Tensor, strengths: list[dict]):
+    """Of each face by each step; by the first, which the grain of one veils, on average."""
     stages = [degrade_faces(faces, Degradation(**(NONE | changed))) for changed in strengths]
-    figures = torch.stack([niqe(stage).mean() for stage in [faces, *stages]])
-    assert (figures.diff() > 0).all(), figures
+    figures = torch.stack([niqe(stage) for stage in [faces, *stages]])
+    assert (figures[1:].diff(dim=0) > 0).all(), figures
+    assert (figures.mean(1).diff() > 0).all(), figures
 
 
 def test_clean_faces_are_near(faces: Tensor):
