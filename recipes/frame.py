@@ -144,10 +144,10 @@ def load_average(run: Path, network: nn.Module) -> Any:
     return network.eval()
 
 
-def weights_of(start: Path, network: nn.Module) -> dict[str, Tensor]:
-    """The float32 weights of a run's average, by way of an untrained network, or of a file."""
+def weights_of(start: Path) -> dict[str, Tensor]:
+    """The float32 weights of a run's average, or of a file."""
     if start.is_dir():
-        return load_average(start, network).state_dict()
+        return torch.load(start / STATE, weights_only=True, map_location="cpu")["average"]
     return {name: tensor.float() for name, tensor in read_state_dict(start)[0].items()}
 
 

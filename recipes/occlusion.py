@@ -151,7 +151,7 @@ def train(faces: Path, things: Path, run: Path, args: argparse.Namespace) -> Non
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, weight_decay=0.01)
     parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
-    start = None if args.start is None else lambda: weights_of(args.start, OcclusionNetwork())
+    start = None if args.start is None else lambda: weights_of(args.start)
     step, spent = resume(run, parts, start)
     average.eval()
     loader = load_batches(Covered(faces, things, step), args.batch, args.workers)
@@ -180,7 +180,7 @@ def export(run: Path, file: Path, halfway: Path | None = None) -> None:
     """
     network = _average_of(run)
     if halfway is not None:
-        older = weights_of(halfway, OcclusionNetwork())
+        older = weights_of(halfway)
         mean = {
             name: value.lerp(older[name], 0.5) if value.is_floating_point() else value
             for name, value in network.state_dict().items()

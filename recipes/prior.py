@@ -149,7 +149,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     network, average = build_prior().to(device), build_prior().to(device)
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.99), weight_decay=0)
     parts = {"network": network, "average": average, "optimizer": optimizer}
-    start = None if args.start is None else lambda: weights_of(args.start, build_prior())
+    start = None if args.start is None else lambda: weights_of(args.start)
     step, spent = resume(run, parts, start)
     torch.manual_seed(step)
     loader = load_batches(PriorFaces(faces, step), args.batch, args.workers)

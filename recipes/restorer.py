@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,14 @@ from .frame import (
 )
 from .grids import worst_first, write_versions
 from .groups import by_group
+from .matrices import MatrixOptimizer
 
 log = logging.getLogger(__name__)
 NETWORK = {
     "width": 16,
-    "enc_blk_nums": [1, 1, 2, 2, 2],
+    "enc_blk_nums": [1, 2, 4, 4, 2],
     "middle_blk_num": 1,
-    "dec_blk_nums": [1, 1, 1, 1, 1],
+    "dec_blk_nums": [1, 3, 3, 2, 1],
 }
 OLD_PRINT = Degradation((0.1, 8.0), (0.8, 6.0), (0.0, 25.0), (40.0, 95.0), 1.0, 1.0, (0.0, 0.3))
 HALFTONE = Degradation(
@@ -87,6 +88,14 @@ def build_restorer() -> nn.Module:
     from spandrel.architectures.NAFNet import NAFNet
 
     return NAFNet(**NETWORK)
+
+
+def grown(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a restorer with fewer blocks in one as it is built now, which gives the same.
+
+    NAFNet's blocks begin by changing nothing.
+    """
+    return {**build_restorer().state_dict(), **weights}
 
 
 class Pairs(IterableDataset):
@@ -124,13 +133,13 @@ def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = Fa
     network, average = build_restorer().to(device), build_restorer().to(device)
     quicken(network)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.9), weight_decay=0)
+    optimizer = MatrixOptimizer(network, args.lr)
     parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
     if adversary:
         critic = DetailDiscriminator().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         critic_optimizer = torch.optim.Adam(critic.parameters(), args.critic_lr, (0.0, 0.99))
         parts |= {"critic": critic, "critic_optimizer": critic_optimizer}
-    start = None if args.start is None else lambda: weights_of(args.start, build_restorer())
+    start = None if args.start is None else lambda: grown(weights_of(args.start))
     step, spent = resume(run, parts, start)
     loader = load_batches(Pairs(faces, args.patch, step), args.batch, args.workers)
     identity = load_identity() if args.patch == SIZE else None
@@ -221,7 +230,7 @@ def export(run: Path, file: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     commands = Commands(__doc__)
-    train_command = commands.add_training("train", "faces", "run", minutes=90, batch=8, lr=1e-3)
+    train_command = commands.add_training("train", "faces", "run", minutes=90, batch=8, lr=6e-4)
     finish = commands.add_training("finish", "faces", "run", "start", minutes=90, batch=4, lr=3e-4)
     finish.add_argument("--share", type=float, default=1.0, help="the adversary's pull")
     finish.add_argument("--critic-lr", type=float, default=1e-3)

@@ -239,8 +239,8 @@ def test_prior_is_asked_for_the_person(faces, monkeypatch):
 
 def test_prior_goes_on_from_weights(tmp_path, faces):
     prior.train(faces, tmp_path / "run", options(batch=1, lr=0.0, start=EMBEDDED_PRIOR))
-    learned = weights_of(tmp_path / "run", prior.build_prior())
-    given = weights_of(EMBEDDED_PRIOR, prior.build_prior())
+    learned = weights_of(tmp_path / "run")
+    given = weights_of(EMBEDDED_PRIOR)
     assert all(torch.equal(learned[name], given[name]) for name in given)
 
 
@@ -270,6 +270,22 @@ def test_restorer_recipe(tmp_path, faces):
     assert (tmp_path / "restorer.safetensors").stat().st_size < 15_000_000
     exported = load_restorer(tmp_path / "restorer.safetensors")
     assert exported.architecture == "NAFNet" and exported.scale == 1
+
+
+def test_a_grown_restorer_begins_as_the_smaller_one(monkeypatch):
+    full = restorer.NETWORK
+    fewer = {"enc_blk_nums": [1, 1, 1, 1, 1], "dec_blk_nums": [1, 1, 1, 1, 1]}
+    monkeypatch.setattr(restorer, "NETWORK", full | fewer)
+    small = restorer.build_restorer()
+    for parameter in small.parameters():
+        parameter.data.add_(0.01 * torch.randn(parameter.shape))
+    monkeypatch.setattr(restorer, "NETWORK", full)
+    large, image = restorer.build_restorer(), torch.rand(1, 3, 64, 64)
+    large.load_state_dict(restorer.grown(small.state_dict()))
+    assert len(large.state_dict()) > len(small.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(large(image), small(image))
+        assert not torch.allclose(large(image), image)
 
 
 def test_restorer_is_finished_against_an_adversary(tmp_path, faces):
