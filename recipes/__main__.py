@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -39,7 +40,9 @@ def commands(recipe: str, data: Path, runs: Path, weights: Path) -> Iterator[Com
     faces = runs / "faces"
     first, second = runs / "detector", runs / "detector2"
     labels = ("--labels", first / "labels.json", "--start", first)
-    rough, finished = runs / "restorer", runs / "restorer_finished"
+    rough, whole = runs / "restorer", runs / "restorer_whole"
+    whole_faces = ("--patch", aligned.SIZE, "--start", rough)
+    finished = runs / "restorer_finished"
     if recipe == "detector":
         yield command(detector.main, "train", data, first, "--minutes", 30, trains=True)
         yield command(detector.main, "label", data, first)
@@ -48,8 +51,10 @@ def commands(recipe: str, data: Path, runs: Path, weights: Path) -> Iterator[Com
     elif recipe == "faces":
         yield command(aligned.main, data, faces)  # by the pack's detector, just replaced
     elif recipe == "restorer":
-        yield command(restorer.main, "train", faces, rough, "--minutes", 120, trains=True)
-        yield command(restorer.main, "finish", faces, finished, rough, "--minutes", 60, trains=True)
+        train = partial(command, restorer.main, trains=True)
+        yield train("train", faces, rough, "--minutes", 120)
+        yield train("train", faces, whole, "--minutes", 300, *whole_faces)
+        yield train("finish", faces, finished, whole, "--minutes", 60)
         yield command(restorer.main, "export", finished, weights / "restorer.safetensors")
     elif recipe == "niqe":
         yield command(niqe.main, "fit", faces, weights / "niqe.safetensors")

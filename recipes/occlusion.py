@@ -47,7 +47,7 @@ from .frame import (
 )
 from .occluder_sources import Sources, load_sources, prepare, skins_of
 from .occluders import KINDS, SHARES, draw_occluder, put_on
-from .restorer import DAMAGE
+from .restorer_pairs import DAMAGE
 from .worn import grow
 
 log = logging.getLogger(__name__)

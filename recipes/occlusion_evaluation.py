@@ -29,7 +29,7 @@ from .grids import worst_first, write_versions
 from .groups import by_group
 from .occluder_sources import load_sources, skins_of
 from .occluders import KINDS, draw_occluder, put_on
-from .restorer import DAMAGE
+from .restorer_pairs import DAMAGE
 
 log = logging.getLogger(__name__)
 REAL_FOLDERS = {"real_lq/portraits_eval": 4, "real_lq/whole": 1, "real_lq/aligned512": 1}

@@ -7,13 +7,14 @@
     python -m recipes.restorer export RUN weights/restorer.safetensors
 
 NAFNet (Chen et al., 2022) adds its output to its input, so it begins as the identity and learns
-only the repair. Pairs are drawn afresh: an aligned face, damaged in GFPGAN's ranges
-(`bfr.damage.degrade`), in those of old prints, or coarsely printed or strongly blurred. Training
-resumes from RUN by itself; the loss is L1, in which the eyes and the mouth count more, plus
-0.05 × L1 of the spectrum, which keeps edges that plain L1 averages away. On whole faces
+only the repair. Pairs are drawn afresh (`restorer_pairs.py`): an aligned face, damaged in GFPGAN's
+ranges (`bfr.damage.degrade`), in those of old prints, or coarsely printed or strongly blurred.
+Training resumes from RUN by itself; the loss is L1, in which the eyes and the mouth count more,
+plus 0.05 × L1 of the spectrum, which keeps edges that plain L1 averages away. On whole faces
 (``--patch 256``) two terms join: how different they look, and how far the person is from the
-clean face's by the embedded recognition network. `finish` goes on from START, a run or a weights
-file, against an adversary (`DetailDiscriminator`): what errors alone leave soft becomes crisp.
+clean face's by the embedded recognition network. ``--start`` goes on from a run or a weights file,
+also of a network with fewer blocks. `finish` goes on from START against an adversary
+(`DetailDiscriminator`): what errors alone leave soft becomes crisp.
 """
 
 from __future__ import annotations
@@ -25,13 +26,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import IterableDataset
 
-from bfr.damage.degrade import DEGRADATIONS, Degradation, degrade_faces
-from bfr.damage.prints import age_print
+from bfr.damage.degrade import degrade_faces
 from bfr.faces.identity import identity_distance, load_identity
 from bfr.faces.retinaface import load_detector
 from bfr.finetune.discriminator import DetailDiscriminator, balanced
@@ -41,9 +39,8 @@ from bfr.quality.likeness import psnr
 from bfr.quality.niqe import niqe
 from bfr.quality.perceptual import pyramid_distance
 from bfr.quality.texture import sharpness
-from recipes.restorer_losses import critic_loss, restoration_loss, whole_face_loss
 
-from .aligned import SIZE, draw_faces, held_out_faces
+from .aligned import SIZE, held_out_faces
 from .frame import (
     Commands,
     half_precision,
@@ -58,6 +55,8 @@ from .frame import (
 from .grids import worst_first, write_versions
 from .groups import by_group
 from .matrices import MatrixOptimizer
+from .restorer_losses import critic_loss, restoration_loss, whole_face_loss
+from .restorer_pairs import DAMAGE, Pairs
 
 log = logging.getLogger(__name__)
 NETWORK = {
@@ -66,20 +65,6 @@ NETWORK = {
     "middle_blk_num": 1,
     "dec_blk_nums": [1, 3, 3, 2, 1],
 }
-OLD_PRINT = Degradation((0.1, 8.0), (0.8, 6.0), (0.0, 25.0), (40.0, 95.0), 1.0, 1.0, (0.0, 0.3))
-HALFTONE = Degradation(
-    *((0.4, 3.0), (1.0, 3.0), (0.0, 10.0), (50.0, 95.0), 1.0, 0.8, (0.0, 0.3)), screen=(4.0, 10.0)
-)
-STRONG_BLUR = Degradation((6.0, 14.0), (1.0, 4.0), (0.0, 4.0), (70.0, 100.0))
-DAMAGE = {
-    "gfpgan": (DEGRADATIONS["gfpgan"], 0.6),
-    "old print": (OLD_PRINT, 0.15),
-    "halftone": (HALFTONE, 0.1),
-    "strong blur": (STRONG_BLUR, 0.15),
-}
-PAPER = 0.4
-"""How strongly the paper of grey pictures is tinted at most, on both sides of a pair. A restorer
-that learns to take tints away, or to guess colours, leaves blue and orange blotches on a face."""
 CRITIC_FIRST = 100  # steps in which the adversary's share rises to its full
 
 
@@ -96,28 +81,6 @@ def grown(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     NAFNet's blocks begin by changing nothing.
     """
     return {**build_restorer().state_dict(), **weights}
-
-
-class Pairs(IterableDataset):
-    """Endless (damaged, clean) patches 3×P×P in [0, 1]."""
-
-    def __init__(self, faces: Path, patch: int, seed: int):
-        self.faces, self.patch, self.seed = faces, patch, seed
-
-    def __iter__(self):
-        worker = torch.utils.data.get_worker_info()
-        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
-        kinds, chances = zip(*DAMAGE.values(), strict=True)
-        for face, _ in draw_faces(self.faces, rng):
-            clean = face[None]
-            kind = kinds[rng.choice(len(kinds), p=chances)]
-            damaged = degrade_faces(clean, kind, int(rng.integers(2**31)))
-            if kind.grey == 1.0:
-                clean, tint = luma(clean), rng.uniform(0.0, PAPER)
-                damaged, clean = (age_print(x, 0.0, tint) for x in (damaged, clean))
-            y, x = rng.integers(0, SIZE - self.patch + 1, 2)
-            window = (..., slice(y, y + self.patch), slice(x, x + self.patch))
-            yield damaged[window][0], clean[window][0]
 
 
 def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = False) -> None:

@@ -22,7 +22,7 @@ from bfr.prior.schedule import Schedule, respace
 from bfr.records import Face, FaceSet
 from bfr.restore.load import load_restorer
 from recipes import __main__ as everything
-from recipes import detector, prior, restorer
+from recipes import detector, prior, restorer, restorer_pairs
 from recipes.aligned import draw_faces, inside
 from recipes.detector_damage import put_on_hat
 from recipes.detector_labels import Labels
@@ -189,9 +189,9 @@ def test_dark_faces_are_drawn_oftener(tmp_path):
 @pytest.mark.parametrize("kind", ["old print", "halftone"])
 def test_prints_keep_the_colour_of_their_paper(faces, monkeypatch, kind):
     """Nothing asks the restorer to guess colours, or to whiten the paper."""
-    monkeypatch.setattr(restorer, "DAMAGE", {kind: (restorer.DAMAGE[kind][0], 1.0)})
+    monkeypatch.setattr(restorer_pairs, "DAMAGE", {kind: (restorer_pairs.DAMAGE[kind][0], 1.0)})
     tints = []
-    for damaged, clean in islice(restorer.Pairs(faces, 256, seed=0), 6):
+    for damaged, clean in islice(restorer_pairs.Pairs(faces, 256, seed=0), 6):
         red, _, blue = clean
         tint = float(red.mean() / blue.mean())
         torch.testing.assert_close(red, tint * blue, rtol=1e-4, atol=1e-5)
