@@ -19,8 +19,8 @@ class MatrixOptimizer:
     scales it to be as long as AdamW's: one learning rate serves both.
 
     Args:
-        network: whose parameters learn; its convolutions are matrices of as many rows as they
-            have outputs, but for those of each channel by itself.
+        network: whose parameters learn; its layers are matrices of as many rows as they have
+            outputs, but for convolutions of each channel by itself.
         lr: the learning rate.
     """
 
@@ -65,8 +65,8 @@ class MatrixOptimizer:
 
 
 def is_matrix(parameter: Tensor) -> bool:
-    """True for a convolution's weights if Muon takes them."""
-    if parameter.ndim != 4 or parameter.shape[1] == 1:
+    """True for weights that mix channels, if Muon takes them."""
+    if parameter.ndim < 2 or parameter.shape[1] == 1:
         return False
     return FEWEST <= min(parameter.shape[0], parameter[0].numel()) < MOST
 

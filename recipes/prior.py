@@ -51,6 +51,7 @@ from .frame import (
 )
 from .grids import worst_first, write_versions
 from .groups import by_group
+from .matrices import MatrixOptimizer
 from .restorer_losses import person_loss
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ MOST_WEIGHT = 25.0
 SHOW_EVERY = 500
 LEVELS = (5, 20, 50, 100, 200, 360, 500, 599)  # training steps whose noise is measured and shown
 LOW = 200  # training steps; guesses are noised to no more by default
-LOW_SHARE = 0.6  # of the faces of a batch
+LOW_SHARE = 0.4  # of the faces of a batch
 IDENTITY_WEIGHT = 0.15  # its gradient is about half as long as that of the errors
 GREY = 0.25  # share of the faces shown in black and white, or tinted like an old print
 
@@ -147,7 +148,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace) -> None:
     """Trains until the run's minutes are over, following a cosine over exactly that time."""
     device = pick_device()
     network, average = build_prior().to(device), build_prior().to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), args.lr, (0.9, 0.99), weight_decay=0)
+    optimizer = MatrixOptimizer(network, args.lr)
     parts = {"network": network, "average": average, "optimizer": optimizer}
     start = None if args.start is None else lambda: weights_of(args.start)
     step, spent = resume(run, parts, start)
@@ -228,7 +229,7 @@ def export(run: Path, file: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     commands = Commands(__doc__)
-    training = commands.add_training("train", "faces", "run", minutes=90, batch=8, lr=6e-4)
+    training = commands.add_training("train", "faces", "run", minutes=90, batch=16, lr=1e-3)
     training.add_argument("--start", type=Path, help="a run or weights file to go on from")
     training.add_argument("--compile", action="store_true", help="faster after some minutes")
     commands.add_speed(training)
