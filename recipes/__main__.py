@@ -2,7 +2,7 @@
 
     python -m recipes DATA [--runs runs] [--only NAME] [--smoke]
 
-It takes about a day on two CPU cores. What was interrupted is resumed by the same command.
+It takes about thirty hours on two CPU cores. What was interrupted is resumed by the same command.
 `--smoke` runs every command for a step on a few pictures, into an empty folder.
 """
 

@@ -35,6 +35,7 @@ from .frame import (
     pick_device,
     resume,
     train_for,
+    weights_of,
     write_weights,
 )
 from .groups import repeats
@@ -132,8 +133,7 @@ def train(data: Path, run: Path, labels: Path | None, start: Path | None, minute
         nn.init.constant_(network.get_parameter(f"ClassHead.{level}.conv1x1.bias")[1::2], -4.0)
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, weight_decay=5e-4)
     parts = {"network": network, "average": average, "optimizer": optimizer}
-    fresh = build_detector("mobile0.25")
-    first = None if start is None else lambda: load_average(start, fresh).state_dict()
+    first = None if start is None else lambda: weights_of(start)
     step, spent = resume(run, parts, first)
     network.train().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     loader = load_batches(Canvases(sources, step, args.batch), None, args.workers)

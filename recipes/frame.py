@@ -139,16 +139,19 @@ def load_batches(samples: IterableDataset, batch: int | None, workers: int) -> D
 
 def load_average(run: Path, network: nn.Module) -> Any:
     """Fills a network with a run's averaged weights; in evaluation mode."""
-    state = torch.load(run / STATE, weights_only=True, map_location="cpu")
-    network.load_state_dict(state["average"])
+    network.load_state_dict(_average(run))
     return network.eval()
 
 
 def weights_of(start: Path) -> dict[str, Tensor]:
     """The float32 weights of a run's average, or of a file."""
     if start.is_dir():
-        return torch.load(start / STATE, weights_only=True, map_location="cpu")["average"]
+        return _average(start)
     return {name: tensor.float() for name, tensor in read_state_dict(start)[0].items()}
+
+
+def _average(run: Path) -> dict[str, Tensor]:
+    return torch.load(run / STATE, weights_only=True, map_location="cpu")["average"]
 
 
 def write_weights(file: Path, state: Mapping[str, Tensor], recipe: str, **facts: object) -> None:

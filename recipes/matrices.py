@@ -25,9 +25,9 @@ class MatrixOptimizer:
     """
 
     def __init__(self, network: nn.Module, lr: float):
-        parameters = list(network.parameters())
-        matrices = [p for p in parameters if is_matrix(p)]
-        others = [p for p in parameters if not is_matrix(p)]
+        self._network = network
+        matrices = [p for p in network.parameters() if is_matrix(p)]
+        others = [p for p in network.parameters() if not is_matrix(p)]
         self._flat = [(p, nn.Parameter(_flattened(p.data, p))) for p in matrices]
         flat = [each for _, each in self._flat]
         self._parts = {
@@ -50,9 +50,7 @@ class MatrixOptimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients."""
-        for parameter, _ in self._flat:
-            parameter.grad = None
-        self._parts["adamw"].zero_grad(set_to_none)
+        self._network.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
         """Both optimizers' states."""

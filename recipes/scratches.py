@@ -43,6 +43,7 @@ from .frame import (
     pick_device,
     resume,
     train_for,
+    weights_of,
     write_weights,
 )
 from .grids import worst_first, write_versions
@@ -75,7 +76,7 @@ def train(data: Path, run: Path, args: argparse.Namespace) -> None:
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(network.parameters(), args.lr, weight_decay=0.01)
     parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
-    start = None if args.start is None else lambda: _average_of(args.start).state_dict()
+    start = None if args.start is None else lambda: weights_of(args.start)
     step, spent = resume(run, parts, start)
     average.eval()
     loader = load_batches(Scratched(data, step, args.patch), args.batch, args.workers)
