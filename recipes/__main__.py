@@ -54,7 +54,7 @@ def commands(recipe: str, data: Path, runs: Path, weights: Path) -> Iterator[Com
         train = partial(command, restorer.main, trains=True)
         yield train("train", faces, rough, "--minutes", 120)
         yield train("train", faces, whole, "--minutes", 300, *whole_faces)
-        yield train("finish", faces, finished, whole, "--minutes", 60)
+        yield train("finish", faces, finished, whole, "--minutes", 30)
         yield command(restorer.main, "export", finished, weights / "restorer.safetensors")
     elif recipe == "niqe":
         yield command(niqe.main, "fit", faces, weights / "niqe.safetensors")

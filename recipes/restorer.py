@@ -12,9 +12,9 @@ ranges (`bfr.damage.degrade`), in those of old prints, or coarsely printed or st
 Training resumes from RUN by itself; the loss is L1, in which the eyes and the mouth count more,
 plus 0.05 × L1 of the spectrum, which keeps edges that plain L1 averages away. On whole faces
 (``--patch 256``) two terms join: how different they look, and how far the person is from the
-clean face's by the embedded recognition network. ``--start`` goes on from a run or a weights file,
-also of a network with fewer blocks. `finish` goes on from START against an adversary
-(`DetailDiscriminator`): what errors alone leave soft becomes crisp.
+clean face's by the embedded recognition network. ``--start`` goes on from a run or a weights file.
+`finish` goes on from START against an adversary (`DetailDiscriminator`): what errors alone leave
+soft becomes crisp.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +75,6 @@ def build_restorer() -> nn.Module:
     return NAFNet(**NETWORK)
 
 
-def grown(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a restorer with fewer blocks in one as it is built now, which gives the same.
-
-    NAFNet's blocks begin by changing nothing.
-    """
-    return {**build_restorer().state_dict(), **weights}
-
-
 def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = False) -> None:
     """Trains until the run's minutes are over, following a cosine over exactly that time.
 
@@ -102,7 +94,7 @@ def train(faces: Path, run: Path, args: argparse.Namespace, adversary: bool = Fa
         critic = DetailDiscriminator().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         critic_optimizer = torch.optim.Adam(critic.parameters(), args.critic_lr, (0.0, 0.99))
         parts |= {"critic": critic, "critic_optimizer": critic_optimizer}
-    start = None if args.start is None else lambda: grown(weights_of(args.start))
+    start = None if args.start is None else lambda: weights_of(args.start)
     step, spent = resume(run, parts, start)
     loader = load_batches(Pairs(faces, args.patch, step), args.batch, args.workers)
     identity = load_identity() if args.patch == SIZE else None
@@ -194,8 +186,8 @@ def export(run: Path, file: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     commands = Commands(__doc__)
     train_command = commands.add_training("train", "faces", "run", minutes=90, batch=8, lr=6e-4)
-    finish = commands.add_training("finish", "faces", "run", "start", minutes=90, batch=4, lr=3e-4)
-    finish.add_argument("--share", type=float, default=1.0, help="the adversary's pull")
+    finish = commands.add_training("finish", "faces", "run", "start", minutes=30, batch=4, lr=1e-4)
+    finish.add_argument("--share", type=float, default=0.5, help="the adversary's pull")
     finish.add_argument("--critic-lr", type=float, default=1e-3)
     train_command.add_argument("--start", type=Path, help="a run or weights file to go on from")
     for one, patch in ((train_command, 128), (finish, 256)):

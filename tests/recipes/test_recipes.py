@@ -272,22 +272,6 @@ def test_restorer_recipe(tmp_path, faces):
     assert exported.architecture == "NAFNet" and exported.scale == 1
 
 
-def test_a_grown_restorer_begins_as_the_smaller_one(monkeypatch):
-    full = restorer.NETWORK
-    fewer = {"enc_blk_nums": [1, 1, 1, 1, 1], "dec_blk_nums": [1, 1, 1, 1, 1]}
-    monkeypatch.setattr(restorer, "NETWORK", full | fewer)
-    small = restorer.build_restorer()
-    for parameter in small.parameters():
-        parameter.data.add_(0.01 * torch.randn(parameter.shape))
-    monkeypatch.setattr(restorer, "NETWORK", full)
-    large, image = restorer.build_restorer(), torch.rand(1, 3, 64, 64)
-    large.load_state_dict(restorer.grown(small.state_dict()))
-    assert len(large.state_dict()) > len(small.state_dict())
-    with torch.no_grad():
-        torch.testing.assert_close(large(image), small(image))
-        assert not torch.allclose(large(image), image)
-
-
 def test_restorer_is_finished_against_an_adversary(tmp_path, faces):
     start, run = tmp_path / "start", tmp_path / "run"
     restorer.train(faces, start, options())
