@@ -10,7 +10,7 @@ from torch import Tensor
 from ..faces.identity import distance_of
 from ..image.tensors import luma
 from .drawn import blocks, waves
-from .look import Given, Look, blurred
+from .look import Given, Look, blurred, light_of
 from .motion import apart, changed, flow, moved, reshaped, resized, trembling
 from .places import shade, sharpened, smoothed, spotted, tinge
 from .shared import alike, shared_each, slope
@@ -74,7 +74,7 @@ def compare(base: Look, tuned: Look, given: Given | None = None) -> Figures:
         "trembling": 100 * trembling(*change),
         "person": distance_of(tuned.person, base.person),
         "colour": _recoloured(base.colours, tuned.colours),
-        "lightness": _lightened(*lightness, given),
+        "lightness": _lightened(shift[:, 0], base, given),
         "cast": alike(shift[:, 1:].mean((2, 3), keepdim=True), _SPREAD_CAST),
         "tinge": tinge(base.picture, tuned.picture),
         "relit": _apart(shift[:, 0].mean((1, 2))),
@@ -137,14 +137,14 @@ def _blotches(colours: Tensor) -> Tensor:
     return (across.mean((1, 2)) + down.mean((1, 2))) / 4
 
 
-def _lightened(before: Tensor, after: Tensor, given: Given | None) -> Tensor:
-    """The mean shift of N×H×W L, beyond a small one towards the light of the damaged faces."""
-    shift = (after - before).mean()
+def _lightened(shift: Tensor, base: Look, given: Given | None) -> Tensor:
+    """The mean of a shift of N×H×W L, beyond a small one towards the light of the damaged faces."""
+    mean = shift.mean()
     if given is None:
-        return shift.abs()
-    wanted = (given.light.to(before) - before).mean().clamp(-_EXCUSED, _EXCUSED)
-    excused = torch.minimum(shift.abs(), wanted.abs()) * (shift * wanted > 0)
-    return shift.abs() - excused
+        return mean.abs()
+    wanted = (given.light.to(shift) - light_of(base.picture)).mean().clamp(-_EXCUSED, _EXCUSED)
+    excused = torch.minimum(mean.abs(), wanted.abs()) * (mean * wanted > 0)
+    return mean.abs() - excused
 
 
 def _apart(values: Tensor) -> Tensor:

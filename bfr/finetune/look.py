@@ -64,8 +64,8 @@ class Given:
 
     Attributes:
         person: N×D embeddings of `Identity`.
-        light: N×16×16, CIE L of blocks whose light was averaged: noise belongs to light, so the
-            mean of noisy values of files, which follow its root, is too dark.
+        light: of `light_of`: noise belongs to light, so the mean of noisy values of files, which
+            follow its root, is too dark.
     """
 
     person: Tensor
@@ -80,9 +80,14 @@ def look_at_given(faces: Tensor, identity: Identity) -> Given:
         faces: N×3×S×S RGB in [0, 1], aligned, S at least 16.
         identity: of `load_identity`.
     """
+    return Given(identity.embed(faces).cpu(), light_of(faces).cpu())
+
+
+def light_of(faces: Tensor) -> Tensor:
+    """N×16×16, CIE L of the blocks of N×3×S×S RGB in [0, 1], whose light is averaged."""
     linear = rgb_to_linear_rgb(faces.float())
     blocks = linear_rgb_to_rgb(F.adaptive_avg_pool2d(linear, _PLACES))
-    return Given(identity.embed(faces).cpu(), rgb_to_lab(blocks)[:, 0].cpu())
+    return rgb_to_lab(blocks)[:, 0]
 
 
 @torch.no_grad()
