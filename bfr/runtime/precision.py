@@ -4,8 +4,8 @@ Seconds of one processor core (AMD EPYC with AVX512-BF16, torch 2.11), and the m
 the result from float32's in 1/255:
 
     network, faces at once             float32   bfloat16, channels last   difference
-    embedded restorer, 1 of 256 px       0.144                     0.090         0.08
-    embedded restorer, 8 of 256 px       2.20                      1.10          0.09
+    embedded restorer, 1 of 256 px       0.173                     0.112         0.17
+    embedded restorer, 8 of 256 px       1.21                      0.85          0.17
     GFPGAN, 1 of 512 px                  5.57         3.64, in plain order       (random weights)
     SwinIR (60 channels), 1 of 256 px    6.11                      5.92          (random weights)
     embedded prior, 1 of 256 px          0.129                     0.079         0.3
@@ -13,7 +13,7 @@ the result from float32's in 1/255:
     published prior, 1 of 512 px         5.73                      2.39          2 (random weights)
 
 Restorers keep their weights and round what they compute (`computing`): on the embedded one that
-is as quick as rounding the weights, with a quarter of the error (0.31). Priors, called many times
+is as quick as rounding the weights, with less of an error. Priors, called many times
 and never saved, have their weights rounded too (`convert`). In plain order the embedded restorer
 gains little; spandrel's GFPGAN takes no other. Accelerators were not measured.
 
